@@ -1,0 +1,53 @@
+"""What every command-line tool shares: a person's mistake is one message and exit code 2, an interrupt is 130."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import sys
+from collections.abc import Callable
+
+from ppocr_data.errors import UserError
+
+USER_MISTAKE = 2
+INTERRUPTED = 130
+
+
+def exit_cleanly(main: Callable[..., int]) -> Callable[..., int]:
+    """Decorate a tool's `main` so that it returns the exit code that the command-line contract promises.
+
+    0 for success, 2 with one message on standard error for a `UserError`, 130 for an interrupt, 0 where the reader of
+    our output went away (`| head`). Anything else is a defect of ours and keeps its traceback.
+    """
+
+    @functools.wraps(main)
+    def wrapped(argv: list[str] | None = None) -> int:
+        try:
+            return main(argv)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return USER_MISTAKE
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return INTERRUPTED
+        except BrokenPipeError:
+            # Python would complain once more when it flushes standard output at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+
+    return wrapped
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `-c CONFIG` and `-o Key.sub=value ...`, as PaddleOCR's tools have them."""
+    parser.add_argument("-c", "--config", required=True, metavar="CONFIG", help="a YAML file, for example configs/det_cml.yml")
+    parser.add_argument(
+        "-o",
+        "--override",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="Key.sub=value",
+        help="values that win over the file's",
+    )

@@ -1,0 +1,1 @@
+"""Reading, augmenting and synthesising text-detection data. Knows no network."""

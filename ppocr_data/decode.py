@@ -1,0 +1,94 @@
+"""Image files to pixels, refusing files that OpenCV would quietly fill up with grey."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import cv2
+import numpy as np
+from pydantic import Field
+
+from .errors import DataError
+from .op import Op, Record
+
+_PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+# In a JPEG's coded data, ff 00 is a byte of data, ff d0..d7 are restart marks, and ff ff is filling.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+class DecodeImage(Op):
+    """Read `record["path"]` into uint8 BGR `[H,W,3]`; grey and palette images become colour, transparency is dropped.
+
+    The orientation that a camera wrote into the file (EXIF) is applied, as PaddleOCR does: labels are expected to be
+    made on the upright picture.
+    """
+
+    img_mode: Literal["BGR"] = Field(default="BGR", description="Channel order of the pixels; only BGR.")
+    channel_first: Literal[False] = Field(default=False, description="Only false: the layout changes on the device.")
+    ignore_orientation: bool = Field(default=False, description="Leave the picture as stored, whatever EXIF says.")
+    max_megapixels: float = Field(default=100.0, gt=0, description="Refuse images of more than this many megapixels.")
+
+    def __call__(self, record: Record, rng: np.random.Generator) -> Record:
+        """Add `image`. Raises DataError, naming image and label line, for a file that is not a whole image."""
+        try:
+            return {**record, "image": self.decode(record["path"].read_bytes())}
+        except OSError as error:
+            raise DataError(f"{record['source']}: cannot read image {record['path']} ({error.strerror})") from error
+        except ValueError as error:
+            raise DataError(f"{record['source']}: image {record['path']}: {error}") from error
+
+    def decode(self, data: bytes) -> np.ndarray:
+        """The pixels of an encoded image. Raises ValueError with the reason where there are none."""
+        if not data:
+            raise ValueError("the file is empty; copy it again")
+        size, whole = inspect(data)
+        if size is not None and size[0] * size[1] > self.max_megapixels * 1e6:
+            raise ValueError(self._too_large(*size))
+        if not whole:
+            raise ValueError("the file is truncated; copy it again")
+        flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if self.ignore_orientation else 0)
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        except cv2.error as error:
+            raise ValueError(f"cannot be decoded ({error.err})") from error
+        if image is None:
+            raise ValueError("cannot be decoded; it is damaged or not an image that OpenCV reads")
+        if image.shape[0] * image.shape[1] > self.max_megapixels * 1e6:
+            raise ValueError(self._too_large(image.shape[1], image.shape[0]))
+        return image
+
+    def _too_large(self, width: int, height: int) -> str:
+        return f"{width}x{height} pixels are more than max_megapixels: {self.max_megapixels:g}; scale it down"
+
+
+def inspect(data: bytes) -> tuple[tuple[int, int] | None, bool]:
+    """What an encoded image says of itself: its (width, height), None where unknown, and whether its end is there.
+
+    JPEG, PNG, BMP and WebP are looked into; of other formats nothing is known and the end is taken to be there.
+    """
+    if data[:2] == b"\xff\xd8":
+        return _inspect_jpeg(data)
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        size = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+        return (size if len(data) >= 24 else None), _PNG_END in data
+    if data[:2] == b"BM":
+        return None, len(data) >= int.from_bytes(data[2:6], "little")
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return None, len(data) >= 8 + int.from_bytes(data[4:8], "little")
+    return None, True
+
+
+def _inspect_jpeg(data: bytes) -> tuple[tuple[int, int] | None, bool]:
+    """Walk the segments: an embedded preview has an end mark of its own, and some cameras append data to the file."""
+    size, at = None, 2
+    while found := _JPEG_MARKER.search(data, at):
+        marker, at = data[found.end() - 1], found.end()
+        if marker == 0xD9:
+            return size, True
+        length = int.from_bytes(data[at : at + 2], "big")
+        if marker in _JPEG_FRAMES and len(data) >= at + 7:
+            size = int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 3 : at + 5], "big")
+        at += max(length, 2)
+    return size, False

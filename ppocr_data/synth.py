@@ -1,0 +1,222 @@
+"""The embedded set: synthetic text images with labels in PaddleOCR's format, made on first use.
+
+Procedural backgrounds, fonts that a dependency ships (or the user's own), rotation, perspective, blur, noise, light and
+dark text, don't-care text, and drawings that are not text. Image i of a part depends on (seed, part, i) alone and is
+the same to the last bit on the same machine with the same versions of numpy, OpenCV and Pillow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ppocr_data.errors import DataError
+from ppocr_data.synth_fonts import Font, load_fonts
+from ppocr_data.synth_page import Page, draw_page
+
+try:
+    import fcntl
+except ImportError:  # Windows: two starts at once both generate, and the first to finish wins
+    fcntl = None  # type: ignore[assignment]
+
+GENERATOR = "ocr_cml synthetic text"
+VERSION = 1  # raise it whenever the same parameters give other images
+PARTS = ("train", "val")  # a part's position is its id in the random stream
+MANIFEST = "dataset.json"
+OURS = {*PARTS, *(f"{part}.txt" for part in PARTS), MANIFEST}
+SMALLEST_SIDE = 96
+JPEG_QUALITY = 95
+
+Progress = Callable[[int, int], None]
+
+
+def generate(
+    folder: Path | str,
+    *,
+    train: int = 400,
+    val: int = 60,
+    size: tuple[int, int] = (384, 384),
+    seed: int = 2026,
+    fonts: Path | str | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Make the set in `folder`: train/*.jpg, val/*.jpg, train.txt, val.txt and, last, dataset.json.
+
+    It is made in a temporary folder beside `folder` and renamed, so `folder` never holds half a set; a set made
+    earlier by this generator is replaced, anything else is left alone and is an error.
+
+    Args:
+        folder: where the set goes; also the `data_dir` of both label files.
+        train, val: images of each part, at least 1.
+        size: height and width of the images in pixels, each at least 96.
+        seed: 0 or more; the whole set follows from it.
+        fonts: a folder with .ttf or .otf files instead of the fonts that matplotlib ships.
+        progress: called as `progress(done, total)` after each image.
+
+    Raises:
+        DataError: parameters out of range, fonts that cannot be used, or a folder that holds something else.
+    """
+    folder, faces, parameters = _prepare(folder, train, val, size, seed, fonts)
+    with _sole_writer(folder):
+        _make(folder, faces, parameters, progress)
+
+
+def ensure(
+    folder: Path | str,
+    *,
+    train: int = 400,
+    val: int = 60,
+    size: tuple[int, int] = (384, 384),
+    seed: int = 2026,
+    fonts: Path | str | None = None,
+    progress: Progress | None = None,
+) -> bool:
+    """`generate`, unless `folder` already holds exactly that set, whole. True where images were made.
+
+    Several processes may call it at once: one generates, the others wait for it.
+    """
+    folder, faces, parameters = _prepare(folder, train, val, size, seed, fonts)
+    if _is_whole(folder, parameters):
+        return False
+    with _sole_writer(folder):
+        if _is_whole(folder, parameters):  # another process made it while this one waited
+            return False
+        _make(folder, faces, parameters, progress)
+    return True
+
+
+def sample_page(part: str, index: int, *, size: tuple[int, int], seed: int, fonts: list[Font]) -> Page:
+    """Image `index` of `part` ("train" or "val") before compression, with its labels and its ink."""
+    rng = np.random.default_rng([seed, PARTS.index(part), index])
+    return draw_page(rng, *size, fonts)
+
+
+def _prepare(
+    folder: Path | str, train: int, val: int, size: tuple[int, int], seed: int, fonts: Path | str | None
+) -> tuple[Path, list[Font], dict[str, Any]]:
+    """Check the arguments; the folder, the fonts, and the parameters that the images follow from."""
+    if train < 1 or val < 1:
+        raise DataError(f"synthetic set: train and val must be at least 1, not {train} and {val}")
+    if min(size) < SMALLEST_SIDE:
+        raise DataError(f"synthetic set: size must be at least {SMALLEST_SIDE} on each side, not {size[0]}x{size[1]}")
+    if seed < 0:
+        raise DataError(f"synthetic set: seed must be 0 or more, not {seed}")
+    faces = load_fonts(None if fonts is None else Path(fonts))
+    parameters = {
+        "generator": GENERATOR,
+        "version": VERSION,
+        "train": train,
+        "val": val,
+        "size": list(size),
+        "seed": seed,
+        "fonts": {face.path.name: face.sha256 for face in faces},
+    }
+    return Path(folder).absolute(), faces, parameters
+
+
+def _read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The folder's dataset.json, or None where there is none that this generator wrote."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) and manifest.get("generator") == GENERATOR else None
+
+
+def _is_replaceable(folder: Path) -> bool:
+    """Whether the folder is empty, or holds a set of this generator and nothing beside it."""
+    if not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir()}
+    return not names or (_read_manifest(folder) is not None and names <= OURS)
+
+
+def _is_whole(folder: Path, parameters: dict[str, Any]) -> bool:
+    """Whether the folder holds the set with these parameters, its label files unchanged and no image missing."""
+    manifest = _read_manifest(folder)
+    if manifest is None or any(manifest.get(key) != value for key, value in parameters.items()):
+        return False
+    try:
+        labels = manifest["labels_sha256"]
+        return all(
+            labels[part] == hashlib.sha256((folder / f"{part}.txt").read_bytes()).hexdigest()
+            and {path.name for path in (folder / part).iterdir()} >= {_name(i) for i in range(parameters[part])}
+            for part in PARTS
+        )
+    except (OSError, KeyError, TypeError):
+        return False
+
+
+def _name(index: int) -> str:
+    return f"{index:06}.jpg"
+
+
+@contextlib.contextmanager
+def _sole_writer(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; clear what a killed generator left. The system frees the lock of a dead process."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if fcntl is None:
+            yield
+            return
+        with (folder.parent / f".{folder.name}.lock").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            for leftover in folder.parent.glob(f".{folder.name}.making-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            yield
+    except OSError as error:
+        raise DataError(f"{folder}: the synthetic set cannot be written ({error})") from error
+
+
+def _make(folder: Path, faces: list[Font], parameters: dict[str, Any], progress: Progress | None) -> None:
+    if folder.exists() and not _is_replaceable(folder):
+        raise DataError(f"{folder}: holds something else than a synthetic set; name a new or an empty folder")
+    making = Path(tempfile.mkdtemp(prefix=f".{folder.name}.making-", dir=folder.parent))
+    try:
+        fresh = making / "new"
+        fresh.mkdir()
+        labels = {part: _write_part(fresh, part, faces, parameters, progress) for part in PARTS}
+        manifest = json.dumps({**parameters, "labels_sha256": labels}, indent=1, sort_keys=True)
+        (fresh / MANIFEST).write_text(manifest + "\n", encoding="utf-8")
+        if folder.exists():
+            folder.rename(making / "old")
+        try:
+            fresh.rename(folder)
+        except OSError:
+            # Without locks another process may have put the same set there first.
+            if not _is_whole(folder, parameters):
+                raise
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def _write_part(
+    folder: Path, part: str, faces: list[Font], parameters: dict[str, Any], progress: Progress | None
+) -> str:
+    """Write one part's images and label file; the label file's SHA-256."""
+    (folder / part).mkdir()
+    lines = []
+    done, total = (0 if part == "train" else parameters["train"]), parameters["train"] + parameters["val"]
+    for index in range(parameters[part]):
+        page = sample_page(part, index, size=tuple(parameters["size"]), seed=parameters["seed"], fonts=faces)
+        jpeg = cv2.imencode(".jpg", page.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+        (folder / part / _name(index)).write_bytes(jpeg.tobytes())
+        boxes = [
+            {"transcription": text, "points": [[round(float(x), 1), round(float(y), 1)] for x, y in polygon]}
+            for text, polygon in zip(page.texts, page.polygons, strict=True)
+        ]
+        lines.append(f"{part}/{_name(index)}\t{json.dumps(boxes, ensure_ascii=False)}\n")
+        if progress is not None:
+            progress(done + index + 1, total)
+    content = "".join(lines).encode("utf-8")
+    (folder / f"{part}.txt").write_bytes(content)
+    return hashlib.sha256(content).hexdigest()

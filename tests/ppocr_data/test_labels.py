@@ -1,0 +1,182 @@
+"""Label files: what is read, what is refused, what is skipped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ppocr_data.errors import DataError
+from ppocr_data.labels import read_images, read_label_file, read_labels
+
+SQUARE = [[10, 10], [30, 10], [30, 20], [10, 20]]
+BOW_TIE = [[10, 10], [30, 20], [30, 10], [10, 20]]
+
+
+def write(folder: Path, *lines: str | bytes, end: bytes = b"\n") -> Path:
+    """A label file beside an image `a.jpg` (an empty file: labels are read without looking into images)."""
+    (folder / "a.jpg").touch()
+    path = folder / "labels.txt"
+    path.write_bytes(end.join(line if isinstance(line, bytes) else line.encode() for line in lines))
+    return path
+
+
+def line(points: object, word: object = "word", image: str = "a.jpg", **more: object) -> str:
+    return image + "\t" + json.dumps([{"transcription": word, "points": points, **more}])
+
+
+def test_polygons_texts_and_flags(tmp_path: Path) -> None:
+    entries = [
+        {"transcription": "café, \t", "points": SQUARE},
+        {"transcription": "###", "points": SQUARE},
+        {"transcription": "*", "points": [[0, 0], [9.5, 0], [12, 4], [9, 8], [0, 8]]},
+        {"transcription": "old", "points": SQUARE, "difficult": True},
+        {"transcription": "new", "points": SQUARE, "ignore": False},
+    ]
+    path = write(tmp_path, "a.jpg\t" + json.dumps(entries))
+    (sample,) = read_label_file(path, tmp_path)
+    assert sample.image == tmp_path / "a.jpg"
+    assert sample.texts == ("café, \t", "###", "*", "old", "new")
+    assert sample.ignore.tolist() == [False, True, True, True, False]
+    assert [p.shape for p in sample.polygons] == [(4, 2), (4, 2), (5, 2), (4, 2), (4, 2)]
+    assert all(p.dtype == np.float32 for p in sample.polygons)
+    assert sample.polygons[0].tolist() == SQUARE
+    assert sample.source == f"{path}:1"
+    assert sample.labelled
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_mark_line_ends_and_blank_lines(tmp_path: Path, end: bytes) -> None:
+    path = write(tmp_path, b"\xef\xbb\xbf" + line(SQUARE).encode(), "", "  ", line(SQUARE, "two"), "", end=end)
+    samples = read_label_file(path, tmp_path)
+    assert [s.texts for s in samples] == [("word",), ("two",)]
+    assert [s.source for s in samples] == [f"{path}:1", f"{path}:4"]
+
+
+def test_image_without_text(tmp_path: Path) -> None:
+    (sample,) = read_label_file(write(tmp_path, "a.jpg\t[]"), tmp_path)
+    assert sample.polygons == ()
+    assert sample.ignore.shape == (0,)
+    assert sample.labelled
+
+
+BAD_LINES = {
+    "a.jpg [no tab]": "no tab",
+    "a.jpg\t[{]": "not JSON",
+    "a.jpg\t{}": "must be a JSON list",
+    "a.jpg\t[7]": "text 1: must be",
+    'a.jpg\t[{"points": [[0,0],[9,0],[9,9],[0,9]]}]': "transcription must be a string",
+    line([[0, 0], [9, 0], "x", [0, 9]]): "points must be [[x, y], ...]",
+    line([[0, 0], [9, 0], [9, 9, 9], [0, 9]]): "points must be [[x, y], ...]",
+    line([[0, 0], [9, True], [9, 9], [0, 9]]): "points must be [[x, y], ...]",
+    line([[0, 0], [9, float("nan")], [9, 9], [0, 9]]): "NaN, infinite",
+    line([[0, 0], [9, float("inf")], [9, 9], [0, 9]]): "NaN, infinite",
+    line([[0, 0], [10**400, 0], [9, 9], [0, 9]]): "NaN, infinite or beyond",
+    line([[0, 0], [9, 0]]): "2 points; a polygon needs at least 4",
+    line([[0, 0], [9, 0], [9, 9]]): "3 points; a polygon needs at least 4",
+    line([[0, 0], [9, 0], [18, 0], [4, 0]]): "no area",
+    line([[5, 5]] * 4): "no area",
+    line(BOW_TIE): "crosses or touches itself",
+    line(SQUARE, image="b.jpg"): "no such image",
+    line(SQUARE, image="../a.jpg"): "lies outside",
+    line(SQUARE, image="x/../../a.jpg"): "lies outside",
+    "\t[]": "no image name",
+}
+
+
+@pytest.mark.parametrize(("bad", "reason"), BAD_LINES.items())
+def test_a_bad_line_is_named(tmp_path: Path, bad: str, reason: str) -> None:
+    path = write(tmp_path, line(SQUARE), bad)
+    with pytest.raises(DataError) as caught:
+        read_label_file(path, tmp_path)
+    assert f"{path}:2: " in str(caught.value)
+    assert reason in str(caught.value)
+
+
+def test_bytes_that_are_no_utf8_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path, line(SQUARE), b"a.jpg\t\xff\xfe")
+    with pytest.raises(DataError, match=r"labels\.txt:2: byte 6 is not UTF-8"):
+        read_label_file(path, tmp_path)
+    path.write_text(line(SQUARE), encoding="utf-16")
+    with pytest.raises(DataError, match="UTF-16; save it as UTF-8"):
+        read_label_file(path, tmp_path)
+
+
+def test_all_bad_lines_come_in_one_message(tmp_path: Path) -> None:
+    path = write(tmp_path, *[f"a.jpg {i}" for i in range(13)])
+    with pytest.raises(DataError) as caught:
+        read_label_file(path, tmp_path)
+    message = str(caught.value)
+    assert "13 bad entries" in message
+    assert f"{path}:10: " in message
+    assert f"{path}:11: " not in message
+    assert "and 3 more" in message
+
+
+def test_missing_label_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nothing\.txt: cannot read the label file"):
+        read_label_file(tmp_path / "nothing.txt", tmp_path)
+
+
+def test_images_outside_when_allowed(tmp_path: Path) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    path = write(tmp_path, line(SQUARE, image="../a.jpg"), line(SQUARE, image=str(tmp_path / "a.jpg")))
+    samples = read_label_file(path, inside, allow_outside=True)
+    assert [s.image.resolve() for s in samples] == [(tmp_path / "a.jpg").resolve()] * 2
+
+
+def test_relative_data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, line(SQUARE))
+    monkeypatch.chdir(tmp_path)
+    assert len(read_label_file(path, Path())) == 1
+    path.write_text(line(SQUARE, image="../a.jpg"))
+    with pytest.raises(DataError, match="lies outside"):
+        read_label_file(path, Path())
+
+
+def test_skip_mends_what_it_can_and_lists_everything(tmp_path: Path) -> None:
+    flat = [[0, 0], [9, 0], [18, 0], [4, 0]]
+    entries = [{"transcription": w, "points": p} for w, p in [("ok", SQUARE), ("tie", BOW_TIE), ("flat", flat)]]
+    path = write(tmp_path, "a.jpg no tab", "a.jpg\t" + json.dumps(entries), line([[0, float("nan")], *SQUARE]))
+    report = read_labels(path, tmp_path, on_bad="skip")
+    (sample,) = report.samples
+    assert sample.texts == ("ok", "tie")
+    assert sample.ignore.tolist() == [False, True]
+    # The hull of the bow tie is the square whose corners it visits in the wrong order.
+    assert sorted(sample.polygons[1].tolist()) == sorted(SQUARE)
+    assert [p.removeprefix(f"{path}:").split(":")[0] for p in report.problems] == ["1", "2", "2", "3"]
+
+
+def test_folder_and_list_of_images(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("b.JPG", "sub/a.png", "notes.txt"):
+        (tmp_path / name).touch()
+    samples = read_images(tmp_path)
+    assert [s.image.name for s in samples] == ["b.JPG", "a.png"]
+    assert not any(s.labelled for s in samples)
+    assert [s.image for s in read_images([tmp_path / "sub/a.png"])] == [tmp_path / "sub/a.png"]
+    with pytest.raises(DataError, match="no such folder"):
+        read_images(tmp_path / "none")
+    with pytest.raises(DataError, match=r"c\.png: no such image"):
+        read_images([tmp_path / "c.png"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no image here"):
+        read_images(tmp_path / "empty")
+
+
+def test_all_polygons_of_icdar_2015_are_sound(shared: Path, tmp_path: Path) -> None:
+    """The official labels of 50 photos pass the strict reader: its rules are not too narrow for real data."""
+    icdar = shared / "data" / "icdar2015"
+    lines = []
+    for number in range(1, 51):
+        source = icdar / "ch4_training_localization_transcription_gt" / f"gt_img_{number}.txt"
+        rows = [row.split(",", 8) for row in source.read_text(encoding="utf-8-sig").splitlines() if row]
+        entries = [{"transcription": row[8], "points": np.array(row[:8], float).reshape(4, 2).tolist()} for row in rows]
+        lines.append(f"img_{number}.jpg\t{json.dumps(entries)}")
+    path = write(tmp_path, *lines)
+    samples = read_label_file(path, icdar / "ch4_training_images")
+    assert len(samples) == 50
+    assert sum(len(s.polygons) for s in samples) == sum(len(json.loads(row.split("\t")[1])) for row in lines)
