@@ -1,0 +1,168 @@
+"""Which term pulls whom towards whom: the loss list of a configuration, bound to networks.
+
+Every term ends as one or several `Binding`s (learner, guide, share of the weight). A term that binds to nothing is a
+mistake that is reported before training: PaddleOCR answers a misspelled map name with a mutual loss of zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ocr_cml.losses import TERMS
+from ocr_cml.schema import Config, WeightSchedule
+from ocr_cml.yaml_source import Path_, nearest
+
+TEACHERS = "Teachers"
+"""The guide that stands for the weighted mean map of several teachers."""
+
+
+class CommonTermArguments(BaseModel):
+    """What every loss term takes beside its own arguments."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    weight: float | WeightSchedule = Field(1.0, description="Factor of the term, or its schedule over the training.")
+    model_name_list: list[str] | None = Field(None, description="The learners; by default every student.")
+    model_name_pairs: list[tuple[str, str]] | None = Field(None, description="[learner, guide] pairs, instead of the list.")
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One term from one guide to one learner.
+
+    Attributes:
+        term: position of the term in the loss list.
+        label: name in logs, for example `mutual/Student<-Student2`.
+        learner: the student whose weights the gradient reaches.
+        guide: the network it is compared with, `Teachers` for their mean, or None for a supervised term.
+        share: factor beside the term's weight, 1 / (K - 1) for K - 1 peers.
+    """
+
+    term: int
+    label: str
+    learner: str
+    guide: str | None
+    share: float
+
+
+def split_arguments(arguments: Mapping[str, Any] | None) -> tuple[CommonTermArguments, dict[str, Any]]:
+    """Part a list entry's arguments into the common ones and the term's own."""
+    given = dict(arguments or {})
+    common = {key: given.pop(key) for key in list(given) if key in CommonTermArguments.model_fields}
+    return CommonTermArguments.model_validate(common), given
+
+
+def bind(config: Config) -> list[Binding]:
+    """All bindings, in the order of the loss list. The configuration must be free of `binding_problems`."""
+    bindings: list[Binding] = []
+    for position, entry in enumerate(config.Loss.loss_config_list):
+        ((name, arguments),) = entry.items()
+        common, _ = split_arguments(arguments)
+        role, prefix = TERMS[name].role, TERMS[name].log_name
+        for learner, guide, share in _pairs(role, common, list(config.students), list(config.teachers)):
+            arrow = f"<-{guide}" if guide else ""
+            bindings.append(Binding(position, f"{prefix}/{learner}{arrow}", learner, guide, share))
+    return _with_unique_labels(bindings)
+
+
+def _pairs(
+    role: str, common: CommonTermArguments, students: Sequence[str], teachers: Sequence[str]
+) -> list[tuple[str, str | None, float]]:
+    learners = common.model_name_list or list(students)
+    if role == "supervised":
+        return [(learner, None, 1.0) for learner in learners]
+    if role == "teacher":
+        if common.model_name_pairs:
+            return [(learner, guide, 1.0) for learner, guide in common.model_name_pairs]
+        guide = teachers[0] if len(teachers) == 1 else TEACHERS
+        return [(learner, guide, 1.0) for learner in learners] if teachers else []
+    if common.model_name_pairs:  # mutual: a pair binds both ways, as in PaddleOCR's files
+        both = [pair for a, b in common.model_name_pairs for pair in ((a, b), (b, a))]
+        peers = {learner: sum(a == learner for a, _ in both) for learner, _ in both}
+        return [(learner, guide, 1.0 / peers[learner]) for learner, guide in both]
+    return [(a, b, 1.0 / (len(learners) - 1)) for a in learners for b in learners if a != b]
+
+
+def _with_unique_labels(bindings: list[Binding]) -> list[Binding]:
+    """Two entries of one term and pair (a `kl` and a `ppocr`, say) get numbered labels, so that no log value is lost."""
+    seen: dict[str, int] = {}
+    unique = []
+    for binding in bindings:
+        seen[binding.label] = count = seen.get(binding.label, 0) + 1
+        label = binding.label if count == 1 else f"{binding.label}#{count}"
+        unique.append(Binding(binding.term, label, binding.learner, binding.guide, binding.share))
+    return unique
+
+
+def binding_problems(config: Config) -> list[tuple[Path_, str]]:
+    """Every reason why the loss list cannot be bound to the networks, with its dotted key."""
+    problems: list[tuple[Path_, str]] = []
+    students, teachers = list(config.students), list(config.teachers)
+    if not students:
+        problems.append((("Architecture", "Models"), "every network is frozen; one without freeze_params must learn"))
+    for position, entry in enumerate(config.Loss.loss_config_list):
+        ((name, arguments),) = entry.items()
+        path: Path_ = ("Loss", "loss_config_list", str(position), name)
+        common, _ = split_arguments(arguments)
+        problems += _name_problems(path, TERMS[name].role, common, students, teachers)
+        if TERMS[name].role == "teacher" and not teachers:
+            problems.append((path, "no network is frozen, so there is no teacher; add one or remove the term"))
+        learners = common.model_name_list or students
+        if TERMS[name].role == "mutual" and not common.model_name_pairs and len(learners) < 2:
+            problems.append((path, f"mutual learning needs two students or more; found {', '.join(learners) or 'none'}"))
+        if getattr(TERMS[name], "needs_layers", False):
+            problems += _feature_problems(path, config)
+    if not problems:
+        bindings = bind(config)
+        problems += _unused_problems(config, bindings)
+    return problems
+
+
+def _name_problems(
+    path: Path_, role: str, common: CommonTermArguments, students: list[str], teachers: list[str]
+) -> list[tuple[Path_, str]]:
+    guides = teachers if role == "teacher" else students
+    wanted = [("model_name_list", name, students, "student") for name in common.model_name_list or ()]
+    for learner, guide in common.model_name_pairs or ():
+        wanted.append(("model_name_pairs", learner, students, "student"))
+        wanted.append(("model_name_pairs", guide, guides, "teacher" if role == "teacher" else "student"))
+    problems = []
+    for key, name, known, kind in wanted:
+        if name not in known:
+            guess = nearest(name, known)
+            hint = f"did you mean {guess!r}?" if guess else f"the {kind}s are: {', '.join(known) or 'none'}"
+            problems.append((path + (key,), f"no {kind} is called {name!r}; {hint}"))
+    if role == "supervised" and common.model_name_pairs:
+        problems.append((path + ("model_name_pairs",), "a supervised term has no guide; use model_name_list"))
+    listed = common.model_name_list or []
+    if len(set(listed)) < len(listed):
+        problems.append((path + ("model_name_list",), "a network is named twice"))
+    for learner, guide in common.model_name_pairs or ():
+        if learner == guide:
+            problems.append((path + ("model_name_pairs",), f"{learner!r} cannot guide itself"))
+    return problems
+
+
+def _feature_problems(path: Path_, config: Config) -> list[tuple[Path_, str]]:
+    """A term on features needs a teacher whose inside can be seen: not an inference model."""
+    closed = [name for name, net in config.teachers.items() if net.inference_model]
+    text = "compares features, and an inference model shows only its map; give {} as Backbone, Neck, Head and pretrained"
+    return [(path, text.format(name)) for name in closed]
+
+
+def _unused_problems(config: Config, bindings: list[Binding]) -> list[tuple[Path_, str]]:
+    problems: list[tuple[Path_, str]] = []
+    taught = {binding.learner for binding in bindings}
+    asked = {binding.guide for binding in bindings}
+    for name in config.students:
+        if name not in taught:
+            problems.append((("Architecture", "Models", name), "is taught by no loss term; name it in one or remove it"))
+    for name in config.teachers:
+        if name not in asked and TEACHERS not in asked:
+            text = "is frozen and no loss term asks it; add a teacher term or remove the network"
+            problems.append((("Architecture", "Models", name), text))
+    return problems

@@ -1,0 +1,199 @@
+"""From a Config to objects: students with their weights, teachers that answer, bound terms, data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from ocr_cml.binding import TEACHERS, bind, split_arguments
+from ocr_cml.cohort import BoundTerm, Cohort
+from ocr_cml.config import build_op
+from ocr_cml.losses import TERMS
+from ocr_cml.losses.base import FeatureTerm
+from ocr_cml.models import build_detector
+from ocr_cml.models.detector import Detector
+from ocr_cml.models.weights import LoadReport, load_into, read_weights, select
+from ocr_cml.runtime import FrozenDetector, LayerDetector, Normalization, open_detector
+from ocr_cml.schema import Config, Network
+from ppocr_data import synth
+from ppocr_data.dataset import DetDataset, EvalDataset
+from ppocr_data.errors import ConfigError, DataError
+from ppocr_data.transforms import DetResizeForTest, NormalizeImage
+
+
+def use_device(config: Config) -> str:
+    """Choose the device that Global.use_gpu names; returns `cpu` or `gpu:N`."""
+    wanted = config.Global.use_gpu
+    present = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    if wanted is True and not present:
+        raise ConfigError(
+            "Global.use_gpu: true, but this machine or this build of paddle has no GPU; use auto, or install requirements-gpu.txt"
+        )
+    use = present if wanted == "auto" else bool(wanted)
+    return paddle.set_device("gpu" if use else "cpu") and paddle.get_device()
+
+
+def normalization(config: Config) -> Normalization:
+    """How pixels become the students' input, as the training transforms state it."""
+    for entry in config.Train.dataset.transforms:
+        op = build_op(entry)
+        if isinstance(op, NormalizeImage):
+            return Normalization(mean=tuple(op.mean), std=tuple(op.std), scale=op.scale)
+    return Normalization()
+
+
+def resize_rule(config: Config) -> DetResizeForTest:
+    """The one resize rule of evaluation, export and inference."""
+    ops = [build_op(entry) for entry in config.Eval.dataset.transforms]
+    return next(op for op in ops if isinstance(op, DetResizeForTest))
+
+
+# --- networks --------------------------------------------------------------------------------------------------------
+
+
+def build_students(config: Config) -> tuple[dict[str, Detector], dict[str, LoadReport]]:
+    """Every student with its initial weights, and what was loaded into which.
+
+    The weights come from `Global.pretrained_model` (a file for all, or a run's folder with one for each), else from the
+    student's own `pretrained`, else from the seed: student i is initialised from (seed, i), whoever its peers are, so a
+    student alone starts from the weights that it would have in a cohort.
+    """
+    students: dict[str, Detector] = {}
+    reports: dict[str, LoadReport] = {}
+    for position, (name, network) in enumerate(config.students.items()):
+        paddle.seed(_mixed(config.Global.seed, position))
+        students[name] = build_detector(network.spec)
+        where = config.Global.pretrained_model or network.pretrained
+        if where:
+            reports[name] = load_student(students[name], name, network, Path(where))
+    return students, reports
+
+
+def load_student(student: Detector, name: str, network: Network, where: Path) -> LoadReport:
+    """Load one student from a weight file or from a run's folder. Raises WeightsError with the keys that do not fit."""
+    weights, _ = select(read_weights(where, name), name)
+    return load_into(
+        student,
+        weights,
+        frozen=False,
+        min_share=network.pretrained_share,
+        allow_missing=network.allow_missing,
+        source=str(where),
+    )
+
+
+def build_teachers(
+    config: Config, threads: int, device: str
+) -> tuple[dict[str, tuple[FrozenDetector, float]], dict[str, LoadReport]]:
+    """Every frozen network, ready to answer, with its weight among several; and what was loaded."""
+    teachers: dict[str, tuple[FrozenDetector, float]] = {}
+    reports: dict[str, LoadReport] = {}
+    on_gpu = device.startswith("gpu")
+    for name, network in config.teachers.items():
+        if network.inference_model:
+            engine = "auto" if network.engine in ("auto", "layer") else network.engine
+            where = Path(network.inference_model)
+            teacher: FrozenDetector = open_detector(
+                where, engine=engine, device="gpu" if on_gpu else "cpu", threads=threads
+            )
+        else:
+            layer = build_detector(network.spec)
+            weights, _ = select(read_weights(str(network.pretrained), name), name)
+            reports[name] = load_into(layer, weights, frozen=True, source=str(network.pretrained))
+            teacher = LayerDetector(layer, normalization(config), source=str(network.pretrained))
+        teachers[name] = (teacher, network.weight)
+    return teachers, reports
+
+
+def teacher_record(config: Config) -> dict[str, dict[str, str]]:
+    """Each teacher's path and the SHA-256 of its file or of its folder's files, for the checkpoint's record."""
+    record = {}
+    for name, network in config.teachers.items():
+        where = Path(str(network.inference_model or network.pretrained))
+        files = sorted(p for p in where.iterdir() if p.is_file()) if where.is_dir() else [p for p in [where] if p.is_file()]
+        digest = hashlib.sha256()
+        for path in files:
+            digest.update(path.read_bytes())
+        record[name] = {"path": str(where), "sha256": digest.hexdigest()}
+    return record
+
+
+def build_cohort(config: Config, students: Mapping[str, Detector], teachers: Mapping[str, tuple[FrozenDetector, float]]) -> Cohort:
+    """Bind the loss terms to the networks. Connectors are initialised from the seed."""
+    channels = {name: student.feature_channels for name, student in students.items()}
+    for name, (teacher, _) in teachers.items():
+        channels[name] = teacher.layer.feature_channels if isinstance(teacher, LayerDetector) else {}
+    channels[TEACHERS] = {}
+    terms = []
+    for number, binding in enumerate(bind(config)):
+        ((name, arguments),) = config.Loss.loss_config_list[binding.term].items()
+        common, own = split_arguments(arguments)
+        paddle.seed(_mixed(config.Global.seed, 1000 + number))
+        term = TERMS[name](**own)
+        if isinstance(term, FeatureTerm):
+            term.bind(channels[binding.learner], channels[binding.guide or binding.learner])
+        terms.append(BoundTerm(binding, term, common.weight))
+    return Cohort(students, teachers, terms, normalization(config), config.Loss.update)
+
+
+def _mixed(seed: int, position: int) -> int:
+    """A seed for each part, without the correlation of neighbouring seeds."""
+    return int(np.random.SeedSequence([seed, position]).generate_state(1)[0])
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+def prepare_embedded_set(config: Config) -> None:
+    """Make the synthetic set where the configuration reads from its folder and it is not there yet."""
+    embedded = config.Global.embedded_set
+    if embedded is None:
+        return
+    folders = {Path(config.Train.dataset.data_dir), Path(config.Eval.dataset.data_dir)}
+    if Path(embedded.dir) in folders:
+        synth.ensure(
+            Path(embedded.dir),
+            train=embedded.train,
+            val=embedded.val,
+            size=(embedded.size[1], embedded.size[0]),
+            seed=embedded.seed,
+            fonts=Path(embedded.fonts) if embedded.fonts else None,
+        )
+
+
+def train_dataset(config: Config) -> DetDataset:
+    """The training images with their augmentation and targets."""
+    section = config.Train.dataset
+    return DetDataset.from_label_files(
+        section.label_file_list,
+        section.data_dir,
+        [build_op(entry) for entry in section.transforms],
+        ratio_list=section.ratio_list or 1.0,
+        seed=config.Global.seed,
+        on_bad=section.on_bad_sample,
+        allow_outside=section.allow_outside,
+    )
+
+
+def eval_dataset(config: Config) -> EvalDataset:
+    """The evaluation images at network size."""
+    section = config.Eval.dataset
+    return EvalDataset.from_label_files(
+        section.label_file_list,
+        section.data_dir,
+        [build_op(entry) for entry in section.transforms],
+        allow_outside=section.allow_outside,
+    )
+
+
+def check_images(config: Config, count: int = 4) -> list[np.ndarray]:
+    """A few evaluation images `[H,W,3]` at network size, on which an export is compared; none where there are no data."""
+    try:
+        dataset = eval_dataset(config)
+    except DataError:
+        return []
+    return [dataset[index]["image"] for index in range(min(count, len(dataset)))]

@@ -1,0 +1,232 @@
+"""Checkpoints that survive a kill at any moment and load without running code.
+
+A checkpoint is a folder: one safetensors file for each student, one for each student's optimizer, one for connectors and
+exponential means where there are any, and `state.json` with the step, the best result and a SHA-256 of every file. It is
+written beside its place and renamed into it, and the one before is kept, so that there is a whole one at every moment.
+
+What is *not* in it: the teachers (their path and hash are), and the state of a random number generator: samples are drawn
+from (seed, epoch, index) and no operation of a step is random, so the step alone says where the data order stands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from ppocr_data.errors import UserError, WeightsError
+
+FORMAT = 1
+LATEST, BEST = "latest", "best"
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass
+class Best:
+    """The best evaluation so far: which student, how good, and when."""
+
+    student: str
+    hmean: float
+    step: int
+
+
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        step: optimizer steps done.
+        best: the best student so far, or None before the first evaluation.
+        teachers: for each teacher the path and hash of what answered, for the record.
+        overtaken: the teachers' hmean was passed by a student, and it was said.
+    """
+
+    step: int = 0
+    best: Best | None = None
+    teachers: dict[str, dict[str, str]] = field(default_factory=dict)
+    overtaken: bool = False
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Progress:
+        best = Best(**data["best"]) if data.get("best") else None
+        return cls(data["step"], best, dict(data.get("teachers", {})), bool(data.get("overtaken", False)))
+
+
+def arrays_of(layer: nn.Layer) -> Arrays:
+    """A network's parameters and running statistics as float arrays by their structured names."""
+    return {name: value.numpy() for name, value in layer.state_dict().items()}
+
+
+def optimizer_arrays(optimizer: paddle.optimizer.Optimizer, layers: Mapping[str, nn.Layer]) -> Arrays:
+    """An optimizer's state under structured names (`Student/backbone.conv.conv.weight/moment1_0`).
+
+    Paddle names it after process-wide counters (`conv2d_17.w_0_moment1_0`), which another process need not repeat.
+    """
+    state = optimizer.state_dict()
+    arrays: Arrays = {}
+    for name, parameter in _named_parameters(layers).items():
+        for key, value in state.items():
+            if isinstance(value, paddle.Tensor) and key.startswith(parameter.name + "_"):
+                arrays[f"{name}/{key[len(parameter.name) + 1 :]}"] = value.numpy()
+    return arrays
+
+
+def restore_optimizer(optimizer: paddle.optimizer.Optimizer, layers: Mapping[str, nn.Layer], arrays: Arrays) -> None:
+    """The inverse of `optimizer_arrays`. Raises WeightsError where a parameter of the optimizer is not in the file."""
+    parameters = _named_parameters(layers)
+    state: dict[str, Any] = {}
+    for key, value in arrays.items():
+        name, _, slot = key.rpartition("/")
+        if name not in parameters:
+            raise WeightsError(f"the optimizer's state is for another network: it holds {name!r}, which this run lacks")
+        state[f"{parameters[name].name}_{slot}"] = paddle.to_tensor(value)
+    optimizer.set_state_dict(state)
+
+
+def _named_parameters(layers: Mapping[str, nn.Layer]) -> dict[str, paddle.Tensor]:
+    return {f"{owner}/{name}": p for owner, layer in layers.items() for name, p in layer.named_parameters()}
+
+
+def save(folder: Path, files: Mapping[str, Arrays], progress: Progress, config_yaml: str) -> None:
+    """Write a checkpoint: whole or not at all, with the previous one kept as `<name>.previous`.
+
+    Args:
+        folder: for example `RUN/latest`.
+        files: file stem -> arrays.
+        progress: where the run stands.
+        config_yaml: the resolved configuration, so that a checkpoint is usable without its run folder.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; existing checkpoints are whole.
+    """
+    temporary = folder.with_name(f"{folder.name}.tmp")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        hashes = {f"{stem}.safetensors": _write(temporary / f"{stem}.safetensors", arrays) for stem, arrays in files.items()}
+        (temporary / "config.yml").write_text(config_yaml, encoding="utf-8")
+        state = {"format": FORMAT, "progress": asdict(progress), "sha256": hashes}
+        _write_text(temporary / "state.json", json.dumps(state, indent=1))
+        _swap_in(temporary, folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise UserError(f"{folder}: the checkpoint could not be written: {error}; earlier ones are whole") from None
+
+
+def _write(path: Path, arrays: Arrays) -> str:
+    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, path)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return _digest(path)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _write_text(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _swap_in(temporary: Path, folder: Path) -> None:
+    """Put the new checkpoint in place. Between any two renames at least one whole checkpoint has a known name."""
+    previous = folder.with_name(f"{folder.name}.previous")
+    if folder.exists():
+        shutil.rmtree(previous, ignore_errors=True)
+        os.rename(folder, previous)
+    os.rename(temporary, folder)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on disk whose files have been checked against their hashes."""
+
+    folder: Path
+    progress: Progress
+    stems: tuple[str, ...]
+
+    def arrays(self, stem: str) -> Arrays:
+        """One file's arrays; empty where the checkpoint has no such file."""
+        return load_file(self.folder / f"{stem}.safetensors") if stem in self.stems else {}
+
+
+def find(where: Path) -> tuple[Checkpoint, list[str]]:
+    """The newest whole checkpoint of a run folder, or the given checkpoint folder itself.
+
+    Returns:
+        The checkpoint and a line for each damaged one that was passed over.
+
+    Raises:
+        WeightsError: there is no checkpoint, or none that is whole.
+    """
+    candidates = [where] if (where / "state.json").is_file() else []
+    candidates += [where / LATEST, where / f"{LATEST}.previous"]
+    if candidates[0] == where:
+        candidates = [where, where.with_name(f"{where.name}.previous")]
+    found = [folder for folder in candidates if folder.is_dir()]
+    damaged: list[str] = []
+    for folder in found:
+        try:
+            return open_checkpoint(folder), damaged
+        except WeightsError as error:
+            damaged.append(str(error))
+    if damaged:
+        raise WeightsError("no whole checkpoint to resume from:\n" + "\n".join(f"  {line}" for line in damaged))
+    raise WeightsError(f"{where}: no checkpoint here; expected a run folder with {LATEST}/, or a checkpoint folder")
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Check a checkpoint folder file by file. Raises WeightsError naming the first file that is missing or damaged."""
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        if state["format"] != FORMAT:
+            raise WeightsError(f"{folder}: written in format {state['format']}; this version reads format {FORMAT}")
+        for name, expected in state["sha256"].items():
+            if not (folder / name).is_file():
+                raise WeightsError(f"{folder}: {name} is missing")
+            if _digest(folder / name) != expected:
+                raise WeightsError(f"{folder}: {name} is damaged (its SHA-256 is not the one that was written)")
+        stems = tuple(name.removesuffix(".safetensors") for name in state["sha256"])
+        return Checkpoint(folder, Progress.from_json(state["progress"]), stems)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{folder}: state.json cannot be read ({error.__class__.__name__}: {error})") from None
+
+
+def restore_layers(layers: Mapping[str, nn.Layer], arrays: Arrays, where: str) -> None:
+    """Put a checkpoint's arrays back into layers, all of them and nothing else.
+
+    Args:
+        layers: by prefix; keys in the file are `prefix/name`, or the plain name for the prefix "".
+        arrays: the file's content.
+        where: names the file in errors.
+
+    Raises:
+        WeightsError: a key is missing, left over, or of another shape.
+    """
+    targets = {
+        (f"{prefix}/{name}" if prefix else name): value
+        for prefix, layer in layers.items()
+        for name, value in layer.state_dict().items()
+    }
+    wrong = sorted(targets.keys() ^ arrays.keys())
+    wrong += [key for key in targets.keys() & arrays.keys() if tuple(targets[key].shape) != arrays[key].shape]
+    if wrong:
+        listed = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+        raise WeightsError(f"{where}: is of another network than the configuration's: {listed}")
+    for key, value in targets.items():
+        paddle.assign(paddle.to_tensor(arrays[key], dtype=value.dtype), value)

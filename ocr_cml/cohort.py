@@ -1,0 +1,163 @@
+"""The cohort: students that learn together, and frozen teachers that stand outside the module tree.
+
+`cohort(batch, progress)` answers with one scalar and its named parts. The trainer never asks which method runs: mutual
+learning, distillation from a teacher, a single student with labels are all lists of bound terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import paddle
+from paddle import nn
+
+from ocr_cml.binding import TEACHERS, Binding
+from ocr_cml.losses.base import Targets, decode_targets
+from ocr_cml.models.detector import Detector, DetOutput
+from ocr_cml.optim import term_weight
+from ocr_cml.runtime import FrozenDetector, LayerDetector, Normalization
+from ocr_cml.schema import WeightSchedule
+from ppocr_data.loader import Batch
+
+
+@dataclass(frozen=True)
+class BoundTerm:
+    """A loss term between one learner and one guide, with its weight over the training."""
+
+    binding: Binding
+    term: nn.Layer
+    weight: float | WeightSchedule
+
+    def factor(self, progress: float) -> float:
+        """The factor of the term's value in the total, at `progress` in [0, 1] of the training."""
+        return term_weight(self.weight, progress) * self.binding.share
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one forward pass of the cohort gives.
+
+    Attributes:
+        total: the weighted sum of the parts, a scalar whose scale does not depend on the batch size.
+        parts: each term's unweighted value by its label, detached scalars on the device.
+    """
+
+    total: paddle.Tensor
+    parts: dict[str, paddle.Tensor]
+
+
+class Cohort:
+    """Students, teachers and the terms between them.
+
+    Not an `nn.Layer`: a teacher that is no sublayer cannot enter `train()`, `state_dict()` or an optimizer by accident.
+
+    Args:
+        students: the learners by name.
+        teachers: frozen detectors by name, with their weight in the mean of several.
+        terms: bound terms.
+        normalization: how pixels become the students' input.
+        update: `synchronous`: every term from the same forward pass; `alternating`: Algorithm 1 of Deep Mutual Learning
+            (Zhang et al., CVPR 2018), each student updated in turn against the others' newest predictions.
+    """
+
+    def __init__(
+        self,
+        students: Mapping[str, Detector],
+        teachers: Mapping[str, tuple[FrozenDetector, float]],
+        terms: Sequence[BoundTerm],
+        normalization: Normalization,
+        update: str = "synchronous",
+    ) -> None:
+        self.students = dict(students)
+        self.teachers = dict(teachers)
+        self.terms = list(terms)
+        self.normalization = normalization
+        self.turns: list[tuple[str, ...]] = (
+            [(name,) for name in self.students] if update == "alternating" else [tuple(self.students)]
+        )
+        self._guides_wanted = {term.binding.guide for term in self.terms}
+
+    def train(self) -> None:
+        """Put the students into training mode. Teachers have no such mode."""
+        for student in self.students.values():
+            student.train()
+
+    def parameters(self, name: str) -> list[paddle.Tensor]:
+        """What the student's optimizer moves: its own weights and the connectors of terms that teach it."""
+        layers = [self.students[name], *self.connectors(name).values()]
+        return [p for layer in layers for p in layer.parameters() if not p.stop_gradient]
+
+    def connectors(self, name: str) -> dict[str, nn.Layer]:
+        """The terms that carry weights of their own for this learner, by label."""
+        mine = [term for term in self.terms if term.binding.learner == name]
+        return {term.binding.label: term.term for term in mine if term.term.parameters()}
+
+    def ask_teachers(self, batch: Batch) -> dict[str, DetOutput]:
+        """Each teacher's answer, computed once a step, without gradient."""
+        answers = {name: _answer(teacher, batch) for name, (teacher, _) in self.teachers.items()}
+        if TEACHERS in self._guides_wanted:
+            weights = [weight for _, weight in self.teachers.values()]
+            maps = [answer.shrink_prob * weight for answer, weight in zip(answers.values(), weights, strict=True)]
+            answers[TEACHERS] = DetOutput.from_probability(paddle.add_n(maps) / sum(weights))
+        return answers
+
+    def __call__(
+        self,
+        batch: Batch,
+        progress: float,
+        answers: Mapping[str, DetOutput],
+        learners: Sequence[str] | None = None,
+    ) -> StepResult:
+        """Forward every network that is needed and sum the learners' terms.
+
+        Args:
+            batch: `[N,H,W,3]` uint8 images with their targets.
+            progress: share of the training done, in [0, 1]; schedules of weights depend on it.
+            answers: what `ask_teachers` gave for this batch.
+            learners: whose terms count; by default every student. The others, if asked, answer without gradient.
+        """
+        learners = tuple(self.students) if learners is None else learners
+        targets = decode_targets(batch)
+        images = self.normalization.to_device(batch.image)
+        outputs = dict(answers)
+        terms = [term for term in self.terms if term.binding.learner in learners]
+        peers = {term.binding.guide for term in terms}
+        for name, student in self.students.items():
+            if name in learners:
+                outputs[name] = student(images)
+            elif name in peers:
+                with _only_asked(student):
+                    outputs[name] = student(images)
+        return self._sum(terms, outputs, targets, progress)
+
+    def _sum(
+        self, terms: Sequence[BoundTerm], outputs: Mapping[str, DetOutput], targets: Targets, progress: float
+    ) -> StepResult:
+        parts: dict[str, paddle.Tensor] = {}
+        weighted: list[paddle.Tensor] = []
+        for bound in terms:
+            guide = outputs[bound.binding.guide] if bound.binding.guide else None
+            value = bound.term(outputs[bound.binding.learner], guide, targets)
+            parts[bound.binding.label] = value.detach()
+            weighted.append(value * bound.factor(progress))
+        return StepResult(paddle.add_n(weighted), parts)
+
+
+def _answer(teacher: FrozenDetector, batch: Batch) -> DetOutput:
+    """A teacher's answer: with features where it is a network of ours, else its map alone."""
+    if isinstance(teacher, LayerDetector):
+        return teacher.output(batch.image)
+    maps = paddle.to_tensor(teacher.probability(batch.image)).unsqueeze(1)
+    return DetOutput.from_probability(maps)
+
+
+@contextmanager
+def _only_asked(student: nn.Layer) -> Iterator[None]:
+    """Let a student answer as a guide: no gradient, and its running statistics stay as they were."""
+    before = {name: value.clone() for name, value in student.named_buffers()}
+    with paddle.no_grad():
+        yield
+        for name, value in student.named_buffers():
+            paddle.assign(before[name], value)

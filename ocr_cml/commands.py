@@ -1,0 +1,151 @@
+"""The tools' work: what `tools/train.py`, `tools/eval.py` and `tools/export_model.py` do after reading their arguments.
+
+Paddle is imported inside the functions, after `tune_process`: threads and memory can only be set up before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ocr_cml.environment import cpu_cores, trainer_threads, tune_process
+from ppocr_data.errors import ConfigError, WeightsError
+
+if TYPE_CHECKING:
+    from ocr_cml.models.detector import Detector
+    from ocr_cml.schema import Config
+
+
+def train(config_path: str, overrides: Sequence[str], *, show_config: bool = False) -> int:
+    """Train; the last line on standard output names the best student. Returns the exit code."""
+    environment = tune_process()
+    from ocr_cml import config
+
+    settings = config.load(config_path, overrides)
+    if show_config:
+        print(config.dump(settings), end="")
+        return 0
+    from ocr_cml import build, distributed
+    from ocr_cml.run import LOG, RunFolder, start_logging
+    from ocr_cml.trainer import Interrupted, Trainer
+
+    device = build.use_device(settings)
+    rank, world_size = distributed.start()
+    run = RunFolder(settings, is_owner=rank == 0)
+    start_logging(run.path / "train.log" if rank == 0 else None)
+    try:
+        if rank == 0:
+            LOG.info("command: %s", " ".join(sys.argv))
+            LOG.info("environment: %s", ", ".join(environment))
+        trainer = Trainer(settings, run, rank, world_size, device)
+        best = trainer.fit()
+    except Interrupted as stop:
+        LOG.warning("stopped by %s; run the same command again to go on", stop)
+        return stop.code
+    finally:
+        run.close()
+    if rank == 0:
+        if best is None:
+            print(f"best student=none step={trainer.progress.step} dir={run.path / 'latest'}")
+        else:
+            print(f"best student={best.student} hmean={best.hmean:.4f} step={best.step} dir={run.path / 'best'}")
+    return 0
+
+
+def evaluate(config_path: str, overrides: Sequence[str], *, json_path: str | None = None, tune: bool = False) -> int:
+    """Score students, ensemble and teachers; with `tune`, fit the post-process. Returns the exit code."""
+    tune_process()
+    from ocr_cml import build, config
+    from ocr_cml.evaluate import ENSEMBLE, Evaluator, table
+    from ocr_cml.runtime import LayerDetector
+    from ocr_cml.tune import Tuner
+
+    settings = config.load(config_path, overrides)
+    device = build.use_device(settings)
+    build.prepare_embedded_set(settings)
+    students = _loaded_students(settings)
+    teachers, _ = build.build_teachers(settings, trainer_threads(cpu_cores()), device)
+    normalization = build.normalization(settings)
+    networks = {name: LayerDetector(student, normalization, source=name).probability for name, student in students.items()}
+    networks |= {name: teacher.probability for name, (teacher, _) in teachers.items()}
+    evaluator = Evaluator(build.eval_dataset(settings), settings.PostProcess, settings.Eval.loader.batch_size_per_card)
+    names = [*networks, ENSEMBLE] if len(students) > 1 else list(networks)
+    tuners = {name: Tuner(base=settings.PostProcess) for name in names} if tune else {}
+    scores = evaluator.score(networks, ensemble_of=list(students), tuners=tuners)
+    print(table(scores))
+    fitted = {name: tuner.result() for name, tuner in tuners.items()}
+    for name, result in fitted.items():
+        print(f"{name}: hmean {result.trial.hmean:.4f} fitted, -o {result.overrides()}")
+    if json_path:
+        tuned = {name: {"hmean": r.trial.hmean, "PostProcess": r.best.model_dump()} for name, r in fitted.items()}
+        _write_json(Path(json_path), {"scores": scores, "tuned": tuned} if tune else {"scores": scores})
+    return 0
+
+
+def _write_json(path: Path, data: object) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(data, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--json {path}: cannot be written: {error.strerror}") from None
+
+
+def export(config_path: str, overrides: Sequence[str], *, student: str = "best") -> int:
+    """Write the inference model of one student or of the ensemble, checked against the network. Returns the exit code."""
+    tune_process()
+    from ocr_cml import build, config
+    from ocr_cml.export import Ensemble, export_detector
+
+    settings = config.load(config_path, overrides)
+    build.use_device(settings)
+    target = settings.Global.save_inference_dir
+    if not target:
+        raise ConfigError("Global.save_inference_dir: says where to export to; set it with -o Global.save_inference_dir=DIR")
+    students = _loaded_students(settings)
+    name = _best_student(settings, list(students)) if student == "best" else student
+    if name != "ensemble" and name not in students:
+        raise ConfigError(f"--student {name}: choose best, ensemble or one of {', '.join(students)}")
+    network = Ensemble(list(students.values())) if name == "ensemble" else students[name]
+    with contextlib.suppress(ConfigError):
+        build.prepare_embedded_set(settings)
+    report = export_detector(
+        network,
+        Path(target),
+        model_name=settings.Global.model_name,
+        normalization=build.normalization(settings),
+        postprocess=settings.PostProcess,
+        resize=build.resize_rule(settings),
+        check_images=build.check_images(settings),
+    )
+    print(f"exported student={name} dir={target} map_difference={report.map_difference:.1e} boxes={report.boxes}")
+    return 0
+
+
+def _loaded_students(settings: Config) -> dict[str, Detector]:
+    from ocr_cml import build
+
+    if not settings.Global.pretrained_model:
+        raise ConfigError("Global.pretrained_model: says which weights; set it with -o Global.pretrained_model=RUN/best")
+    students, _ = build.build_students(settings)
+    for network in students.values():
+        network.eval()
+    return students
+
+
+def _best_student(settings: Config, names: list[str]) -> str:
+    """The student that the checkpoint calls best; the only one, where there is one."""
+    from ocr_cml.checkpoint import open_checkpoint
+
+    folder = Path(str(settings.Global.pretrained_model))
+    if len(names) == 1:
+        return names[0]
+    if not (folder / "state.json").is_file():
+        raise WeightsError(f"{folder}: does not say which student is best; choose with --student {'|'.join(names)}")
+    best = open_checkpoint(folder).progress.best
+    if best is None or best.student not in names:
+        raise WeightsError(f"{folder}: records no best student among {', '.join(names)}; choose with --student")
+    return best.student

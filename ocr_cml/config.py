@@ -1,0 +1,276 @@
+"""Reading a configuration: one YAML file and `-o` overrides in, one immutable `Config` out, or every mistake at once.
+
+A mistake names its dotted key, the place where it was written, what was expected, and the nearest known word. Nothing is
+built or opened here; what can be known to fail from the text alone is refused here, before the first second of work.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import os
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from ocr_cml.binding import CommonTermArguments, binding_problems
+from ocr_cml.losses import TERMS
+from ocr_cml.models import BACKBONES, HEADS, NECKS
+from ocr_cml.schema import Config
+from ocr_cml.yaml_source import Path_, Source, apply_override, nearest, read_yaml
+from ppocr_data.errors import ConfigError
+from ppocr_data.op import Op
+from ppocr_data.transforms import OPS, check_eval_ops, check_train_ops
+
+_PARTS: Mapping[str, Mapping[str, type]] = {"Backbone": BACKBONES, "Neck": NECKS, "Head": HEADS}
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read, override and validate a configuration.
+
+    Args:
+        path: a YAML file.
+        overrides: assignments such as `Global.max_steps=100`, applied in order.
+
+    Raises:
+        ConfigError: with every mistake found, one a line.
+    """
+    source = read_yaml(Path(path))
+    for assignment in overrides:
+        apply_override(source, assignment)
+    return from_source(source)
+
+
+def from_source(source: Source) -> Config:
+    """Validate data that is already read. Raises ConfigError with every mistake."""
+    problems = list(source.problems)
+    config = _validate(Config, source.data, (), source, problems)
+    problems += _named_section_problems(source)
+    if config is not None and not problems:
+        problems += [_at(source, path, text) for path, text in binding_problems(config)]
+        problems += [_at(source, path, text) for path, text in _network_problems(config)]
+        problems += [_at(source, path, text) for path, text in _transform_problems(config)]
+    if problems or config is None:
+        count = f"{len(problems)} mistakes" if len(problems) != 1 else "1 mistake"
+        raise ConfigError(f"the configuration has {count}:\n" + "\n".join(f"  {text}" for text in problems))
+    return config
+
+
+def dump(config: Config) -> str:
+    """The resolved configuration as YAML that `load` reads back to an equal Config."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def save(config: Config, path: Path) -> None:
+    """Write the resolved configuration, whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(dump(config), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def build_op(entry: Mapping[str, Any]) -> Op:
+    """The transform of one validated list entry, `{name: arguments or None}`."""
+    ((name, arguments),) = entry.items()
+    return OPS[name].model_validate_json(json.dumps(arguments or {}), strict=True)
+
+
+# --- validation ------------------------------------------------------------------------------------------------------
+
+
+def _validate(
+    schema: type[BaseModel], data: Any, prefix: Path_, source: Source, problems: list[str]
+) -> typing.Any | None:
+    """Validate strictly; add one worded problem for each error. JSON mode lets a YAML list be a tuple and no more."""
+    try:
+        return schema.model_validate_json(json.dumps(data, default=str), strict=True)
+    except ValidationError as error:
+        worded = {}
+        for item in error.errors():
+            path = prefix + tuple(str(part) for part in item["loc"])
+            if item["type"] == "extra_forbidden":
+                known = _fields_at(schema, item["loc"][:-1])
+                worded[path] = _unknown(str(item["loc"][-1]), known, "key")
+            else:
+                worded.setdefault(_without_union_tags(path, source), _reworded(item))
+        problems += [_at(source, path, text) for path, text in worded.items()]
+        return None
+
+
+def _reworded(item: Mapping[str, Any]) -> str:
+    if item["type"] == "missing":
+        return "is missing; give it a value"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "value_error":
+        return message
+    value = json.dumps(item["input"], default=str)
+    return f"{message[0].lower()}{message[1:]}; found {value if len(value) < 80 else value[:77] + '...'}"
+
+
+def _without_union_tags(path: Path_, source: Source) -> Path_:
+    """Pydantic appends the tried type to the location of a union; people want the key they wrote."""
+    while path and path not in source.lines and len(path) > 1 and path[:-1] in source.lines:
+        node: Any = source.data
+        for part in path[:-1]:
+            node = node[int(part)] if isinstance(node, list) else node.get(part)
+        if isinstance(node, Mapping):
+            return path
+        path = path[:-1]
+    return path
+
+
+def _unknown(word: str, known: Iterable[str], what: str) -> str:
+    names = tuple(known)
+    guess = nearest(word, names)
+    return f"unknown {what} {word!r}" + (f"; did you mean {guess!r}?" if guess else f"; known: {', '.join(sorted(names))}")
+
+
+def _at(source: Source, path: Path_, text: str) -> str:
+    place = source.where(path)
+    return f"{'.'.join(path)}: {text}" + (f" ({place})" if place else "")
+
+
+def _fields_at(schema: Any, location: Sequence[str | int]) -> tuple[str, ...]:
+    """The keys that a schema knows at a location, for 'did you mean'."""
+    kind: Any = schema
+    for part in location:
+        kind = _inner(kind)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found = kind.model_fields.get(str(part))
+            kind = found.annotation if found else None
+        else:  # a dict's value or a list's entry
+            arguments = typing.get_args(kind)
+            kind = arguments[-1] if arguments else None
+    kind = _inner(kind)
+    return tuple(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
+
+
+def _inner(kind: Any) -> Any:
+    """Strip Annotated and Optional from an annotation."""
+    while True:
+        if typing.get_origin(kind) is typing.Annotated:
+            kind = typing.get_args(kind)[0]
+        elif typing.get_origin(kind) in (typing.Union, types.UnionType):
+            choices = [choice for choice in typing.get_args(kind) if choice is not type(None)]
+            models = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]
+            kind = (models or choices)[0]
+        else:
+            return kind
+
+
+# --- sections whose fields are the arguments of a named class -------------------------------------------------------
+
+
+@functools.cache
+def arguments_of(cls: type) -> type[BaseModel]:
+    """A strict schema of a class's keyword arguments, read from its constructor's annotations.
+
+    `in_channels` without a default is passed on by the builder, not by the user, and is left out.
+    """
+    hints = typing.get_type_hints(cls.__init__)  # type: ignore[misc]
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(cls.__init__).parameters.items():  # type: ignore[misc]
+        required = parameter.default is parameter.empty
+        if name == "self" or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        if required and name == "in_channels":
+            continue
+        fields[name] = (hints.get(name, Any), ... if required else parameter.default)
+    return create_model(cls.__name__, __config__=ConfigDict(extra="forbid", protected_namespaces=()), **fields)
+
+
+@functools.cache
+def _term_schema(name: str) -> type[BaseModel]:
+    """A loss term's own arguments and those that every term takes."""
+    return create_model(name, __base__=(arguments_of(TERMS[name]), CommonTermArguments))
+
+
+def _named_section_problems(source: Source) -> list[str]:
+    """Problems inside the sections that the schema leaves open: networks' parts, loss terms, transforms."""
+    problems: list[str] = []
+    models = _get(source.data, "Architecture", "Models")
+    for name, network in models.items() if isinstance(models, Mapping) else ():
+        for part, table in _PARTS.items():
+            chosen = _get(network, part)
+            if isinstance(chosen, Mapping):
+                _check_part(chosen, table, ("Architecture", "Models", str(name), part), source, problems)
+    for i, entry in enumerate(_get(source.data, "Loss", "loss_config_list") or ()):
+        path = ("Loss", "loss_config_list", str(i))
+        _check_one_key(entry, {name: _term_schema(name) for name in TERMS}, path, "loss term", source, problems)
+    for section in ("Train", "Eval"):
+        for i, entry in enumerate(_get(source.data, section, "dataset", "transforms") or ()):
+            path = (section, "dataset", "transforms", str(i))
+            _check_one_key(entry, OPS, path, "transform", source, problems)
+    return problems
+
+
+def _check_part(
+    chosen: Mapping[str, Any], table: Mapping[str, type], path: Path_, source: Source, problems: list[str]
+) -> None:
+    arguments = {key: value for key, value in chosen.items() if key != "name"}
+    name = chosen.get("name")
+    if name not in table:
+        text = "name is missing" if name is None else _unknown(str(name), table, path[-1].lower())
+        problems.append(_at(source, path + ("name",), text))
+        return
+    _validate(arguments_of(table[name]), arguments, path, source, problems)
+
+
+def _check_one_key(
+    entry: Any, table: Mapping[str, type[BaseModel]], path: Path_, what: str, source: Source, problems: list[str]
+) -> None:
+    if not isinstance(entry, Mapping) or len(entry) != 1:
+        problems.append(_at(source, path, f"expected one {what}, `- Name: {{arguments}}`"))
+        return
+    ((name, arguments),) = entry.items()
+    if name not in table:
+        problems.append(_at(source, path, _unknown(str(name), table, what)))
+    elif arguments is None or isinstance(arguments, Mapping):
+        _validate(table[name], arguments or {}, path + (str(name),), source, problems)
+    else:
+        problems.append(_at(source, path + (str(name),), f"expected arguments, `{name}: {{key: value}}`"))
+
+
+def _get(data: Any, *keys: str) -> Any:
+    for key in keys:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data
+
+
+# --- what is well-formed and cannot work -----------------------------------------------------------------------------
+
+
+def _network_problems(config: Config) -> list[tuple[Path_, str]]:
+    problems: list[tuple[Path_, str]] = []
+    for name, network in config.Architecture.Models.items():
+        path = ("Architecture", "Models", name)
+        parts = [part for part in _PARTS if getattr(network, part) is not None]
+        if network.freeze_params and not (network.pretrained or network.inference_model):
+            text = "is frozen but has no weights, so it would teach noise; set pretrained or inference_model"
+            problems.append((path, text))
+        if network.inference_model and not network.freeze_params:
+            problems.append((path + ("inference_model",), "only a frozen network can be one; set freeze_params: true"))
+        if network.inference_model and (parts or network.pretrained):
+            text = f"is used as it is; remove {', '.join(parts or ['pretrained'])}"
+            problems.append((path + ("inference_model",), text))
+        if not network.inference_model and len(parts) < len(_PARTS):
+            lacking = [part for part in _PARTS if part not in parts]
+            problems.append((path, f"needs {', '.join(lacking)}"))
+    return problems
+
+
+def _transform_problems(config: Config) -> list[tuple[Path_, str]]:
+    """Targets are built at the crop, once, and both with one shrink ratio; evaluation resizes by one rule."""
+    problems: list[tuple[Path_, str]] = []
+    checks = (("Train", config.Train.dataset, check_train_ops), ("Eval", config.Eval.dataset, check_eval_ops))
+    for section, dataset, check in checks:
+        try:
+            check([build_op(entry) for entry in dataset.transforms])
+        except ConfigError as error:
+            problems.append(((section, "dataset", "transforms"), str(error)))
+    return problems

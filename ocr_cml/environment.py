@@ -1,0 +1,94 @@
+"""The process environment of a CPU run: threads, memory allocation, and the arithmetic library's fast path.
+
+None of this changes a result beyond rounding; it decides the speed. Paddle's CPU wheel brings two OpenMP runtimes whose
+idle threads spin against each other, an old MKL that takes a slow path on AMD, and large buffers that glibc returns to
+the kernel after every operation and faults in again. The settings below must be in place **before** paddle is imported,
+so `tune_process` is the first call of every tool. It never overrides what the user has set, and says what it did.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+import warnings
+from pathlib import Path
+
+# glibc's mallopt parameters (malloc.h).
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_LARGEST_INT = 2**31 - 1
+_TOP_PAD_BYTES = 256 * 1024 * 1024
+
+
+def cpu_cores() -> int:
+    """Cores this process may use: the affinity mask and, in a container, the CPU quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, _cgroup_quota() or cores))
+
+
+def trainer_threads(cores: int, processes: int = 1) -> int:
+    """Threads of one training process when `processes` of them share the machine.
+
+    Loader workers use one thread each and are not subtracted: on a CPU a sample costs about a hundredth of a step, so
+    the workers are nearly always asleep.
+    """
+    return max(1, cores // max(1, processes))
+
+
+def tune_process(processes: int | None = None) -> list[str]:
+    """Set threads, malloc and MKL for this process; returns one line for each thing done or left alone.
+
+    Args:
+        processes: training processes on this machine; by default what `paddle.distributed.launch` says.
+
+    Raises:
+        RuntimeError: paddle was imported already, so nothing here could take effect.
+    """
+    if "paddle" in sys.modules:
+        raise RuntimeError("tune_process() must run before paddle is imported")
+    # Two of paddle's warnings say nothing to anyone here: we compile no extensions, and running statistics are wanted.
+    warnings.filterwarnings("ignore", message="No ccache found")
+    warnings.filterwarnings("ignore", message="When training, we now always track global mean")
+    if processes is None:
+        processes = int(os.environ.get("PADDLE_LOCAL_SIZE") or os.environ.get("PADDLE_TRAINERS_NUM") or 1)
+    wanted = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": str(trainer_threads(cpu_cores(), processes))}
+    if _is_amd():
+        wanted["MKL_DEBUG_CPU_TYPE"] = "5"
+    notes = [_set_unless_set(name, value) for name, value in wanted.items()]
+    notes.append(_keep_freed_memory())
+    return notes
+
+
+def _set_unless_set(name: str, value: str) -> str:
+    if name in os.environ:
+        return f"{name}={os.environ[name]} (yours, kept)"
+    os.environ[name] = value
+    return f"{name}={value}"
+
+
+def _keep_freed_memory() -> str:
+    """Tell glibc to keep freed buffers, unless the user tuned malloc or another allocator is in place."""
+    tuned = [name for name in os.environ if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES"]
+    if tuned or "LD_PRELOAD" in os.environ:
+        return f"malloc: yours, kept ({', '.join(tuned) or 'LD_PRELOAD'})"
+    if platform.libc_ver()[0] != "glibc":
+        return "malloc: not glibc, left alone"
+    mallopt = ctypes.CDLL(None).mallopt
+    settings = ((_M_MMAP_THRESHOLD, _LARGEST_INT), (_M_TRIM_THRESHOLD, _LARGEST_INT), (_M_TOP_PAD, _TOP_PAD_BYTES))
+    done = all(mallopt(parameter, value) for parameter, value in settings)
+    return "malloc: freed buffers are kept" if done else "malloc: glibc refused the thresholds, left alone"
+
+
+def _is_amd() -> bool:
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.is_file() and "AuthenticAMD" in cpuinfo.read_text(errors="replace")
+
+
+def _cgroup_quota() -> int | None:
+    """Whole cores of the container's quota (cgroup v2), or None without one."""
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if not quota.is_file():
+        return None
+    amount, _, period = quota.read_text().strip().partition(" ")
+    return None if amount == "max" else max(1, int(amount) // int(period or 100_000))

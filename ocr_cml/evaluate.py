@@ -1,0 +1,103 @@
+"""Scoring: every network, and the ensemble of the students, on one reading of the evaluation images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ocr_cml.distributed import sum_over_ranks
+from ocr_cml.metrics import DetMetric
+from ocr_cml.postprocess import DBPostProcess
+from ocr_cml.tune import Tuner
+from ppocr_data.dataset import EvalDataset
+
+ENSEMBLE = "ensemble"
+MapFunction = Callable[[np.ndarray], np.ndarray]
+"""uint8 images `[N,H,W,3]` (BGR, H and W multiples of 32) -> float32 probability maps `[N,H,W]`."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """One evaluation image: pixels at network size, ground truth in pixels of the original."""
+
+    image: np.ndarray
+    polygons: list[np.ndarray]
+    ignore: np.ndarray
+    original_hw: tuple[int, int]
+    source: str
+
+
+def batches(dataset: EvalDataset, batch_size: int, indices: Sequence[int]) -> Iterator[list[Page]]:
+    """Read pages and give them in batches of equal shape, each page once, holding few in memory."""
+    waiting: dict[tuple[int, ...], list[Page]] = {}
+    for index in indices:
+        record = dataset[index]
+        page = Page(record["image"], record["polygons"], record["ignore"], record["image_hw"], record["source"])
+        group = waiting.setdefault(page.image.shape, [])
+        group.append(page)
+        if len(group) == batch_size:
+            yield waiting.pop(page.image.shape)
+    yield from waiting.values()
+
+
+class Evaluator:
+    """Scores maps on an evaluation set by ICDAR 2015's protocol.
+
+    Args:
+        dataset: resized images with ground truth.
+        postprocess: maps to polygons.
+        batch_size: images of equal shape that a network answers at once.
+        rank, world_size: this process scores every `world_size`-th image; counts are summed, so the result is that of one
+            process.
+    """
+
+    def __init__(
+        self, dataset: EvalDataset, postprocess: DBPostProcess, batch_size: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.dataset = dataset
+        self.postprocess = postprocess
+        self.batch_size = batch_size
+        self._indices = range(rank, len(dataset), world_size)
+        self._world_size = world_size
+
+    def score(
+        self,
+        networks: Mapping[str, MapFunction],
+        ensemble_of: Sequence[str] = (),
+        tuners: Mapping[str, Tuner] | None = None,
+    ) -> dict[str, dict[str, float]]:
+        """Precision, recall and hmean (and the counts behind them) of each network, and of the `ensemble` if asked.
+
+        Args:
+            networks: by name, what answers a batch.
+            ensemble_of: names whose mean map is scored too; fewer than two make no ensemble.
+            tuners: by name, what is shown the same maps to fit the post-process on them.
+        """
+        names = [*networks, ENSEMBLE] if len(ensemble_of) > 1 else list(networks)
+        metrics = {name: DetMetric() for name in names}
+        for pages in batches(self.dataset, self.batch_size, self._indices):
+            images = np.stack([page.image for page in pages])
+            maps = {name: network(images) for name, network in networks.items()}
+            if ENSEMBLE in metrics:
+                maps[ENSEMBLE] = np.mean([maps[name] for name in ensemble_of], axis=0, dtype=np.float32)
+            for name, metric in metrics.items():
+                for page, map_ in zip(pages, maps[name], strict=True):
+                    polygons, _ = self.postprocess(map_, page.original_hw)
+                    metric.add(polygons, page.polygons, page.ignore)
+                    if tuners:
+                        tuners[name].add(map_, page.original_hw, page.polygons, page.ignore)
+        if self._world_size > 1:
+            for metric in metrics.values():
+                metric.counts = type(metric.counts)(*sum_over_ranks(metric.counts))
+        return {name: metric.result() for name, metric in metrics.items()}
+
+
+def table(scores: Mapping[str, Mapping[str, float]]) -> str:
+    """Scores as lines for people."""
+    width = max(len(name) for name in scores)
+    lines = [f"{'network':<{width}}  precision  recall  hmean"]
+    for name, score in scores.items():
+        lines.append(f"{name:<{width}}  {score['precision']:9.4f}  {score['recall']:6.4f}  {score['hmean']:.4f}")
+    return "\n".join(lines)

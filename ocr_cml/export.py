@@ -1,0 +1,210 @@
+"""From a network to a folder that Paddle Inference, ONNX Runtime and PaddleOCR run; checked, then put in place."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle import Tensor, nn
+
+from ocr_cml import inference_yml
+from ocr_cml.inference_yml import InferenceConfig, Normalization
+from ocr_cml.paddle_to_onnx import OPSET, ConversionError, to_onnx
+from ocr_cml.postprocess import DBPostProcess
+from ocr_cml.runtime import open_detector, probe_images
+from ppocr_data.errors import ModelError
+from ppocr_data.transforms import DetResizeForTest
+
+MAP_TOLERANCE = 1e-4
+# The weights go first and inference.yml, without which PaddleOCR does not open the folder, last.
+PRODUCTS = ("inference.pdiparams", "inference.json", "inference.onnx", inference_yml.FILE_NAME)
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written, and how well it answers.
+
+    Attributes:
+        folder: where it lies.
+        map_difference: largest absolute difference between the network's maps and those of both engines.
+        boxes: boxes found in the check images, the same by the network and both engines.
+        images: check images.
+        runtime_call: the expression that runs the folder with PaddleOCR and gives these boxes.
+    """
+
+    folder: Path
+    map_difference: float
+    boxes: int
+    images: int
+    runtime_call: str
+
+
+class Ensemble(nn.Layer):
+    """The mean of the probability maps of K networks, as one network: `[N,3,H,W]` -> `[N,1,H,W]`."""
+
+    def __init__(self, networks: Sequence[nn.Layer]) -> None:
+        super().__init__()
+        if not networks:
+            raise ModelError("an ensemble needs at least one network")
+        self.networks = nn.LayerList(networks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return paddle.add_n([network.probability(x) for network in self.networks]) / len(self.networks)
+
+    def probability(self, x: Tensor) -> Tensor:
+        """The same as calling it."""
+        return self.forward(x)
+
+    def fuse_for_export(self) -> Ensemble:
+        """A copy in eval mode of fused copies."""
+        fused = Ensemble([_deployable(network) for network in self.networks])
+        fused.eval()
+        return fused
+
+
+class _Probability(nn.Layer):
+    """The exported graph: of all that a detector says, only its probability map leaves."""
+
+    def __init__(self, network: nn.Layer) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        if hasattr(self.network, "probability"):
+            return self.network.probability(x)
+        return self.network(x)
+
+
+def export_detector(
+    network: nn.Layer,
+    folder: Path | str,
+    *,
+    normalization: Normalization,
+    postprocess: DBPostProcess,
+    resize: DetResizeForTest,
+    check_images: Sequence[np.ndarray],
+    model_name: str = "PP-OCRv4_mobile_det",
+    opset: int = OPSET,
+) -> ExportReport:
+    """Write inference.json, .pdiparams, .onnx and .yml, and put them in place only if they answer as the network does.
+
+    The network itself is left as it is. Other files in the folder stay.
+
+    Args:
+        network: `[N,3,H,W]` -> `[N,1,H,W]`, or with a method `probability` that does so; H and W multiples of 32.
+        folder: where to; made if need be.
+        normalization, postprocess, resize: stated in inference.yml.
+        check_images: uint8 BGR `[H,W,3]` of any size, on which network and product are compared; a picture of our own
+            where there is none.
+        model_name: the name that PaddleOCR's runtime registers its defaults under; one of its own.
+        opset: ONNX operator set.
+
+    Raises:
+        ModelError: the product differs, or cannot be made or written; what lay in the folder before is whole.
+    """
+    folder = Path(folder)
+    config = InferenceConfig(model_name, normalization, resize, postprocess)
+    call = inference_yml.runtime_call(config, str(folder))
+    images = list(check_images) or [probe_images()[0]]
+    try:
+        with _workspace(folder) as workspace, _on_cpu():
+            graph = _Probability(_deployable(network))
+            graph.eval()
+            _write(graph, config, workspace, opset)
+            difference, boxes = _check(graph, config, workspace, images)
+            for name in PRODUCTS:
+                (workspace / name).replace(folder / name)
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be written ({error.strerror or error})") from error
+    return ExportReport(folder, difference, boxes, len(images), call)
+
+
+def _deployable(network: nn.Layer) -> nn.Layer:
+    """A copy in eval mode on the CPU, with parallel branches fused where it can."""
+    ready = network.fuse_for_export() if hasattr(network, "fuse_for_export") else copy.deepcopy(network)
+    ready.eval()
+    return ready.to(device="cpu")
+
+
+def _write(graph: nn.Layer, config: InferenceConfig, workspace: Path, opset: int) -> None:
+    spec = paddle.static.InputSpec([None, 3, None, None], "float32", name="x")
+    paddle.jit.save(graph, str(workspace / "inference"), input_spec=[spec])
+    try:
+        converted = to_onnx(workspace / "inference.json", workspace / "inference.pdiparams", opset)
+    except ConversionError as error:
+        raise ModelError(f"the network cannot be converted to ONNX: {error}") from error
+    (workspace / "inference.onnx").write_bytes(converted)
+    inference_yml.write(config, workspace / inference_yml.FILE_NAME)
+
+
+def _check(
+    graph: nn.Layer, config: InferenceConfig, workspace: Path, images: Sequence[np.ndarray]
+) -> tuple[float, int]:
+    """Compare what was written, read back from the disk, with the network: (largest difference, boxes)."""
+    if inference_yml.read(workspace / inference_yml.FILE_NAME) != config:
+        raise ModelError("inference.yml does not read back as what was exported; the resize rule has no runtime form")
+    largest, boxes = 0.0, 0
+    engines = [open_detector(workspace, engine) for engine in ("paddle", "onnx")]
+    for number, image in enumerate(images):
+        pixels = config.resize.resize(image)[None]
+        with paddle.no_grad():
+            expected = graph(paddle.to_tensor(config.normalization.apply(pixels))).numpy()[0, 0]
+        found = config.postprocess(expected, image.shape[:2])[0]
+        boxes += len(found)
+        for detector in engines:
+            answer = detector.probability(pixels)[0]
+            difference = float(np.abs(answer - expected).max())
+            where = f"check image {number + 1} of {len(images)}, {detector.engine}"
+            if not difference <= MAP_TOLERANCE:
+                raise ModelError(f"{where}: the map differs from the network's by {difference:.2g} > {MAP_TOLERANCE:g}")
+            if not _same_boxes(expected, answer, image.shape[:2], config.postprocess, found):
+                raise ModelError(f"{where}: the boxes differ from the network's by more than pixels on the threshold")
+            largest = max(largest, difference)
+    return largest, boxes
+
+
+def _same_boxes(
+    expected: np.ndarray, answer: np.ndarray, image_hw: tuple[int, int], post: DBPostProcess, found: list[np.ndarray]
+) -> bool:
+    """Whether two maps give the same boxes.
+
+    A pixel may lie so near the threshold that rounding puts it on either side, which can move a corner by a pixel. Such
+    pixels, nearer than the maps' own difference, are decided as in the expected map.
+    """
+    if _equal(post(answer, image_hw)[0], found):
+        return True
+    undecided = np.abs(expected - np.float32(post.thresh)) <= np.abs(answer - expected).max()
+    return _equal(post(np.where(undecided, expected, answer), image_hw)[0], found)
+
+
+def _equal(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
+    return len(a) == len(b) and all(np.array_equal(p, q) for p, q in zip(a, b, strict=True))
+
+
+@contextlib.contextmanager
+def _workspace(folder: Path) -> Iterator[Path]:
+    """A new folder inside the target, on the same disk so that a rename puts files in place; removed in the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    workspace = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
+    try:
+        yield workspace
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _on_cpu() -> Iterator[None]:
+    """The comparison is made on the CPU: a GPU's convolutions round to less than the tolerance."""
+    device = paddle.get_device()
+    paddle.set_device("cpu")
+    try:
+        yield
+    finally:
+        paddle.set_device(device)

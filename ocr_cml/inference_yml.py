@@ -1,0 +1,205 @@
+"""`inference.yml`: what an exported detector says about the pixels it wants and how its map becomes boxes.
+
+The file is PaddleOCR's: `paddleocr.TextDetection` reads it, and so do we. It reads less of it than one would think, see
+`runtime_arguments`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import yaml
+from pydantic import ValidationError
+
+from ocr_cml.postprocess import DBPostProcess
+from ppocr_data.errors import ModelError
+from ppocr_data.transforms import DetResizeForTest, NormalizeImage
+
+if TYPE_CHECKING:
+    from paddle import Tensor
+
+FILE_NAME = "inference.yml"
+_RUNTIME_LIMIT = 960
+_RUNTIME_MAX_SIDE = 4000
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """How uint8 pixels become the network's input: (pixel * scale - mean) / std, channel by channel.
+
+    Attributes:
+        mean, std: for the first, second and third channel as the network sees them.
+        scale: factor of the pixels.
+        channel_order: the order in which the network sees the channels. Our images are always BGR. PaddleOCR's
+            detectors are given BGR too, with numbers that were once measured for RGB; so are ours.
+    """
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    scale: float = 1 / 255
+    channel_order: Literal["BGR", "RGB"] = "BGR"
+
+    @property
+    def factors(self) -> tuple[np.ndarray, np.ndarray]:
+        """float32 `[3]` each: what a pixel is multiplied by, and what is then added, as the runtime computes them."""
+        factor = [self.scale / std for std in self.std]
+        added = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
+        return np.array(factor, np.float32), np.array(added, np.float32)
+
+    def apply(self, images: np.ndarray) -> np.ndarray:
+        """uint8 BGR `[N,H,W,3]` -> float32 `[N,3,H,W]`, bit for bit what the runtime feeds its network."""
+        count, height, width, _ = images.shape
+        out = np.empty((count, 3, height, width), np.float32)
+        for channel, (factor, added) in enumerate(zip(*self.factors, strict=True)):
+            source = channel if self.channel_order == "BGR" else 2 - channel
+            np.multiply(images[..., source], factor, out=out[:, channel])
+            out[:, channel] += added
+        return out
+
+    def to_device(self, images: np.ndarray) -> Tensor:
+        """The same on Paddle's current device; a GPU is sent the bytes, a quarter of the floats."""
+        import paddle
+
+        if paddle.get_device() == "cpu":
+            return paddle.to_tensor(self.apply(images))
+        factor, added = (paddle.to_tensor(values).reshape([1, 3, 1, 1]) for values in self.factors)
+        pixels = paddle.to_tensor(images).transpose([0, 3, 1, 2]).astype("float32")
+        return (pixels if self.channel_order == "BGR" else pixels.flip(axis=1)) * factor + added
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """What `inference.yml` states. The defaults stand in where a model comes without one."""
+
+    model_name: str = "PP-OCRv4_mobile_det"
+    normalization: Normalization = field(default_factory=Normalization)
+    resize: DetResizeForTest = field(default_factory=DetResizeForTest)
+    postprocess: DBPostProcess = field(default_factory=DBPostProcess)
+
+
+def runtime_arguments(resize: DetResizeForTest) -> dict[str, Any]:
+    """What `paddleocr.TextDetection` must be called with, beside `model_name` and `model_dir`, to resize as we do.
+
+    The runtime ignores `limit_side_len` and `limit_type` in the file and uses 960/max; it reads only `resize_long: N`,
+    as N/max. So "max" needs no arguments, "min" and "resize_long" do, and a fixed size is read from the file.
+
+    Raises:
+        ModelError: the runtime cannot resize like this.
+    """
+    if resize.image_shape is not None:
+        return {}
+    if resize.max_side_limit != _RUNTIME_MAX_SIDE:
+        raise ModelError(
+            f"DetResizeForTest.max_side_limit: {resize.max_side_limit} cannot be deployed, the runtime always uses "
+            f"{_RUNTIME_MAX_SIDE}; remove the key"
+        )
+    if resize.limit_type == "max":
+        return {}
+    return {"limit_side_len": resize.limit_side_len, "limit_type": resize.limit_type}
+
+
+def runtime_call(config: InferenceConfig, folder: str = "DIR") -> str:
+    """The Python expression that runs an exported folder with PaddleOCR and gives our boxes."""
+    arguments = {"model_name": config.model_name, "model_dir": folder, "device": "cpu"} | runtime_arguments(
+        config.resize
+    )
+    return f"paddleocr.TextDetection({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
+
+
+def write(config: InferenceConfig, path: Path) -> None:
+    """Write the file. Raises ModelError where the runtime could not follow it, OSError where it cannot be written."""
+    header = (
+        "# Written by tools/export_model.py. PaddleOCR runs this folder, with our boxes, as\n"
+        f"#   {runtime_call(config)}.predict(image)\n"
+        "# limit_side_len and limit_type below are read by tools/infer_det.py; PaddleOCR wants them as arguments.\n"
+    )
+    normalization = config.normalization
+    normalize = {
+        "scale": normalization.scale,
+        "mean": list(normalization.mean),
+        "std": list(normalization.std),
+        "order": "hwc",
+    }
+    document = {
+        "Global": {"model_name": config.model_name},
+        "PreProcess": {
+            "transform_ops": [
+                {"DecodeImage": {"channel_first": False, "img_mode": normalization.channel_order}},
+                {"DetLabelEncode": None},
+                {"DetResizeForTest": _resize_arguments(config.resize)},
+                {"NormalizeImage": normalize},
+                {"ToCHWImage": None},
+                {"KeepKeys": {"keep_keys": ["image", "shape", "polys", "ignore_tags"]}},
+            ]
+        },
+        "PostProcess": config.postprocess.model_dump(),
+    }
+    path.write_text(header + yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
+
+def _resize_arguments(resize: DetResizeForTest) -> dict[str, Any]:
+    if resize.image_shape is not None:
+        return {"image_shape": list(resize.image_shape), "keep_ratio": resize.keep_ratio}
+    limit = {"limit_side_len": resize.limit_side_len, "limit_type": resize.limit_type}
+    return limit | ({"resize_long": resize.limit_side_len} if resize.limit_type == "max" else {})
+
+
+def read(path: Path) -> InferenceConfig:
+    """Read the file, ours or PaddleOCR's.
+
+    Raises:
+        ModelError: it is not YAML, or states what is no text detector; the message names file and key.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ModelError(f"{path}: cannot be read ({error})") from error
+    try:
+        ops: dict[str, Any] = {}
+        for entry in _section(document, "PreProcess").get("transform_ops") or []:
+            ops |= {entry: None} if isinstance(entry, str) else entry
+        return InferenceConfig(
+            model_name=str(_section(document, "Global").get("model_name", InferenceConfig.model_name)),
+            normalization=_normalization(ops),
+            resize=_resize(ops),
+            postprocess=_postprocess(_section(document, "PostProcess")),
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join([error.title, *map(str, first["loc"])])
+        raise ModelError(f"{path}: {key}: {first['msg']}; this is not a text detector's file") from error
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{path}: {error}; this is not a text detector's file") from error
+
+
+def _section(document: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(document, Mapping) or not isinstance(document.get(name) or {}, Mapping):
+        raise ValueError(f"{name}: must be a mapping")
+    return document.get(name) or {}
+
+
+def _normalization(ops: Mapping[str, Any]) -> Normalization:
+    order = (ops.get("DecodeImage") or {}).get("img_mode", "RGB" if ops and "DecodeImage" not in ops else "BGR")
+    if order not in ("BGR", "RGB"):
+        raise ValueError(f"DecodeImage.img_mode: {order!r} is neither BGR nor RGB")
+    stated = NormalizeImage.model_validate({k: v for k, v in (ops.get("NormalizeImage") or {}).items() if k != "order"})
+    return Normalization(stated.mean, stated.std, stated.scale, order)
+
+
+def _resize(ops: Mapping[str, Any]) -> DetResizeForTest:
+    stated = dict(ops.get("DetResizeForTest") or {})
+    longest = stated.pop("resize_long", None)
+    if "limit_side_len" not in stated and "image_shape" not in stated:
+        # As the runtime reads PaddleOCR's own files.
+        stated |= {"limit_side_len": longest or _RUNTIME_LIMIT, "limit_type": "max"}
+    return DetResizeForTest.model_validate(stated)
+
+
+def _postprocess(section: Mapping[str, Any]) -> DBPostProcess:
+    # A 0 counts as unset for the runtime, and an absent unclip_ratio means 2.0 to it.
+    stated = {key: value for key, value in section.items() if value or isinstance(value, bool)}
+    return DBPostProcess.model_validate({"unclip_ratio": 2.0} | stated if section else stated)

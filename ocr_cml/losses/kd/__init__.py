@@ -1,0 +1,1 @@
+"""Classic distillation, teacher to student, on the maps (logits, st) or on paired features (at, nst, rkd, ofd, afd)."""

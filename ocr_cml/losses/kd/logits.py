@@ -1,0 +1,37 @@
+"""Mimicking logits (Ba & Caruana, Do Deep Nets Really Need to be Deep?, NIPS 2014, section 2.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import paddle
+from paddle import Tensor, nn
+
+from ocr_cml.losses.base import Role, Targets, as_float32, guide_logit, weighted_mean
+
+if TYPE_CHECKING:
+    from ocr_cml.models.detector import DetOutput
+
+
+class LogitsLoss(nn.Layer):
+    """Mean square of the difference of the shrink map's logits; the paper's, without its factor 1/2 (as common code).
+
+    A teacher that is an inference model gives probabilities; its logits are then clipped to about 13.8.
+
+    Args:
+        use_mask: leave out the don't-care text of labelled images.
+    """
+
+    role: ClassVar[Role] = "teacher"
+    log_name: ClassVar[str] = "logits"
+
+    def __init__(self, *, use_mask: bool = False) -> None:
+        super().__init__()
+        self.use_mask = use_mask
+
+    def forward(self, learner: DetOutput, guide: DetOutput | None, targets: Targets) -> Tensor:
+        """The scalar loss of `learner` against `guide`."""
+        assert guide is not None, "LogitsLoss needs a guide"
+        ours = as_float32(learner.shrink_logit)
+        error = paddle.square(ours - guide_logit(guide, ours))
+        return weighted_mean(error, targets.care_mask if self.use_mask else None)

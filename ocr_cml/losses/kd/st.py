@@ -1,0 +1,40 @@
+"""Soft targets (Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network, 2015, section 2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from paddle import Tensor, nn
+
+from ocr_cml.losses.base import Role, Targets, as_float32, guide_logit, require, weighted_mean
+from ocr_cml.losses.mutual import bernoulli_kl
+
+if TYPE_CHECKING:
+    from ocr_cml.models.detector import DetOutput
+
+
+class STLoss(nn.Layer):
+    """T^2 * KL(sigmoid(u / T) || sigmoid(z / T)), the mean over pixels: the two-class softmax of Hinton's formula.
+
+    Args:
+        temperature: T; above 1 it lets the teacher's small probabilities speak.
+        use_mask: leave out the don't-care text of labelled images.
+
+    Raises:
+        ConfigError: a temperature that is not positive.
+    """
+
+    role: ClassVar[Role] = "teacher"
+    log_name: ClassVar[str] = "st"
+
+    def __init__(self, *, temperature: float = 4.0, use_mask: bool = False) -> None:
+        super().__init__()
+        require(temperature > 0, f"STLoss.temperature: must be above 0, is {temperature}")
+        self.temperature, self.use_mask = temperature, use_mask
+
+    def forward(self, learner: DetOutput, guide: DetOutput | None, targets: Targets) -> Tensor:
+        """The scalar loss of `learner` against `guide`."""
+        assert guide is not None, "STLoss needs a guide"
+        ours = as_float32(learner.shrink_logit)
+        value = bernoulli_kl(guide_logit(guide, ours) / self.temperature, ours / self.temperature)
+        return self.temperature**2 * weighted_mean(value, targets.care_mask if self.use_mask else None)

@@ -1,0 +1,179 @@
+"""A detector: backbone, neck and head by name, and what it answers."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import paddle
+import paddle.nn.functional as F
+from paddle import Tensor, nn
+
+from ocr_cml.models.backbones import BACKBONES
+from ocr_cml.models.heads import HEADS
+from ocr_cml.models.layers import Fusible
+from ocr_cml.models.necks import NECKS
+from ppocr_data.errors import ModelError
+
+_PARTS: dict[str, dict[str, type[nn.Layer]]] = {"Backbone": BACKBONES, "Neck": NECKS, "Head": HEADS}
+_EPSILON = 1e-6
+
+
+@dataclass
+class DetOutput:
+    """What a detector says about a batch of images [N,3,H,W]; all maps are float32 [N,1,H,W].
+
+    The probability maps are computed once, at first use: several terms of a step look at the same ones.
+
+    Attributes:
+        shrink_logit: logit of the probability P that a pixel lies in shrunken text.
+        threshold_logit: logit of the threshold map T; None in eval, and for networks that only give P.
+        features: intermediate maps by name: "backbone.0" (1/4) ... "backbone.3" (1/32), "neck" (1/4).
+        k: steepness of the binary map.
+    """
+
+    shrink_logit: Tensor
+    threshold_logit: Tensor | None = None
+    features: dict[str, Tensor] = field(default_factory=dict)
+    k: float = 50.0
+
+    @classmethod
+    def from_probability(cls, probability: Tensor) -> DetOutput:
+        """The output of a network that answers with P itself, clipped to [1e-6, 1 - 1e-6]: finite logits."""
+        return cls(paddle.logit(paddle.clip(probability.astype("float32"), _EPSILON, 1 - _EPSILON)))
+
+    @cached_property
+    def shrink_prob(self) -> Tensor:
+        """P in (0, 1)."""
+        return F.sigmoid(self.shrink_logit)
+
+    @cached_property
+    def threshold_prob(self) -> Tensor:
+        """T in (0, 1). Raises ValueError where there is no threshold map."""
+        if self.threshold_logit is None:
+            raise ValueError("this output has no threshold map: the network is in eval mode, or gives only P")
+        return F.sigmoid(self.threshold_logit)
+
+    @cached_property
+    def binary_prob(self) -> Tensor:
+        """B = sigmoid(k (P - T)): the differentiable binarization (Liao et al., AAAI 2020, equation 2)."""
+        return F.sigmoid(self.k * (self.shrink_prob - self.threshold_prob))
+
+
+class Detector(nn.Layer):
+    """An image [N,in_channels,H,W], float, normalised, H and W multiples of `stride` -> DetOutput at input resolution.
+
+    The parts are named as in PaddleOCR, so a parameter's name is PaddleOCR's: `backbone.conv.conv.weight`.
+    """
+
+    stride = 32
+
+    def __init__(self, backbone: nn.Layer, neck: nn.Layer, head: nn.Layer, in_channels: int = 3) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.backbone = backbone
+        self.neck = neck
+        self.head = head
+
+    def forward(self, x: Tensor) -> DetOutput:
+        """Raises ModelError if the image's height or width is not a multiple of `stride`."""
+        levels, joined = self._features(x)
+        shrink, threshold = self.head(joined)
+        features = {f"backbone.{i}": level for i, level in enumerate(levels)} | {"neck": joined}
+        return DetOutput(_float32(shrink), None if threshold is None else _float32(threshold), features, self.head.k)
+
+    @property
+    def feature_channels(self) -> dict[str, int]:
+        """Channels of each entry of `DetOutput.features`."""
+        widths = {f"backbone.{i}": channels for i, channels in enumerate(self.backbone.out_channels)}
+        return widths | {"neck": self.neck.out_channels}
+
+    def probability(self, x: Tensor) -> Tensor:
+        """P [N,1,H,W] alone: what is evaluated and exported. Equal to `forward(x).shrink_prob` to rounding."""
+        return _float32(self.head.probability(self._features(x)[1]))
+
+    def _features(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        if paddle.in_dynamic_mode() and (x.shape[2] % self.stride or x.shape[3] % self.stride):
+            raise ModelError(f"an image of {x.shape[2]}x{x.shape[3]} pixels: both must be multiples of {self.stride}")
+        levels = self.backbone(x)
+        return levels, self.neck(levels)
+
+    def fuse_for_export(self) -> Detector:
+        """A copy in eval mode whose parallel branches (PPLCNetV3) are single convolutions; this network is unchanged.
+
+        The maps agree to rounding. Parameter names of fused layers differ from the checkpoint's.
+        """
+        fused = copy.deepcopy(self)
+        fused.eval()
+        for layer in fused.sublayers():
+            if isinstance(layer, Fusible):
+                layer.fuse()
+        return fused
+
+
+def _float32(x: Tensor) -> Tensor:
+    """Losses and thresholds are computed in float32, whatever precision the convolutions ran in."""
+    return x if x.dtype == paddle.float32 else x.astype("float32")
+
+
+def accepted_arguments(part: str, name: str) -> list[str]:
+    """The YAML arguments of a network part, e.g. ("Neck", "LKPAN") -> ["out_channels", "mode", "intracl"].
+
+    The widths between parts follow from the parts themselves, so `in_channels` is the backbone's alone.
+    """
+    parameters = list(inspect.signature(_PARTS[part][name]).parameters)
+    return [argument for argument in parameters if part == "Backbone" or argument != "in_channels"]
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _build_part(part: str, spec: Mapping[str, Any], **widths: list[int] | int) -> nn.Layer:
+    settings = spec.get(part)
+    if not isinstance(settings, Mapping) or "name" not in settings:
+        raise ModelError(f"{part}: must be a mapping with a name, one of {', '.join(_PARTS[part])}")
+    name = settings["name"]
+    if name not in _PARTS[part]:
+        known = list(_PARTS[part])
+        raise ModelError(f"{part}.name: unknown {name!r}{_nearest(name, known)}; known are {', '.join(known)}")
+    arguments = {key: value for key, value in settings.items() if key != "name"}
+    accepted = accepted_arguments(part, name)
+    for key in arguments:
+        if key not in accepted:
+            raise ModelError(
+                f"{part}.{key}: {name} has no such argument{_nearest(key, accepted)}; it takes {', '.join(accepted)}"
+            )
+    cls = _PARTS[part][name]
+    required = inspect.signature(cls).parameters.items()
+    for key, parameter in required:
+        if parameter.default is inspect.Parameter.empty and key not in arguments and key not in widths:
+            raise ModelError(f"{part}.{key}: {name} needs this argument")
+    try:
+        return cls(**widths, **arguments)
+    except ModelError as error:
+        raise ModelError(f"{part}.{error}") from None
+
+
+def build_detector(spec: Mapping[str, Any]) -> Detector:
+    """A detector with fresh weights from PaddleOCR's Architecture keys.
+
+    Args:
+        spec: {"Backbone": {"name": ..., **arguments}, "Neck": {...}, "Head": {...}}; see the classes for the arguments.
+
+    Raises:
+        ModelError: an unknown part, name or argument (naming the nearest known one), or a value that cannot be.
+    """
+    for part in spec:
+        if part not in _PARTS:
+            raise ModelError(f"{part}: unknown part{_nearest(part, list(_PARTS))}; a detector has {', '.join(_PARTS)}")
+    backbone = _build_part("Backbone", spec)
+    neck = _build_part("Neck", spec, in_channels=backbone.out_channels)
+    head = _build_part("Head", spec, in_channels=neck.out_channels)
+    return Detector(backbone, neck, head, in_channels=int(spec["Backbone"].get("in_channels", 3)))

@@ -1,0 +1,420 @@
+"""All loading of weights: from files, without running code, and into networks, without silent gaps.
+
+A network that learns from half-loaded weights looks like one that learns badly, and a teacher without weights teaches
+noise; both happened to users of PaddleOCR. So what does not fit is an error that lists the keys.
+"""
+
+from __future__ import annotations
+
+import codecs
+import math
+import os
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import numpy as np
+from paddle import nn
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from ppocr_data.errors import WeightsError
+
+Weights = dict[str, np.ndarray]
+PARTS = ("backbone", "neck", "head")
+WRAPPERS = ("module", "_layers", "model")
+UNUSED_WHEN_FROZEN = ("head.thresh",)
+"""What a frozen network never computes: the threshold map exists in training only, so exports drop it."""
+
+
+# --- .pdparams: a pickle, decoded by stand-ins that can only become arrays ------------------------------------------
+
+
+class _Inert:
+    """A stand-in for a class named in a pickle. BUILD on the class itself, which could change it, is a TypeError."""
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError(f"{type(self).__name__} takes no state")
+
+
+class _NdArray(_Inert):
+    """numpy.ndarray: only a name to hand to _reconstruct."""
+
+    def __new__(cls, *_: Any) -> NoReturn:  # type: ignore[misc]
+        raise pickle.UnpicklingError("numpy.ndarray is called directly")
+
+
+class _Dtype(_Inert):
+    """numpy.dtype("f4", align, copy), then its state (version, byte order, ...)."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        self.dtype = np.dtype(str(code))
+        if self.dtype.kind not in "fiub" or self.dtype.itemsize > 8:
+            raise pickle.UnpicklingError(f"an array of {self.dtype}, where numbers are expected")
+
+    def __setstate__(self, state: Any) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1] if state[1] in ("<", ">") else "=")
+
+
+def _decode(dtype: Any, raw: Any, shape: tuple[int, ...], fortran: bool = False) -> np.ndarray:
+    raw = raw.encode("latin1") if isinstance(raw, str) else raw
+    if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes):
+        raise pickle.UnpicklingError("an array that holds objects, not numbers")
+    flat = np.frombuffer(raw, dtype.dtype)
+    if flat.size != math.prod(shape):
+        raise pickle.UnpicklingError(f"an array of shape {shape} with {flat.size} numbers")
+    return flat.reshape(shape, order="F" if fortran else "C")
+
+
+class _Reconstruct(_Inert):
+    """numpy's _reconstruct(ndarray, (0,), b"b"): an empty array that BUILD fills with its state."""
+
+    def __init__(self, *_: Any) -> None:
+        self.array: np.ndarray | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, fortran, raw = state
+        self.array = _decode(dtype, raw, tuple(shape), bool(fortran))
+
+
+class _Scalar(_Inert):
+    """numpy's scalar(dtype, bytes)."""
+
+    def __init__(self, dtype: Any, raw: Any) -> None:
+        self.array = _decode(dtype, raw, ())
+
+
+class _Encode(_Inert):
+    """_codecs.encode(text, "latin1"): how protocol 2 writes bytes."""
+
+    def __new__(cls, text: str, encoding: str = "latin1") -> bytes:  # type: ignore[misc]
+        if codecs.lookup(str(encoding)).name != "iso8859-1":
+            raise pickle.UnpicklingError(f"text in {encoding}")
+        return text.encode("latin1")
+
+
+class _Tuple(_Inert):
+    """builtins.tuple: paddle.save writes each tensor outside a state_dict as (name, array)."""
+
+    def __new__(cls, items: Iterable[Any] = ()) -> tuple[Any, ...]:  # type: ignore[misc]
+        return tuple(items)
+
+
+class _OrderedDict(_Inert):
+    """collections.OrderedDict: a dict."""
+
+    def __new__(cls, items: Iterable[tuple[Any, Any]] = ()) -> dict[Any, Any]:  # type: ignore[misc]
+        return dict(items)
+
+
+_ADMITTED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): _NdArray,
+    ("numpy", "dtype"): _Dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _Reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _Reconstruct,
+    ("numpy.core.multiarray", "scalar"): _Scalar,
+    ("numpy._core.multiarray", "scalar"): _Scalar,
+    ("_codecs", "encode"): _Encode,
+    ("builtins", "tuple"): _Tuple,
+    ("__builtin__", "tuple"): _Tuple,
+    ("collections", "OrderedDict"): _OrderedDict,
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Every name in the pickle is looked up in a table of stand-ins; nothing is imported, no foreign code is called."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ADMITTED:
+            raise WeightsError(f"it names {module}.{name}, which is not a weight; nothing of it was run")
+        return _ADMITTED[module, name]
+
+
+def _read_pdparams(file: BinaryIO) -> Weights:
+    content = _ArrayUnpickler(file, encoding="latin1").load()
+    if not isinstance(content, dict):
+        raise WeightsError(f"it holds a {type(content).__name__}, not a table of weights by name")
+    content.pop("StructuredToParameterName@@", None)  # a dict of names that paddle keeps for its optimizers
+    # Arrays above 1 GB are cut up under protocols 2 and 3; the misspelling is paddle's.
+    cut = content.pop("UnpackBigParamInfor@@", {})
+    pieces = {key: (info["OriginShape"], [content.pop(name) for name in info["slices"]]) for key, info in cut.items()}
+    weights = {str(key): _as_array(str(key), value) for key, value in content.items()}
+    for key, (shape, values) in pieces.items():
+        weights[str(key)] = np.concatenate([_as_array(str(key), value) for value in values]).reshape(shape)
+    return weights
+
+
+def _as_array(key: str, value: Any) -> np.ndarray:
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):
+        value = value[1]
+    if isinstance(value, (bool, int, float)):
+        return np.asarray(value)
+    if not isinstance(value, (_Reconstruct, _Scalar)) or value.array is None:
+        raise WeightsError(
+            f"{key!r} is a {type(value).__name__}, not an array; is this an optimizer's or a run's state?"
+        )
+    return value.array
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def _read_safetensors(file: BinaryIO) -> Weights:
+    return load_file(file.name)
+
+
+def _read_npz(file: BinaryIO) -> Weights:
+    archive = np.load(file, allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise WeightsError("it holds one array, not a table of weights by name")
+    return {key: archive[key] for key in archive.files}
+
+
+READERS: dict[str, Callable[[BinaryIO], Weights]] = {
+    ".safetensors": _read_safetensors,
+    ".npz": _read_npz,
+    ".pdparams": _read_pdparams,
+}
+_UNREADABLE = (
+    *(pickle.UnpicklingError, SafetensorError, zipfile.BadZipFile, struct.error, zlib.error, EOFError, MemoryError),
+    *(AttributeError, LookupError, OSError, OverflowError, TypeError, ValueError),
+)
+
+
+def find_weights(path: str | Path, name: str | None = None) -> Path:
+    """The weight file that a path means.
+
+    Args:
+        path: a file; a file without its extension (PaddleOCR's habit: output/best_accuracy); or a folder with one
+            weight file, or one for each student (a run's best/).
+        name: the network to load, which chooses among a folder's files.
+
+    Raises:
+        WeightsError: there is no such file, or more than one, or its kind is unknown.
+    """
+    path = Path(path)
+    kinds = ", ".join(READERS)
+    if path.is_dir():
+        # A checkpoint folder also holds <student>.optimizer.safetensors and the like: no weights.
+        files = sorted(f for f in path.iterdir() if f.suffix in READERS and f.is_file() and "." not in f.stem)
+        files = [f for f in files if f.stem == name] or files
+        if len(files) == 1:
+            return files[0]
+        found = ", ".join(f.name for f in files) or "none"
+        raise WeightsError(f"{path}: expected one weight file ({kinds}) for {name or 'the network'}, found: {found}")
+    if path.is_file():
+        if path.suffix not in READERS:
+            raise WeightsError(f"{path}: unknown kind of weight file; known are {kinds}")
+        return path
+    files = [f for f in (path.with_name(path.name + kind) for kind in READERS) if f.is_file()]
+    if len(files) > 1:
+        raise WeightsError(f"{path}: ambiguous, name one of {', '.join(f.name for f in files)}")
+    if not files:
+        raise WeightsError(f"{path}: no such weight file, nor with one of {kinds} added")
+    return files[0]
+
+
+def read_weights(path: str | Path, name: str | None = None) -> Weights:
+    """The arrays in a weight file by their names, as stored. Never runs code from the file.
+
+    Args:
+        path: .safetensors, .npz or .pdparams, or what `find_weights` resolves to one.
+        name: the network to load, where `path` is a folder with several students.
+
+    Raises:
+        WeightsError: no such file, a damaged one, or a pickle that names anything but arrays.
+    """
+    file = find_weights(path, name)
+    try:
+        with file.open("rb") as stream:
+            weights = READERS[file.suffix](stream)
+    except WeightsError as error:
+        raise WeightsError(f"{file}: {error}") from None
+    except _UNREADABLE as error:
+        reason = str(error) or type(error).__name__
+        raise WeightsError(f"{file}: not a readable {file.suffix} file ({reason})") from None
+    if not weights:
+        raise WeightsError(f"{file}: holds no weights")
+    return weights
+
+
+def save_weights(detector_state: Mapping[str, np.ndarray], path: str | Path) -> None:
+    """Writes arrays by name as safetensors: the file is whole or, if this fails, what it was before.
+
+    Raises:
+        WeightsError: the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({key: np.ascontiguousarray(value) for key, value in detector_state.items()}, temporary)
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise WeightsError(f"{path}: the weights could not be written ({error}); no earlier file was touched") from None
+
+
+# --- from a file's keys to a network's -------------------------------------------------------------------------------
+
+
+def _split_key(key: str) -> tuple[str | None, str]:
+    """("Student", "backbone.conv.weight") of a detector's key; (None, key without wrappers) of any other."""
+    segments = key.split(".")
+    for index, segment in enumerate(segments):
+        if segment in PARTS:
+            return ".".join(s for s in segments[:index] if s not in WRAPPERS), ".".join(segments[index:])
+    while len(segments) > 1 and segments[0] in WRAPPERS:
+        segments.pop(0)
+    return None, ".".join(segments)
+
+
+def select(weights: Mapping[str, np.ndarray], name: str) -> tuple[Weights, dict[str, int]]:
+    """The part of a checkpoint that belongs to one network, under that network's own keys.
+
+    A distillation checkpoint holds several networks (`Student.backbone...`, `Teacher.backbone...`): the one called
+    `name` is taken, or else the only one there is. Prefixes that wrappers add (`module.`, `_layers.`, `model.`) go. A
+    file with no `backbone`, `neck` or `head` in its keys (a classifier's) is returned as one network.
+
+    Returns:
+        The weights, and how many arrays were left aside, by the network they belong to.
+
+    Raises:
+        WeightsError: several networks, and none is called `name`.
+    """
+    groups: dict[str | None, Weights] = {}
+    for key, value in weights.items():
+        owner, inner = _split_key(key)
+        groups.setdefault(owner, {})[inner] = value
+    owners = [owner for owner in groups if owner is not None]
+    if not owners:
+        return groups.get(None, {}), {}
+    chosen = name if name in owners else "" if "" in owners else owners[0]
+    if chosen not in (name, "") and len(owners) > 1:
+        raise WeightsError(f"the file holds the networks {', '.join(sorted(owners))}; none is called {name!r}")
+    rest = {owner or "(other keys)": len(group) for owner, group in groups.items() if owner != chosen}
+    return groups[chosen], rest
+
+
+# --- into networks ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What was loaded.
+
+    Attributes:
+        share: loaded elements over all elements that were due, in [0, 1]; those that may be missing are not due.
+        source: where the weights came from.
+        missing: the network's keys that kept their initial values because the weights lack them.
+        unexpected: keys of the weights that the network has not.
+        misshapen: keys whose shapes differ and that were allowed to be missing, with both shapes.
+    """
+
+    share: float
+    source: str
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    misshapen: tuple[str, ...] = ()
+
+
+def load_into(
+    detector: nn.Layer,
+    weights: Mapping[str, np.ndarray],
+    *,
+    frozen: bool,
+    min_share: float = 1.0,
+    allow_missing: Sequence[str] = ("head.thresh",),
+    source: str = "the weights",
+) -> LoadReport:
+    """Puts weights into a network, strictly; on an error the network is unchanged.
+
+    Args:
+        detector: the network.
+        weights: by the network's own keys, as `select` gives them; a classifier's keys go to the backbone.
+        frozen: the network will not learn, so it must be complete, but for `head.thresh`, which it never computes.
+        min_share: of a network that learns, the least share of elements that must be loaded. Below 1 this also
+            tolerates keys that the network has not; they are reported.
+        allow_missing: prefixes of keys that a network that learns may lack or hold in another shape.
+        source: names the file in errors and in the report.
+
+    Raises:
+        WeightsError: too little fits, a shape differs, or a value is not finite; lists the keys.
+    """
+    allowed = tuple(UNUSED_WHEN_FROZEN if frozen else allow_missing)
+    targets = detector.state_dict()
+    given = _with_backbone_prefix(weights, targets)
+    shared = [key for key in targets if key in given]
+    differing = [key for key in shared if tuple(targets[key].shape) != given[key].shape]
+    fitting = {key: _checked(key, given[key], source) for key in shared if key not in set(differing)}
+    missing = [key for key in targets if key not in given]
+    unexpected = [key for key in given if key not in targets]
+    due = {key: math.prod(targets[key].shape) for key in targets if not _under(key, allowed)}
+    share = sum(size for key, size in due.items() if key in fitting) / max(1, sum(due.values()))
+    wrong_missing = [key for key in missing if key in due] if frozen or share < min_share else []
+    wrong_shapes = [key for key in differing if key in due or frozen]
+    strict = frozen or min_share >= 1
+    wrong_extra = [key for key in unexpected if not _under(key, allowed) and _part(key)] if strict else []
+    shapes = {key: f"{key} (network {list(targets[key].shape)}, file {list(given[key].shape)})" for key in differing}
+    if wrong_missing or wrong_shapes or wrong_extra or share < (1.0 if frozen else min_share):
+        lists = {"missing": wrong_missing, "unexpected": unexpected, "misshapen": [shapes[key] for key in wrong_shapes]}
+        raise WeightsError(_complaint(source, share, 1.0 if frozen else min_share, frozen, lists, weights))
+    for key, value in fitting.items():
+        targets[key].set_value(value)
+    return LoadReport(share, source, tuple(missing), tuple(unexpected), tuple(shapes.values()))
+
+
+def _part(key: str) -> bool:
+    return key.split(".", 1)[0] in PARTS
+
+
+def _under(key: str, prefixes: Sequence[str]) -> bool:
+    return any(key == prefix or key.startswith(prefix.rstrip(".") + ".") for prefix in prefixes)
+
+
+def _with_backbone_prefix(weights: Mapping[str, np.ndarray], targets: Mapping[str, Any]) -> Weights:
+    """A classifier's file names the backbone's keys without `backbone.`; its own last layers stay as they are."""
+    if any(_part(key) for key in weights):
+        return dict(weights)
+    return {f"backbone.{key}" if f"backbone.{key}" in targets else key: value for key, value in weights.items()}
+
+
+def _checked(key: str, value: np.ndarray, source: str) -> np.ndarray:
+    if value.dtype.kind != "f":
+        raise WeightsError(f"{source}: {key} holds {value.dtype} values; expected float16, float32 or float64")
+    value = value.astype(np.float32)
+    if not np.isfinite(value).all():
+        raise WeightsError(f"{source}: {key} holds {int((~np.isfinite(value)).sum())} NaN or infinite values")
+    if key.endswith("._variance") and (value < 0).any():
+        raise WeightsError(f"{source}: {key} holds negative variances")
+    return value
+
+
+def _complaint(
+    source: str,
+    share: float,
+    wanted: float,
+    frozen: bool,
+    lists: Mapping[str, Sequence[str]],
+    weights: Mapping[str, np.ndarray],
+) -> str:
+    kind = "a frozen network" if frozen else "this network"
+    lines = [f"{source}: covers {share:.1%} of {kind}'s weights; {wanted:.1%} must fit"]
+    for title, keys in lists.items():
+        if keys:
+            more = f", and {len(keys) - 10} more" if len(keys) > 10 else ""
+            lines.append(f"  {title} ({len(keys)}): {', '.join(keys[:10])}{more}")
+    if any(mark in key for key in weights for mark in ("ctc", "sar_head", "gtc_head", "nrtr", "head.fc.")):
+        lines.append("  It looks like a text recogniser's or classifier's file; a text detector's is needed.")
+    elif not any(_part(key) for key in weights):
+        lines.append("  The file holds a backbone only; a student may start from it with allow_missing: [neck, head].")
+    else:
+        lines.append("  Are Backbone, Neck and Head those that the file was trained with?")
+    return "\n".join(lines)

@@ -1,0 +1,80 @@
+"""Optimizers, and schedules as pure functions of the step: nothing to save, nothing to restore wrongly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import paddle
+from paddle import nn
+
+from ocr_cml.schema import LearningRate, OptimizerSection, WeightSchedule
+
+
+def learning_rate(lr: LearningRate, step: int, total_steps: int, steps_per_epoch: float) -> float:
+    """The learning rate of optimizer step `step` (0-based) of `total_steps`.
+
+    Linear warm-up from `learning_rate / warm` to `learning_rate` over the warm-up steps, then constant, linear, or half a
+    cosine down to `end_lr`, which the last step approaches without reaching.
+    """
+    warm = lr.warmup_steps if lr.warmup_steps is not None else round(lr.warmup_epoch * steps_per_epoch)
+    warm = min(warm, total_steps)
+    if step < warm:
+        return lr.learning_rate * (step + 1) / warm
+    done = (step - warm) / max(1, total_steps - warm)
+    if lr.name == "Const":
+        return lr.learning_rate
+    shape = 1 - done if lr.name == "Linear" else (1 + math.cos(math.pi * done)) / 2
+    return lr.end_lr + (lr.learning_rate - lr.end_lr) * shape
+
+
+def term_weight(weight: float | WeightSchedule, progress: float) -> float:
+    """A term's weight at `progress` in [0, 1] of the training."""
+    if not isinstance(weight, WeightSchedule):
+        return float(weight)
+    begin, end = weight.over
+    if progress <= begin:
+        share = 0.0 if progress < begin or begin < end else 1.0
+    else:
+        share = 1.0 if progress >= end else (progress - begin) / (end - begin)
+    return weight.start + (weight.end - weight.start) * share
+
+
+def build_optimizer(section: OptimizerSection, parameters: Iterable[paddle.Tensor]) -> paddle.optimizer.Optimizer:
+    """One student's optimizer. Its rate is set before each step from `learning_rate`."""
+    factor = section.regularizer.factor if section.regularizer else 0.0
+    common = {
+        "learning_rate": 0.0,
+        "parameters": list(parameters),
+        "grad_clip": nn.ClipGradByGlobalNorm(section.clip_norm) if section.clip_norm else None,
+    }
+    if section.name == "AdamW":
+        return paddle.optimizer.AdamW(beta1=section.beta1, beta2=section.beta2, weight_decay=factor, **common)
+    decay = paddle.regularizer.L2Decay(factor) if factor else None
+    if section.name == "Momentum":
+        return paddle.optimizer.Momentum(momentum=section.momentum, weight_decay=decay, **common)
+    return paddle.optimizer.Adam(beta1=section.beta1, beta2=section.beta2, weight_decay=decay, **common)
+
+
+class ExponentialMean:
+    """An exponential moving mean of a network's parameters; running statistics are copied as they are.
+
+    The decay is warmed up as min(decay, (1 + n) / (10 + n)) after n updates, so that a short training is not dominated by
+    its random start.
+    """
+
+    def __init__(self, network: nn.Layer, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self.values = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        self._parameters = {name for name, _ in network.named_parameters()}
+
+    @paddle.no_grad()
+    def update(self, network: nn.Layer) -> None:
+        """Move the mean towards the network's present weights."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        for name, value in network.state_dict().items():
+            kept = self.values[name]
+            mean = kept * decay + value * (1 - decay) if name in self._parameters else value
+            paddle.assign(mean, kept)

@@ -1,0 +1,51 @@
+"""Paddle inference model -> ONNX, with paddle2onnx, in a process of its own.
+
+For a damaged file or an operator that it does not know, the converter ends the process it runs in, without an exception;
+and it talks a lot. Neither must happen to a training.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+OPSET = 14
+# The converter's default optimizer, polygraphy, installs packages with pip while it runs: it is named `None` here.
+_PROGRAM = """
+import sys
+import paddle2onnx
+model, params, target, opset = sys.argv[1:]
+paddle2onnx.export(model, params, target, opset_version=int(opset), enable_onnx_checker=True, optimize_tool="None")
+"""
+
+
+class ConversionError(Exception):
+    """The model cannot be converted; the message is what the converter said last."""
+
+
+def to_onnx(model: Path, params: Path, opset: int = OPSET) -> bytes:
+    """Convert a Paddle program (`.json`, or the older `.pdmodel`) with its weights.
+
+    Raises:
+        ConversionError: an operator has no counterpart in ONNX, or the files are damaged.
+    """
+    environment = os.environ | {"POLYGRAPHY_AUTOINSTALL_DEPS": "0", "CUDA_VISIBLE_DEVICES": ""}
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "inference.onnx"
+        arguments = [str(model.resolve()), str(params.resolve()), str(target), str(opset)]
+        done = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, *arguments], cwd=folder, env=environment, capture_output=True, check=False
+        )
+        if done.returncode == 0 and target.is_file():
+            return target.read_bytes()
+        raise ConversionError(_reason((done.stdout + done.stderr).decode(errors="replace"), done.returncode))
+
+
+def _reason(said: str, code: int) -> str:
+    """The line of the converter's output that tells most."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if "error" in line.lower() or "not support" in line.lower()]
+    return (telling or lines or [f"paddle2onnx ended with code {code}"])[-1][:300]

@@ -1,0 +1,347 @@
+"""The loop. Read it from `Trainer.fit` downwards; it never asks which method runs."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+import paddle
+from tqdm import tqdm
+
+from ocr_cml import build, checkpoint, report, startup
+from ocr_cml import config as configuration
+from ocr_cml.checkpoint import BEST, LATEST, Best, Checkpoint, Progress
+from ocr_cml.cohort import Cohort, StepResult
+from ocr_cml.distributed import average_gradients, average_statistics, broadcast_weights
+from ocr_cml.environment import cpu_cores, trainer_threads
+from ocr_cml.evaluate import ENSEMBLE, Evaluator, table
+from ocr_cml.optim import ExponentialMean, build_optimizer, learning_rate
+from ocr_cml.run import LOG, RunFolder
+from ocr_cml.runtime import LayerDetector
+from ocr_cml.schema import Config
+from ppocr_data.dataset import DetDataset
+from ppocr_data.errors import UserError
+from ppocr_data.loader import Batch, train_loader
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop; its state has been saved. `code` is the process's exit code."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.code = 128 + number
+
+
+class Trainer:
+    """Trains a cohort and keeps the best student.
+
+    Args:
+        config: the validated configuration.
+        run: the run's folder, already locked.
+        rank, world_size: this process among those launched together.
+        device: `cpu` or `gpu:N`.
+    """
+
+    def __init__(self, config: Config, run: RunFolder, rank: int, world_size: int, device: str) -> None:
+        self.config, self.run = config, run
+        self.rank, self.world_size, self.device = rank, world_size, device
+        build.prepare_embedded_set(config)
+        students, student_reports = build.build_students(config)
+        threads = trainer_threads(cpu_cores(), world_size)
+        teachers, teacher_reports = build.build_teachers(config, threads, device)
+        self.cohort: Cohort = build.build_cohort(config, students, teachers)
+        self.load_reports = {**student_reports, **teacher_reports}
+        self.optimizers = {
+            name: build_optimizer(config.Optimizer, self.cohort.parameters(name)) for name in self.cohort.students
+        }
+        decay = config.Optimizer.ema_decay
+        self.means = {name: ExponentialMean(s, decay) for name, s in students.items()} if decay else {}
+        self.dataset: DetDataset = build.train_dataset(config)
+        self.evaluator = Evaluator(
+            build.eval_dataset(config),
+            config.PostProcess,
+            config.Eval.loader.batch_size_per_card,
+            rank,
+            world_size,
+        )
+        self.progress = Progress(teachers=build.teacher_record(config))
+        self.teacher_hmean: float | None = None
+        self.scaler = paddle.amp.GradScaler() if self.amp and config.Global.amp_dtype == "float16" else None
+
+    # --- lengths ------------------------------------------------------------------------------------------------------
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Optimizer steps in which every sample is seen once; not a whole number, as batches straddle epochs."""
+        return len(self.dataset) / (self.config.Train.loader.batch_size_per_card * self.world_size * self._accumulate)
+
+    @property
+    def schedule_steps(self) -> int:
+        """Steps that the learning rate and the weights' schedules span."""
+        return self.config.Optimizer.lr.decay_steps or math.ceil(self.config.Global.epoch_num * self.steps_per_epoch)
+
+    @property
+    def last_step(self) -> int:
+        """The step after which the run ends: Global.max_steps or the last epoch, whichever comes first."""
+        whole = math.ceil(self.config.Global.epoch_num * self.steps_per_epoch)
+        return min(whole, self.config.Global.max_steps or whole)
+
+    @property
+    def _accumulate(self) -> int:
+        return self.config.Optimizer.accumulate
+
+    @property
+    def amp(self) -> bool:
+        wanted = self.config.Global.use_amp
+        return self.device.startswith("gpu") if wanted == "auto" else wanted
+
+    # --- the run ------------------------------------------------------------------------------------------------------
+
+    def fit(self) -> Best | None:
+        """Train from where the run stands to its end; returns the best student.
+
+        Raises:
+            Interrupted: after a signal, with the state saved.
+            UserError: non-finite numbers, bad data, a full disk.
+        """
+        self._resume()
+        broadcast_weights(self.cohort.students.values(), self.world_size)
+        startup.look(self)
+        if self.progress.step < self.last_step:
+            with _signals() as asked:
+                self._loop(asked)
+        if self.rank == 0:
+            report.write_report(self.run.path)
+        return self.progress.best
+
+    def _loop(self, asked: list[int]) -> None:
+        settings = self.config.Global
+        with self._batches() as batches, self._bar() as bar:
+            self.cohort.train()
+            waited = time.perf_counter()
+            while self.progress.step < self.last_step:
+                result = self._step(batches)
+                step = self.progress.step
+                bar.update(1)
+                if step % settings.print_batch_step == 0 or step == self.last_step:
+                    now = time.perf_counter()
+                    self._log(result, now - waited, bar)
+                    waited = now
+                start, every = settings.eval_batch_step
+                evaluate = step == self.last_step or (step > start and (step - start) % every == 0)
+                if evaluate:
+                    self._evaluate()
+                    waited = time.perf_counter()
+                saving = settings.save_batch_step is not None and step % settings.save_batch_step == 0
+                if evaluate or saving or asked:
+                    self._save(LATEST)
+                if asked:
+                    raise Interrupted(asked[0])
+
+    def _step(self, batches: Iterator[Batch]) -> StepResult:
+        """One optimizer step of every student: forward, backward, average over the ranks, step, schedule."""
+        step = self.progress.step
+        rate = learning_rate(self.config.Optimizer.lr, step, self.schedule_steps, self.steps_per_epoch)
+        drawn = [next(batches) for _ in range(self._accumulate)]
+        answers = [self.cohort.ask_teachers(batch) for batch in drawn]  # once a step, however many turns it has
+        results = []
+        for learners in self.cohort.turns:
+            for batch, guides in zip(drawn, answers, strict=True):
+                with paddle.amp.auto_cast(enable=self.amp, dtype=self.config.Global.amp_dtype):
+                    result = self.cohort(batch, min(1.0, step / self.schedule_steps), guides, learners)
+                self._refuse_non_finite(result, batch)
+                total = result.total / self._accumulate
+                (self.scaler.scale(total) if self.scaler else total).backward()
+                results.append(result)
+            for name in learners:
+                self._move(name, rate)
+        self.progress.step += 1
+        return _merged(results, self._accumulate)
+
+    def _move(self, name: str, rate: float) -> None:
+        optimizer = self.optimizers[name]
+        average_gradients(self.cohort.parameters(name), self.world_size)
+        optimizer.set_lr(rate)
+        if self.scaler:
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        else:
+            optimizer.step()
+        optimizer.clear_grad()
+        if self.means:
+            self.means[name].update(self.cohort.students[name])
+
+    def _refuse_non_finite(self, result: StepResult, batch: Batch) -> None:
+        """Stop before a non-finite total reaches any weight. The last checkpoint is from before it."""
+        if math.isfinite(float(result.total)):
+            return
+        bad = [label for label, value in result.parts.items() if not math.isfinite(float(value))]
+        raise UserError(
+            f"step {self.progress.step + 1}: {', '.join(bad) or 'the weighted total'} is not finite; nothing was updated. "
+            f"Lower Optimizer.lr.learning_rate or set Optimizer.clip_norm; the batch was: {', '.join(batch.sources)}"
+        )
+
+    # --- looking -------------------------------------------------------------------------------------------------------
+
+    def _log(self, result: StepResult, seconds: float, bar: tqdm) -> None:
+        parts = {label: float(value) for label, value in result.parts.items()}
+        step, loss = self.progress.step, float(result.total)
+        rate = learning_rate(self.config.Optimizer.lr, step - 1, self.schedule_steps, self.steps_per_epoch)
+        self.run.record({"step": step, "loss": loss, "lr": rate, "seconds": seconds, **parts})
+        bar.set_postfix_str(f"loss {loss:.3f}")
+        if bar.disable and self.rank == 0:
+            listed = "  ".join(f"{label} {value:.4f}" for label, value in parts.items())
+            LOG.info("step %d/%d  loss %.4f  %s  lr %.2e", step, self.last_step, loss, listed, rate)
+
+    def _evaluate(self) -> None:
+        """Score every student and the ensemble; keep the best student's checkpoint."""
+        average_statistics(self.cohort.students.values(), self.world_size)
+        with contextlib.ExitStack() as stack:
+            networks = {name: stack.enter_context(self.answering(name)) for name in self.cohort.students}
+            scores = self.evaluator.score(networks, ensemble_of=list(self.cohort.students))
+        self.cohort.train()
+        step = self.progress.step
+        self.run.record({"step": step, "eval": scores})
+        if self.rank == 0:
+            tqdm.write(f"evaluation at step {step}\n{table(scores)}", file=sys.stderr)
+        name = max(self.cohort.students, key=lambda student: scores[student]["hmean"])
+        hmean = scores[name]["hmean"]
+        if self.progress.best is None or hmean > self.progress.best.hmean:
+            self.progress.best = Best(name, hmean, step)
+            self._save(BEST)
+        if self.teacher_hmean is not None and hmean > self.teacher_hmean and not self.progress.overtaken:
+            self.progress.overtaken = True
+            LOG.info("%s has overtaken its teacher: hmean %.4f against %.4f", name, hmean, self.teacher_hmean)
+
+    @contextlib.contextmanager
+    def answering(self, name: str) -> Iterator[object]:
+        """A student as it would be exported now: in eval mode, with its exponential mean where one is kept."""
+        student = self.cohort.students[name]
+        kept = {key: value.clone() for key, value in student.state_dict().items()} if self.means else None
+        if kept is not None:
+            student.set_state_dict(self.means[name].values)
+        student.eval()
+        try:
+            yield LayerDetector(student, self.cohort.normalization, source=name).probability
+        finally:
+            if kept is not None:
+                student.set_state_dict(kept)
+
+    # --- state ---------------------------------------------------------------------------------------------------------
+
+    def _save(self, name: str) -> None:
+        """Write `latest/` (everything a resume needs) or `best/` (the students alone)."""
+        average_statistics(self.cohort.students.values(), self.world_size)
+        if self.rank != 0:
+            return
+        files: dict[str, checkpoint.Arrays] = {}
+        for student_name, student in self.cohort.students.items():
+            arrays = checkpoint.arrays_of(student)
+            mean = self.means.get(student_name)
+            averaged = {key: value.numpy() for key, value in mean.values.items()} if mean else None
+            files[student_name] = averaged if averaged is not None and name == BEST else arrays
+            if name != LATEST:
+                continue
+            connectors = self.cohort.connectors(student_name)
+            layers = {student_name: student, **connectors}
+            files[f"{student_name}.optimizer"] = checkpoint.optimizer_arrays(self.optimizers[student_name], layers)
+            if connectors:
+                files[f"{student_name}.connectors"] = {
+                    f"{label}/{key}": value
+                    for label, layer in connectors.items()
+                    for key, value in checkpoint.arrays_of(layer).items()
+                }
+            if mean and averaged is not None:
+                files[f"{student_name}.mean"] = averaged
+        checkpoint.save(self.run.path / name, files, self.progress, configuration.dump(self.config))
+
+    def _resume(self) -> None:
+        if self.run.resume_from is None:
+            return
+        found, damaged = checkpoint.find(self.run.resume_from)
+        for line in damaged:
+            LOG.warning("passed over a damaged checkpoint: %s", line)
+        for name, student in self.cohort.students.items():
+            self._restore_student(found, name, student)
+        teachers = self.progress.teachers
+        self.progress = found.progress
+        if teachers != found.progress.teachers:
+            LOG.warning("the teachers are not those of the checkpoint (path or SHA-256 differ); going on with today's")
+            self.progress.teachers = teachers
+        self.run.forget_after(self.progress.step)
+        LOG.info("resumed from %s at step %d", found.folder, self.progress.step)
+
+    def _restore_student(self, found: Checkpoint, name: str, student: paddle.nn.Layer) -> None:
+        connectors = self.cohort.connectors(name)
+        checkpoint.restore_layers({"": student}, found.arrays(name), f"{found.folder}: {name}")
+        checkpoint.restore_layers(connectors, found.arrays(f"{name}.connectors"), f"{found.folder}: {name}.connectors")
+        layers = {name: student, **connectors}
+        checkpoint.restore_optimizer(self.optimizers[name], layers, found.arrays(f"{name}.optimizer"))
+        if name in self.means:
+            mean = self.means[name]
+            mean.updates = found.progress.step
+            for key, value in found.arrays(f"{name}.mean").items():
+                paddle.assign(paddle.to_tensor(value), mean.values[key])
+
+    # --- plumbing --------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _batches(self) -> Iterator[Iterator[Batch]]:
+        section = self.config.Train.loader
+        loader = train_loader(
+            self.dataset,
+            batch_size=section.batch_size_per_card,
+            num_workers=section.num_workers,
+            seed=self.config.Global.seed,
+            rank=self.rank,
+            world_size=self.world_size,
+            start_batch=self.progress.step * self._accumulate,
+            shuffle=section.shuffle,
+        )
+        try:
+            yield iter(loader)
+        finally:
+            loader.close()
+
+    def _bar(self) -> tqdm:
+        quiet = self.rank != 0 or not sys.stderr.isatty()
+        return tqdm(
+            total=self.last_step, initial=self.progress.step, unit="step", disable=quiet, dynamic_ncols=True, smoothing=0.1
+        )
+
+
+def _merged(results: list[StepResult], accumulate: int) -> StepResult:
+    """The whole step's total and parts: summed over turns, averaged over accumulated batches."""
+    if len(results) == 1:
+        return results[0]
+    total = paddle.add_n([result.total.detach() for result in results]) / accumulate
+    parts: dict[str, paddle.Tensor] = {}
+    for result in results:
+        for label, value in result.parts.items():
+            parts[label] = parts[label] + value / accumulate if label in parts else value / accumulate
+    return StepResult(total, parts)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM so that the loop can save first; a second one ends the process at once."""
+    asked: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        if asked:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        asked.append(number)
+        LOG.warning("%s: saving after this step, then stopping; once more to stop at once", signal.Signals(number).name)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

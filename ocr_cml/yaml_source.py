@@ -1,0 +1,192 @@
+"""YAML with its line numbers: strict reading, and `-o a.b=c` overrides on top.
+
+PyYAML by itself lets a repeated key win silently and reads `1e-3` as a string. Both are errors of configuration that
+cost people trainings, so this reader refuses the first and mends the second.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ppocr_data.errors import ConfigError
+
+Path_ = tuple[str, ...]  # a dotted key, taken apart; list positions are written as decimal strings
+
+_FLOAT = re.compile(
+    r"""^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?
+        |[-+]?(?:[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)
+        |[-+]?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?
+        |[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$""",
+    re.VERBOSE,
+)
+
+
+@dataclass
+class Source:
+    """A configuration as plain data, knowing where each key was written.
+
+    Attributes:
+        data: nested dicts, lists and scalars.
+        lines: for each dotted key (as a tuple) the place it was written: `configs/det_cml.yml:12` or `-o a.b`.
+        problems: mistakes found while reading, already worded for people.
+    """
+
+    data: dict[str, Any] = field(default_factory=dict)
+    lines: dict[Path_, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def where(self, path: Path_) -> str | None:
+        """The place of a key, or of its nearest enclosing key that has one."""
+        for length in range(len(path), 0, -1):
+            if place := self.lines.get(path[:length]):
+                return place
+        return None
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader whose floats are YAML 1.2's (`1e-3` is a number)."""
+
+
+# The first letters under which PyYAML files its own float rule; ours replaces it there.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:float"]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+
+
+def read_yaml(path: Path) -> Source:
+    """Read one YAML file.
+
+    Raises:
+        ConfigError: the file is missing, not UTF-8, not YAML, or not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; give a configuration with -c, for example configs/det_cml.yml") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        source = Source()
+        if node is not None:
+            source.data = _construct(loader, node, (), source, str(path))
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{path}{line}: not valid YAML: {error.problem}") from None
+    finally:
+        loader.dispose()
+    if not isinstance(source.data, dict):
+        raise ConfigError(f"{path}: expected sections such as Global, Architecture, Loss; found a {type(source.data).__name__}")
+    return source
+
+
+def _construct(loader: _Loader, node: yaml.Node, path: Path_, source: Source, name: str) -> Any:
+    """Build plain data from a YAML node, noting lines and repeated keys on the way."""
+    source.lines[path] = f"{name}:{node.start_mark.line + 1}"
+    if isinstance(node, yaml.MappingNode):
+        own = {id(key_node) for key_node, _ in node.value}
+        loader.flatten_mapping(node)  # resolves `<<: *anchor`: its keys come first, and may be overridden here
+        written_here: set[str] = set()
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(loader.construct_object(key_node, deep=True))
+            here = path + (key,)
+            if key in written_here:
+                first, again = source.lines[here], f"{name}:{key_node.start_mark.line + 1}"
+                source.problems.append(f"{'.'.join(here)}: written twice, at {first} and at {again}; keep one")
+                continue
+            if id(key_node) in own:
+                written_here.add(key)
+            mapping[key] = _construct(loader, value_node, here, source, name)
+            source.lines[here] = f"{name}:{key_node.start_mark.line + 1}"
+        return mapping
+    if isinstance(node, yaml.SequenceNode):
+        return [_construct(loader, item, path + (str(i),), source, name) for i, item in enumerate(node.value)]
+    return loader.construct_object(node, deep=True)
+
+
+def apply_override(source: Source, assignment: str) -> None:
+    """Apply one `a.b=c` to `source.data`; `c` is read as YAML. Mistakes are added to `source.problems`.
+
+    A list of one-key mappings (transforms, loss terms) may be entered by name: `Train.dataset.transforms.MakeShrinkMap
+    .shrink_ratio=0.5`. A key that no schema knows is found later, by validation, as in a file.
+    """
+    dotted, equals, text = assignment.partition("=")
+    keys = tuple(dotted.strip().split("."))
+    if not equals or not all(keys):
+        source.problems.append(f"-o {assignment}: expected Section.key=value, for example -o Global.max_steps=100")
+        return
+    try:
+        value = yaml.load(text, Loader=_Loader) if text.strip() else None  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        source.problems.append(f"-o {dotted}: {text!r} is not a YAML value ({error.__class__.__name__}); quote it")
+        return
+    _assign(source, keys, value)
+
+
+def _assign(source: Source, keys: Path_, value: Any) -> None:
+    """Walk to the parent of the key, making mappings on the way, and set the value."""
+    node: Any = source.data
+    path: Path_ = ()
+    for position, key in enumerate(keys):
+        last = position == len(keys) - 1
+        if isinstance(node, list):
+            index = _list_index(node, key)
+            if index is None:
+                names = [next(iter(item)) for item in node if isinstance(item, dict) and len(item) == 1]
+                source.problems.append(
+                    f"-o {'.'.join(keys)}: {'.'.join(path)} is a list without {key!r}; "
+                    f"it has {', '.join(names) or f'{len(node)} entries'}"
+                )
+                return
+            path += (str(index),)
+            by_name = isinstance(node[index], dict) and key in node[index] and not key.isdigit()
+            if last and not by_name:
+                node[index] = value
+                break
+            node = node[index]
+            if not by_name:
+                continue
+        if not isinstance(node, dict):
+            source.problems.append(f"-o {'.'.join(keys)}: {'.'.join(path)} is a single value and has no key {key!r}")
+            return
+        path += (key,)
+        if last:
+            node[key] = value
+        else:
+            if node.get(key) is None:
+                node[key] = {}
+            node = node[key]
+    _forget_lines(source, path)
+    source.lines[path] = f"-o {'.'.join(keys)}"
+
+
+def _list_index(items: list[Any], key: str) -> int | None:
+    if key.isdigit():
+        return int(key) if int(key) < len(items) else None
+    matches = [i for i, item in enumerate(items) if isinstance(item, dict) and list(item) == [key]]
+    return matches[0] if len(matches) == 1 else None
+
+
+def _forget_lines(source: Source, path: Path_) -> None:
+    """Keys under an overridden one no longer stand where the file had them."""
+    for known in [known for known in source.lines if known[: len(path)] == path]:
+        del source.lines[known]
+
+
+def nearest(word: str, known: list[str] | tuple[str, ...]) -> str | None:
+    """The known word that `word` most likely meant, or None."""
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if found:
+        return found[0]
+    folded = {name.lower().replace("_", ""): name for name in known}
+    return folded.get(word.lower().replace("_", ""))

@@ -1,0 +1,103 @@
+"""The teacher term: PP-OCRv2's dilated target and the soft one."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+
+from ocr_cml.losses.teacher import TeacherLoss, dilated_target
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def grown(region, radius):
+    """A plain dilation of `[N,1,H,W]` booleans."""
+    out = np.zeros_like(region)
+    for n, _, y, x in np.argwhere(region):
+        out[n, 0, max(y - radius, 0) : y + radius + 1, max(x - radius, 0) : x + radius + 1] = True
+    return out
+
+
+def dice(p, s, m):
+    return 1 - 2 * (p * s * m).sum() / ((p * m).sum() + (s * m).sum())
+
+
+def dilated_reference(inputs, mask, thresh, radius):
+    d = grown(sigmoid(inputs.u) > thresh, radius).astype(float)
+    p = sigmoid(inputs.z)
+    binary = sigmoid(50 * (p - sigmoid(inputs.t)))
+    return 5 * dice(p, d, mask) + dice(binary, d, mask)
+
+
+@pytest.mark.parametrize(("thresh", "dilation"), [(0.3, 2), (0.85, 2), (0.85, 4), (0.6, 0)])
+def test_dilated_against_a_plain_reference(thresh, dilation, inputs):
+    value = TeacherLoss(thresh=thresh, dilation=dilation)(inputs.learner(), inputs.guide(), inputs.targets())
+    expected = dilated_reference(inputs, inputs.shrink_mask, thresh, dilation // 2)
+    assert float(value) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_dot_grows_evenly():
+    logit = np.full((1, 1, 5, 7), -3, np.float32)
+    logit[0, 0, 2, 3] = -0.8  # probability .31
+    target = dilated_target(paddle.to_tensor(logit), 0.3, 2).numpy()[0, 0]
+    expected = np.zeros((5, 7))
+    expected[1:4, 2:5] = 1
+    np.testing.assert_array_equal(target, expected)
+    assert dilated_target(paddle.to_tensor(logit), 0.32, 2).numpy().sum() == 0
+
+
+def test_dont_care_text_of_labelled_images_only_is_left_out(inputs):
+    inputs.has_label[1] = 0
+    mask = np.stack([inputs.shrink_mask[0], np.ones_like(inputs.shrink_mask[1])])
+    value = TeacherLoss(thresh=0.85)(inputs.learner(), inputs.guide(), inputs.targets())
+    assert float(value) == pytest.approx(dilated_reference(inputs, mask, 0.85, 1), rel=1e-5)
+    unmasked = TeacherLoss(thresh=0.85, use_mask=False)(inputs.learner(), inputs.guide(), inputs.targets())
+    assert float(unmasked) == pytest.approx(dilated_reference(inputs, np.ones_like(mask), 0.85, 1), rel=1e-5)
+
+
+def test_a_teacher_that_sees_nothing_pushes_background_down(inputs):
+    inputs.u[:] = -8
+    learner = inputs.learner()
+    TeacherLoss()(learner, inputs.guide(), inputs.targets()).backward()
+    gradient = learner.shrink_logit.grad.numpy()[inputs.shrink_mask > 0]
+    assert (gradient > 0).all()
+
+
+def test_alpha_and_bce_reach_the_shrink_map(inputs):
+    def value(**arguments):
+        return float(TeacherLoss(thresh=0.85, **arguments)(inputs.learner(), inputs.guide(), inputs.targets()))
+
+    d = grown(sigmoid(inputs.u) > 0.85, 1).astype(float)
+    bce = ((np.logaddexp(0, inputs.z) - inputs.z * d) * inputs.shrink_mask).sum() / inputs.shrink_mask.sum()
+    plain = value(main_loss_type="BCELoss", balance_loss=False, alpha=2)
+    assert plain - value(alpha=0) == pytest.approx(2 * bce, rel=1e-5)
+
+
+def test_soft_is_alpha_times_the_softened_divergence(inputs):
+    q, p = sigmoid(inputs.u / 2), sigmoid(inputs.z / 2)
+    values = q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p))
+    soft = TeacherLoss(kind="soft", temperature=2.0, alpha=3, use_mask=False)
+    value = soft(inputs.learner(), inputs.guide(), inputs.targets())
+    assert float(value) == pytest.approx(3 * 4 * values.mean(), rel=1e-5)
+
+
+def test_soft_needs_no_threshold_map_and_is_zero_where_equal(inputs):
+    learner = inputs.learner()
+    learner.threshold_logit = None
+    assert float(TeacherLoss(kind="soft")(learner, inputs.learner(), inputs.targets())) == pytest.approx(0, abs=1e-6)
+
+
+def test_soft_text_balance_lifts_the_share_of_text(make_inputs):
+    inputs = make_inputs(1, 16, 16)
+    inputs.shrink_map[:] = 0
+    inputs.u[:], inputs.z[:] = -6.0, -6.0
+    inputs.u[0, 0, 8, 8] = 6.0  # one text pixel that the learner misses
+    pair = inputs.learner(), inputs.guide(), inputs.targets()
+    miss = 6 * 2 * sigmoid(6.0) + np.logaddexp(0, -6) - np.logaddexp(0, 6)
+    plain = TeacherLoss(kind="soft", alpha=1, use_mask=False)(*pair)
+    text = TeacherLoss(kind="soft", alpha=1, use_mask=False, balance="text")(*pair)
+    assert float(plain) == pytest.approx(miss / 256, rel=1e-4)
+    assert float(text) == pytest.approx(0.5 * miss / 25, rel=1e-4)

@@ -1,0 +1,59 @@
+"""Fitting the post-process: each cell of the table is what a plain evaluation gives."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from ocr_cml.metrics import DetMetric
+from ocr_cml.postprocess import DBPostProcess
+from ocr_cml.tune import Grid, tune
+from ppocr_data.errors import DataError
+
+GRID = Grid(thresh=(0.2, 0.4), box_thresh=(0.3, 0.5, 0.7), unclip_ratio=(1.0, 1.5, 2.0))
+
+
+def labelled_maps(count: int) -> tuple[list[np.ndarray], list[tuple[int, int]], list[tuple[list, np.ndarray]]]:
+    """Maps of shrunken words with varying certainty, some false ones, and the words, at twice the map's size."""
+    rng = np.random.default_rng(11)
+    maps, sizes, truths = [], [], []
+    for _ in range(count):
+        prob = rng.uniform(0, 0.1, (120, 160)).astype(np.float32)
+        words = []
+        for row in range(4):
+            x, y, width = int(rng.integers(5, 40)), 5 + 28 * row, int(rng.integers(40, 100))
+            cv2.rectangle(prob, (x + 5, y + 5), (x + width - 5, y + 13), float(rng.uniform(0.25, 0.95)), -1)
+            if rng.random() < 0.8:
+                words.append(2 * np.array([[x, y], [x + width, y], [x + width, y + 18], [x, y + 18]], np.float32))
+        maps.append(prob)
+        sizes.append((240, 320))
+        truths.append((words, rng.random(len(words)) < 0.2))
+    return maps, sizes, truths
+
+
+@pytest.mark.parametrize("base", [DBPostProcess(), DBPostProcess(box_type="poly", score_mode="slow")])
+def test_every_trial_equals_a_plain_evaluation(base: DBPostProcess) -> None:
+    maps, sizes, truths = labelled_maps(4)
+    result = tune(iter(maps), sizes, truths, GRID, base)
+    assert len(result.table) == 2 * 3 * 3
+    for trial in result.table:
+        values = {"thresh": trial.thresh, "box_thresh": trial.box_thresh, "unclip_ratio": trial.unclip_ratio}
+        post, metric = DBPostProcess(**{**base.model_dump(), **values}), DetMetric()
+        for prob, size, (polygons, ignore) in zip(maps, sizes, truths, strict=True):
+            metric.add(post(prob, size)[0], polygons, ignore)
+        assert metric.counts == trial.counts
+    assert result.trial.hmean == max(trial.hmean for trial in result.table) > 0
+    assert result.best.unclip_ratio == result.trial.unclip_ratio
+    assert (result.best.box_type, result.best.score_mode) == (base.box_type, base.score_mode)
+
+
+def test_of_equals_the_nearest_to_the_base_wins() -> None:
+    empty = [np.zeros((32, 32), np.float32)]
+    result = tune(empty, [(32, 32)], [([], np.zeros(0, bool))], GRID, DBPostProcess(unclip_ratio=1.9, box_thresh=0.55))
+    assert (result.best.box_thresh, result.best.unclip_ratio) == (0.5, 2.0)
+
+
+def test_nothing_to_fit_on_is_an_error() -> None:
+    with pytest.raises(DataError, match="no image"):
+        tune([], [], [])

@@ -1,0 +1,35 @@
+#!/usr/bin/env python3
+"""Write an inference model: `python tools/export_model.py -c RUN/config.yml -o Global.pretrained_model=RUN/best`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from ocr_cml.cli import add_config_arguments, exit_cleanly
+
+
+@exit_cleanly
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and export."""
+    parser = argparse.ArgumentParser(
+        description="Export a student, or the ensemble, as an inference model for Paddle and ONNX Runtime.",
+        epilog=(
+            "example: python tools/export_model.py -c output/det_cml/config.yml "
+            "-o Global.pretrained_model=output/det_cml/best Global.save_inference_dir=output/det_cml/inference"
+        ),
+    )
+    add_config_arguments(parser)
+    parser.add_argument("--student", default="best", metavar="best|ensemble|NAME", help="which network (default: best)")
+    args = parser.parse_args(argv)
+
+    from ocr_cml.commands import export
+
+    return export(args.config, args.override, student=args.student)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+"""Find text in pictures: `python tools/infer_det.py --model_dir DIR --image FILE_OR_FOLDER --output OUT`."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from ocr_cml.cli import USER_MISTAKE, exit_cleanly
+
+
+@exit_cleanly
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and detect; exit code 2 if an image could not be read."""
+    parser = argparse.ArgumentParser(
+        description="Find text in pictures with an exported detector; writes OUT/results.txt and pictures with polygons.",
+        epilog="example: python tools/infer_det.py --model_dir output/det_cml/export --image photos --output found",
+    )
+    parser.add_argument("--model_dir", type=Path, required=True, metavar="DIR", help="an exported folder")
+    parser.add_argument("--image", type=Path, required=True, metavar="FILE_OR_FOLDER", help="what to look at")
+    parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="folder for results.txt and pictures")
+    parser.add_argument(
+        "--engine", choices=("auto", "paddle", "onnx"), default="auto", help="default: the fastest here"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu (default), gpu or gpu:N")
+    parser.add_argument("--batch_size", type=int, default=1, help="images of equal size at once; worth it on a GPU")
+    args = parser.parse_args(argv)
+
+    from ocr_cml.environment import tune_process
+
+    tune_process()
+    from tqdm import tqdm
+
+    from ocr_cml.infer import detect_files, find_images, load_detector
+
+    paths = find_images(args.image)
+    detector = load_detector(args.model_dir, args.engine, args.device)
+    progress = functools.partial(tqdm, unit="image", file=sys.stderr)
+    summary = detect_files(detector, paths, args.output, args.batch_size, progress)
+    for failure in summary.failures:
+        print(f"error: {failure}", file=sys.stderr)
+    print(f"{summary.images} images, {summary.boxes} boxes, {len(summary.failures)} failed: {args.output}")
+    return USER_MISTAKE if summary.failures else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
