@@ -2,7 +2,8 @@
 
 A teacher's map is the text shrunk by the ratio of *its* training. Where the labels are shrunk by another ratio, the two
 contradict each other along every edge of every line, and a good teacher ruins a student: PP-OCRv3's official detector
-(hmean .925) took a student on receipts from .786 to .554 at the usual ratio .4, and to .814 at the ratio that fits both.
+(hmean .925) took a student on receipts from .786 to .554 at the usual ratio .4, and to .814 at the ratio that fits
+both.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Crop:
-    """A training crop before its targets: image `[H,W,3]` uint8, polygons in its pixels, which of them are don't-care."""
+    """A training crop before its targets: image `[H,W,3]` uint8, polygons in its pixels, True for don't-care ones."""
 
     image: np.ndarray
     polygons: list[np.ndarray]
@@ -84,8 +85,11 @@ def verdict(name: str, fits: Sequence[Fit], configured: float) -> tuple[str, boo
     if best.dice - here.dice > CONTRADICTION:
         return (
             f"{line}\n  {name} contradicts the labels at shrink_ratio {configured:g} (Dice {here.dice:.3f}); "
-            f"{best.ratio:g} fits better ({best.dice:.3f}). Set it in MakeShrinkMap and MakeBorderMap, and fit unclip_ratio "
-            f"with tools/eval.py --tune afterwards",
+            f"{best.ratio:g} fits better ({best.dice:.3f}). Set it in MakeShrinkMap and MakeBorderMap, and fit "
+            f"unclip_ratio with tools/eval.py --tune afterwards",
             True,
         )
-    return f"{line}\n  shrink_ratio {configured:g} fits (Dice {here.dice:.3f}, best {best.dice:.3f} at {best.ratio:g})", False
+    return (
+        f"{line}\n  shrink_ratio {configured:g} fits (Dice {here.dice:.3f}, best {best.dice:.3f} at {best.ratio:g})",
+        False,
+    )

@@ -27,7 +27,9 @@ class CommonTermArguments(BaseModel):
 
     weight: float | WeightSchedule = Field(1.0, description="Factor of the term, or its schedule over the training.")
     model_name_list: list[str] | None = Field(None, description="The learners; by default every student.")
-    model_name_pairs: list[tuple[str, str]] | None = Field(None, description="[learner, guide] pairs, instead of the list.")
+    model_name_pairs: list[tuple[str, str]] | None = Field(
+        None, description="[learner, guide] pairs, instead of the list."
+    )
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _pairs(
 
 
 def _with_unique_labels(bindings: list[Binding]) -> list[Binding]:
-    """Two entries of one term and pair (a `kl` and a `ppocr`, say) get numbered labels, so that no log value is lost."""
+    """Number the labels of two entries of one term and pair (a `kl` and a `ppocr`, say): no log value is lost."""
     seen: dict[str, int] = {}
     unique = []
     for binding in bindings:
@@ -113,7 +115,9 @@ def binding_problems(config: Config) -> list[tuple[Path_, str]]:
             problems.append((path, "no network is frozen, so there is no teacher; add one or remove the term"))
         learners = common.model_name_list or students
         if TERMS[name].role == "mutual" and not common.model_name_pairs and len(learners) < 2:
-            problems.append((path, f"mutual learning needs two students or more; found {', '.join(learners) or 'none'}"))
+            problems.append(
+                (path, f"mutual learning needs two students or more; found {', '.join(learners) or 'none'}")
+            )
         if getattr(TERMS[name], "needs_layers", False):
             problems += _feature_problems(path, config)
     if not problems:
@@ -135,22 +139,24 @@ def _name_problems(
         if name not in known:
             guess = nearest(name, known)
             hint = f"did you mean {guess!r}?" if guess else f"the {kind}s are: {', '.join(known) or 'none'}"
-            problems.append((path + (key,), f"no {kind} is called {name!r}; {hint}"))
+            problems.append(((*path, key), f"no {kind} is called {name!r}; {hint}"))
     if role == "supervised" and common.model_name_pairs:
-        problems.append((path + ("model_name_pairs",), "a supervised term has no guide; use model_name_list"))
+        problems.append(((*path, "model_name_pairs"), "a supervised term has no guide; use model_name_list"))
     listed = common.model_name_list or []
     if len(set(listed)) < len(listed):
-        problems.append((path + ("model_name_list",), "a network is named twice"))
+        problems.append(((*path, "model_name_list"), "a network is named twice"))
     for learner, guide in common.model_name_pairs or ():
         if learner == guide:
-            problems.append((path + ("model_name_pairs",), f"{learner!r} cannot guide itself"))
+            problems.append(((*path, "model_name_pairs"), f"{learner!r} cannot guide itself"))
     return problems
 
 
 def _feature_problems(path: Path_, config: Config) -> list[tuple[Path_, str]]:
     """A term on features needs a teacher whose inside can be seen: not an inference model."""
     closed = [name for name, net in config.teachers.items() if net.inference_model]
-    text = "compares features, and an inference model shows only its map; give {} as Backbone, Neck, Head and pretrained"
+    text = (
+        "compares features, and an inference model shows only its map; give {} as Backbone, Neck, Head and pretrained"
+    )
     return [(path, text.format(name)) for name in closed]
 
 
@@ -160,7 +166,9 @@ def _unused_problems(config: Config, bindings: list[Binding]) -> list[tuple[Path
     asked = {binding.guide for binding in bindings}
     for name in config.students:
         if name not in taught:
-            problems.append((("Architecture", "Models", name), "is taught by no loss term; name it in one or remove it"))
+            problems.append(
+                (("Architecture", "Models", name), "is taught by no loss term; name it in one or remove it")
+            )
     for name in config.teachers:
         if name not in asked and TEACHERS not in asked:
             text = "is frozen and no loss term asks it; add a teacher term or remove the network"

@@ -12,6 +12,7 @@ import paddle
 from ocr_cml.binding import TEACHERS, bind, split_arguments
 from ocr_cml.cohort import BoundTerm, Cohort
 from ocr_cml.config import build_op
+from ocr_cml.fastest import fastest
 from ocr_cml.losses import TERMS
 from ocr_cml.losses.base import FeatureTerm
 from ocr_cml.models import build_detector
@@ -31,7 +32,8 @@ def use_device(config: Config) -> str:
     present = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     if wanted is True and not present:
         raise ConfigError(
-            "Global.use_gpu: true, but this machine or this build of paddle has no GPU; use auto, or install requirements-gpu.txt"
+            "Global.use_gpu: true, but this machine or this build of paddle has no GPU; use auto, "
+            "or install requirements-gpu.txt"
         )
     use = present if wanted == "auto" else bool(wanted)
     return paddle.set_device("gpu" if use else "cpu") and paddle.get_device()
@@ -42,7 +44,7 @@ def normalization(config: Config) -> Normalization:
     for entry in config.Train.dataset.transforms:
         op = build_op(entry)
         if isinstance(op, NormalizeImage):
-            return Normalization(mean=tuple(op.mean), std=tuple(op.std), scale=op.scale)
+            return Normalization(op.mean, op.std, op.scale)
     return Normalization()
 
 
@@ -104,9 +106,19 @@ def build_teachers(
             layer = build_detector(network.spec)
             weights, _ = select(read_weights(str(network.pretrained), name), name)
             reports[name] = load_into(layer, weights, frozen=True, source=str(network.pretrained))
-            teacher = LayerDetector(layer, normalization(config), source=str(network.pretrained))
+            seen_inside = any(getattr(TERMS[name], "needs_layers", False) for name in _term_names(config))
+            as_layer = seen_inside or network.engine in ("layer", "paddle")
+            source = str(network.pretrained)
+            if as_layer:
+                teacher = LayerDetector(layer, normalization(config), source)
+            else:
+                teacher = fastest(layer, normalization(config), threads, source)
         teachers[name] = (teacher, network.weight)
     return teachers, reports
+
+
+def _term_names(config: Config) -> list[str]:
+    return [next(iter(entry)) for entry in config.Loss.loss_config_list]
 
 
 def teacher_record(config: Config) -> dict[str, dict[str, str]]:
@@ -114,7 +126,9 @@ def teacher_record(config: Config) -> dict[str, dict[str, str]]:
     record = {}
     for name, network in config.teachers.items():
         where = Path(str(network.inference_model or network.pretrained))
-        files = sorted(p for p in where.iterdir() if p.is_file()) if where.is_dir() else [p for p in [where] if p.is_file()]
+        files = (
+            sorted(p for p in where.iterdir() if p.is_file()) if where.is_dir() else [p for p in [where] if p.is_file()]
+        )
         digest = hashlib.sha256()
         for path in files:
             digest.update(path.read_bytes())
@@ -122,7 +136,9 @@ def teacher_record(config: Config) -> dict[str, dict[str, str]]:
     return record
 
 
-def build_cohort(config: Config, students: Mapping[str, Detector], teachers: Mapping[str, tuple[FrozenDetector, float]]) -> Cohort:
+def build_cohort(
+    config: Config, students: Mapping[str, Detector], teachers: Mapping[str, tuple[FrozenDetector, float]]
+) -> Cohort:
     """Bind the loss terms to the networks. Connectors are initialised from the seed."""
     channels = {name: student.feature_channels for name, student in students.items()}
     for name, (teacher, _) in teachers.items():
@@ -191,7 +207,7 @@ def eval_dataset(config: Config) -> EvalDataset:
 
 
 def check_images(config: Config, count: int = 4) -> list[np.ndarray]:
-    """A few evaluation images `[H,W,3]` at network size, on which an export is compared; none where there are no data."""
+    """A few evaluation images `[H,W,3]` at network size, to compare an export on; none where there are no data."""
     try:
         dataset = eval_dataset(config)
     except DataError:

@@ -1,10 +1,13 @@
 """Checkpoints that survive a kill at any moment and load without running code.
 
-A checkpoint is a folder: one safetensors file for each student, one for each student's optimizer, one for connectors and
-exponential means where there are any, and `state.json` with the step, the best result and a SHA-256 of every file. It is
+A checkpoint is a folder: one safetensors file for each student, one for each student's optimizer, one for connectors
+and
+exponential means where there are any, and `state.json` with the step, the best result and a SHA-256 of every file.
+It is
 written beside its place and renamed into it, and the one before is kept, so that there is a whole one at every moment.
 
-What is *not* in it: the teachers (their path and hash are), and the state of a random number generator: samples are drawn
+What is *not* in it: the teachers (their path and hash are), and the state of a random number generator: samples are
+drawn
 from (seed, epoch, index) and no operation of a step is random, so the step alone says where the data order stands.
 """
 
@@ -115,7 +118,9 @@ def save(folder: Path, files: Mapping[str, Arrays], progress: Progress, config_y
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        hashes = {f"{stem}.safetensors": _write(temporary / f"{stem}.safetensors", arrays) for stem, arrays in files.items()}
+        hashes = {
+            f"{stem}.safetensors": _write(temporary / f"{stem}.safetensors", arrays) for stem, arrays in files.items()
+        }
         (temporary / "config.yml").write_text(config_yaml, encoding="utf-8")
         state = {"format": FORMAT, "progress": asdict(progress), "sha256": hashes}
         _write_text(temporary / "state.json", json.dumps(state, indent=1))

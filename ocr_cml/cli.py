@@ -41,7 +41,9 @@ def exit_cleanly(main: Callable[..., int]) -> Callable[..., int]:
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `-c CONFIG` and `-o Key.sub=value ...`, as PaddleOCR's tools have them."""
-    parser.add_argument("-c", "--config", required=True, metavar="CONFIG", help="a YAML file, for example configs/det_cml.yml")
+    parser.add_argument(
+        "-c", "--config", required=True, metavar="CONFIG", help="a YAML file, for example configs/det_cml.yml"
+    )
     parser.add_argument(
         "-o",
         "--override",

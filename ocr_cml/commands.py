@@ -5,7 +5,6 @@ Paddle is imported inside the functions, after `tune_process`: threads and memor
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -61,16 +60,17 @@ def evaluate(config_path: str, overrides: Sequence[str], *, json_path: str | Non
     tune_process()
     from ocr_cml import build, config
     from ocr_cml.evaluate import ENSEMBLE, Evaluator, table
-    from ocr_cml.runtime import LayerDetector
+    from ocr_cml.fastest import fastest
     from ocr_cml.tune import Tuner
 
     settings = config.load(config_path, overrides)
     device = build.use_device(settings)
     build.prepare_embedded_set(settings)
     students = _loaded_students(settings)
-    teachers, _ = build.build_teachers(settings, trainer_threads(cpu_cores()), device)
+    threads = trainer_threads(cpu_cores())
+    teachers, _ = build.build_teachers(settings, threads, device)
     normalization = build.normalization(settings)
-    networks = {name: LayerDetector(student, normalization, source=name).probability for name, student in students.items()}
+    networks = {name: fastest(student, normalization, threads, name).probability for name, student in students.items()}
     networks |= {name: teacher.probability for name, (teacher, _) in teachers.items()}
     evaluator = Evaluator(build.eval_dataset(settings), settings.PostProcess, settings.Eval.loader.batch_size_per_card)
     names = [*networks, ENSEMBLE] if len(students) > 1 else list(networks)
@@ -95,7 +95,7 @@ def _write_json(path: Path, data: object) -> None:
 
 
 def export(config_path: str, overrides: Sequence[str], *, student: str = "best") -> int:
-    """Write the inference model of one student or of the ensemble, checked against the network. Returns the exit code."""
+    """Write the inference model of one student or of the ensemble, checked. Returns the exit code."""
     tune_process()
     from ocr_cml import build, config
     from ocr_cml.export import Ensemble, export_detector
@@ -104,14 +104,15 @@ def export(config_path: str, overrides: Sequence[str], *, student: str = "best")
     build.use_device(settings)
     target = settings.Global.save_inference_dir
     if not target:
-        raise ConfigError("Global.save_inference_dir: says where to export to; set it with -o Global.save_inference_dir=DIR")
+        raise ConfigError(
+            "Global.save_inference_dir: says where to export to; set it with -o Global.save_inference_dir=DIR"
+        )
     students = _loaded_students(settings)
     name = _best_student(settings, list(students)) if student == "best" else student
     if name != "ensemble" and name not in students:
         raise ConfigError(f"--student {name}: choose best, ensemble or one of {', '.join(students)}")
     network = Ensemble(list(students.values())) if name == "ensemble" else students[name]
-    with contextlib.suppress(ConfigError):
-        build.prepare_embedded_set(settings)
+    build.prepare_embedded_set(settings)
     report = export_detector(
         network,
         Path(target),
@@ -121,6 +122,7 @@ def export(config_path: str, overrides: Sequence[str], *, student: str = "best")
         resize=build.resize_rule(settings),
         check_images=build.check_images(settings),
     )
+    print(f"in PaddleOCR: {report.runtime_call}")
     print(f"exported student={name} dir={target} map_difference={report.map_difference:.1e} boxes={report.boxes}")
     return 0
 
@@ -129,7 +131,9 @@ def _loaded_students(settings: Config) -> dict[str, Detector]:
     from ocr_cml import build
 
     if not settings.Global.pretrained_model:
-        raise ConfigError("Global.pretrained_model: says which weights; set it with -o Global.pretrained_model=RUN/best")
+        raise ConfigError(
+            "Global.pretrained_model: says which weights; set it with -o Global.pretrained_model=RUN/best"
+        )
     students, _ = build.build_students(settings)
     for network in students.values():
         network.eval()

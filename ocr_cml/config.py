@@ -1,6 +1,7 @@
 """Reading a configuration: one YAML file and `-o` overrides in, one immutable `Config` out, or every mistake at once.
 
-A mistake names its dotted key, the place where it was written, what was expected, and the nearest known word. Nothing is
+A mistake names its dotted key, the place where it was written, what was expected, and the nearest known word.
+Nothing is
 built or opened here; what can be known to fail from the text alone is refused here, before the first second of work.
 """
 
@@ -127,7 +128,9 @@ def _without_union_tags(path: Path_, source: Source) -> Path_:
 def _unknown(word: str, known: Iterable[str], what: str) -> str:
     names = tuple(known)
     guess = nearest(word, names)
-    return f"unknown {what} {word!r}" + (f"; did you mean {guess!r}?" if guess else f"; known: {', '.join(sorted(names))}")
+    return f"unknown {what} {word!r}" + (
+        f"; did you mean {guess!r}?" if guess else f"; known: {', '.join(sorted(names))}"
+    )
 
 
 def _at(source: Source, path: Path_, text: str) -> str:
@@ -187,7 +190,8 @@ def arguments_of(cls: type) -> type[BaseModel]:
 @functools.cache
 def _term_schema(name: str) -> type[BaseModel]:
     """A loss term's own arguments and those that every term takes."""
-    return create_model(name, __base__=(arguments_of(TERMS[name]), CommonTermArguments))
+    term: type = TERMS[name]
+    return create_model(name, __base__=(arguments_of(term), CommonTermArguments))
 
 
 def _named_section_problems(source: Source) -> list[str]:
@@ -200,12 +204,12 @@ def _named_section_problems(source: Source) -> list[str]:
             if isinstance(chosen, Mapping):
                 _check_part(chosen, table, ("Architecture", "Models", str(name), part), source, problems)
     for i, entry in enumerate(_get(source.data, "Loss", "loss_config_list") or ()):
-        path = ("Loss", "loss_config_list", str(i))
-        _check_one_key(entry, {name: _term_schema(name) for name in TERMS}, path, "loss term", source, problems)
+        place: Path_ = ("Loss", "loss_config_list", str(i))
+        _check_one_key(entry, {name: _term_schema(name) for name in TERMS}, place, "loss term", source, problems)
     for section in ("Train", "Eval"):
         for i, entry in enumerate(_get(source.data, section, "dataset", "transforms") or ()):
-            path = (section, "dataset", "transforms", str(i))
-            _check_one_key(entry, OPS, path, "transform", source, problems)
+            place = (section, "dataset", "transforms", str(i))
+            _check_one_key(entry, OPS, place, "transform", source, problems)
     return problems
 
 
@@ -213,10 +217,10 @@ def _check_part(
     chosen: Mapping[str, Any], table: Mapping[str, type], path: Path_, source: Source, problems: list[str]
 ) -> None:
     arguments = {key: value for key, value in chosen.items() if key != "name"}
-    name = chosen.get("name")
+    name = str(chosen.get("name", ""))
     if name not in table:
-        text = "name is missing" if name is None else _unknown(str(name), table, path[-1].lower())
-        problems.append(_at(source, path + ("name",), text))
+        text = _unknown(name, table, path[-1].lower()) if name else "name is missing"
+        problems.append(_at(source, (*path, "name"), text))
         return
     _validate(arguments_of(table[name]), arguments, path, source, problems)
 
@@ -231,9 +235,9 @@ def _check_one_key(
     if name not in table:
         problems.append(_at(source, path, _unknown(str(name), table, what)))
     elif arguments is None or isinstance(arguments, Mapping):
-        _validate(table[name], arguments or {}, path + (str(name),), source, problems)
+        _validate(table[name], arguments or {}, (*path, str(name)), source, problems)
     else:
-        problems.append(_at(source, path + (str(name),), f"expected arguments, `{name}: {{key: value}}`"))
+        problems.append(_at(source, (*path, str(name)), f"expected arguments, `{name}: {{key: value}}`"))
 
 
 def _get(data: Any, *keys: str) -> Any:
@@ -254,10 +258,10 @@ def _network_problems(config: Config) -> list[tuple[Path_, str]]:
             text = "is frozen but has no weights, so it would teach noise; set pretrained or inference_model"
             problems.append((path, text))
         if network.inference_model and not network.freeze_params:
-            problems.append((path + ("inference_model",), "only a frozen network can be one; set freeze_params: true"))
+            problems.append(((*path, "inference_model"), "only a frozen network can be one; set freeze_params: true"))
         if network.inference_model and (parts or network.pretrained):
             text = f"is used as it is; remove {', '.join(parts or ['pretrained'])}"
-            problems.append((path + ("inference_model",), text))
+            problems.append(((*path, "inference_model"), text))
         if not network.inference_model and len(parts) < len(_PARTS):
             lacking = [part for part in _PARTS if part not in parts]
             problems.append((path, f"needs {', '.join(lacking)}"))

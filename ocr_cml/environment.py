@@ -56,6 +56,7 @@ def tune_process(processes: int | None = None) -> list[str]:
     if _is_amd():
         wanted["MKL_DEBUG_CPU_TYPE"] = "5"
     notes = [_set_unless_set(name, value) for name, value in wanted.items()]
+    os.environ.setdefault("GLOG_minloglevel", "2")  # paddle's C++ side says I and W lines about its own inside
     notes.append(_keep_freed_memory())
     return notes
 

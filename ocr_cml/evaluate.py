@@ -49,7 +49,8 @@ class Evaluator:
         dataset: resized images with ground truth.
         postprocess: maps to polygons.
         batch_size: images of equal shape that a network answers at once.
-        rank, world_size: this process scores every `world_size`-th image; counts are summed, so the result is that of one
+        rank, world_size: this process scores every `world_size`-th image; counts are summed, so the result is that
+        of one
             process.
     """
 
@@ -81,7 +82,7 @@ class Evaluator:
             images = np.stack([page.image for page in pages])
             maps = {name: network(images) for name, network in networks.items()}
             if ENSEMBLE in metrics:
-                maps[ENSEMBLE] = np.mean([maps[name] for name in ensemble_of], axis=0, dtype=np.float32)
+                maps[ENSEMBLE] = np.stack([maps[name] for name in ensemble_of]).mean(axis=0, dtype=np.float32)
             for name, metric in metrics.items():
                 for page, map_ in zip(pages, maps[name], strict=True):
                     polygons, _ = self.postprocess(map_, page.original_hw)

@@ -115,15 +115,23 @@ def export_detector(
     images = list(check_images) or [probe_images()[0]]
     try:
         with _workspace(folder) as workspace, _on_cpu():
-            graph = _Probability(_deployable(network))
-            graph.eval()
-            _write(graph, config, workspace, opset)
+            graph = save_graph(network, workspace / "inference")
+            _complete(config, workspace, opset)
             difference, boxes = _check(graph, config, workspace, images)
             for name in PRODUCTS:
                 (workspace / name).replace(folder / name)
     except OSError as error:
         raise ModelError(f"{folder}: cannot be written ({error.strerror or error})") from error
     return ExportReport(folder, difference, boxes, len(images), call)
+
+
+def save_graph(network: nn.Layer, path: Path) -> nn.Layer:
+    """Write `path`.json and `path`.pdiparams, with free N, H and W; returns the network that was traced, in eval."""
+    graph = _Probability(_deployable(network))
+    graph.eval()
+    spec = paddle.static.InputSpec([None, 3, None, None], "float32", name="x")
+    paddle.jit.save(graph, str(path), input_spec=[spec])
+    return graph
 
 
 def _deployable(network: nn.Layer) -> nn.Layer:
@@ -133,9 +141,8 @@ def _deployable(network: nn.Layer) -> nn.Layer:
     return ready.to(device="cpu")
 
 
-def _write(graph: nn.Layer, config: InferenceConfig, workspace: Path, opset: int) -> None:
-    spec = paddle.static.InputSpec([None, 3, None, None], "float32", name="x")
-    paddle.jit.save(graph, str(workspace / "inference"), input_spec=[spec])
+def _complete(config: InferenceConfig, workspace: Path, opset: int) -> None:
+    """Add inference.onnx and inference.yml to Paddle's two files."""
     try:
         converted = to_onnx(workspace / "inference.json", workspace / "inference.pdiparams", opset)
     except ConversionError as error:

@@ -14,7 +14,8 @@ from ocr_cml.schema import LearningRate, OptimizerSection, WeightSchedule
 def learning_rate(lr: LearningRate, step: int, total_steps: int, steps_per_epoch: float) -> float:
     """The learning rate of optimizer step `step` (0-based) of `total_steps`.
 
-    Linear warm-up from `learning_rate / warm` to `learning_rate` over the warm-up steps, then constant, linear, or half a
+    Linear warm-up from `learning_rate / warm` to `learning_rate` over the warm-up steps, then constant, linear, or
+    half a
     cosine down to `end_lr`, which the last step approaches without reaching.
     """
     warm = lr.warmup_steps if lr.warmup_steps is not None else round(lr.warmup_epoch * steps_per_epoch)
@@ -59,7 +60,8 @@ def build_optimizer(section: OptimizerSection, parameters: Iterable[paddle.Tenso
 class ExponentialMean:
     """An exponential moving mean of a network's parameters; running statistics are copied as they are.
 
-    The decay is warmed up as min(decay, (1 + n) / (10 + n)) after n updates, so that a short training is not dominated by
+    The decay is warmed up as min(decay, (1 + n) / (10 + n)) after n updates, so that a short training is not
+    dominated by
     its random start.
     """
 

@@ -19,14 +19,22 @@ from ppocr_data.errors import ConfigError, UserError
 
 LOG = logging.getLogger("ocr_cml")
 
-# A run may be continued with other values of these: they change how long and how loudly, not what is learned.
-_FREE_KEYS = frozenset(
-    f"Global.{key}"
-    for key in (
-        "epoch_num max_steps print_batch_step save_batch_step eval_batch_step checkpoints save_model_dir "
-        "save_inference_dir model_name teacher_check use_gpu"
-    ).split()
-) | {"Train.loader.num_workers", "Optimizer.lr.decay_steps"}
+# A run may be continued with other values of these: they say how long, where and how loudly, not what is learned how.
+_FREE_KEYS = (
+    "Global.epoch_num",
+    "Global.max_steps",
+    "Global.print_batch_step",
+    "Global.save_batch_step",
+    "Global.eval_batch_step",
+    "Global.checkpoints",
+    "Global.save_model_dir",
+    "Global.save_inference_dir",
+    "Global.model_name",
+    "Global.teacher_check",
+    "Global.use_gpu",
+    "Train.loader.num_workers",
+    "Optimizer.lr.decay_steps",
+)
 
 
 class RunFolder:
@@ -74,8 +82,8 @@ class RunFolder:
         if differing:
             raise ConfigError(
                 f"Global.save_model_dir: {self.path} holds another run ({', '.join(differing[:5])}"
-                f"{' and more' if len(differing) > 5 else ''} differ); choose another folder, or continue it on purpose "
-                f"with -o Global.checkpoints={self.path}"
+                f"{' and more' if len(differing) > 5 else ''} differ); choose another folder, or continue it "
+                f"on purpose with -o Global.checkpoints={self.path}"
             )
         return self.path
 

@@ -17,6 +17,7 @@ import numpy as np
 from ocr_cml import inference_yml
 from ocr_cml.environment import cpu_cores
 from ocr_cml.inference_yml import InferenceConfig, Normalization
+from ocr_cml.model_files import ModelFiles, find_files
 from ocr_cml.paddle_to_onnx import ConversionError, to_onnx
 from ppocr_data.errors import ModelError
 
@@ -116,7 +117,10 @@ class PaddleDetector(FrozenDetector):
         try:
             self._predictor = inference.create_predictor(settings)
         except (RuntimeError, ValueError, OSError) as error:
-            raise ModelError(f"{model}: Paddle cannot open it ({_last_line(error)}); export it again") from error
+            raise ModelError(
+                f"{model}: Paddle cannot open it ({_last_line(error)}); {params.name} is truncated, or belongs to another "
+                "model. Copy both files again"
+            ) from error
         inputs = self._predictor.get_input_names()
         if len(inputs) != 1:
             raise ModelError(f"{model}: has {len(inputs)} inputs ({', '.join(inputs)}); {_SUPPORTED}")
@@ -134,7 +138,7 @@ class OnnxDetector(FrozenDetector):
 
     engine = "onnx"
 
-    def __init__(self, model: Path | bytes, source: str, config: InferenceConfig, device: str, threads: int) -> None:
+    def __init__(self, model: str | bytes, source: str, config: InferenceConfig, device: str, threads: int) -> None:
         super().__init__(source, config)
         import onnxruntime as ort
 
@@ -147,9 +151,7 @@ class OnnxDetector(FrozenDetector):
         if device != "cpu":
             provider = ("CUDAExecutionProvider", {"device_id": _gpu_index(device)})
         try:
-            self._session = ort.InferenceSession(
-                model if isinstance(model, bytes) else str(model), options, providers=[provider]
-            )
+            self._session = ort.InferenceSession(model, options, providers=[provider])
         except Exception as error:  # ONNX Runtime's errors share no other base
             raise ModelError(f"{source}: ONNX Runtime cannot open it ({_last_line(error)}); export it again") from error
         inputs = self._session.get_inputs()
@@ -181,44 +183,44 @@ def open_detector(
     path = Path(path)
     if engine not in ENGINES:
         raise ModelError(f"engine {engine!r} is unknown; choose {', '.join(ENGINES)}")
-    onnx, model, params = _find_files(path)
-    stated = (path if path.is_dir() else path.parent) / inference_yml.FILE_NAME
-    config = inference_yml.read(stated) if stated.is_file() else InferenceConfig()
-    threads = threads or cpu_cores()
     _check_device(device)
-
-    def with_paddle() -> FrozenDetector:
-        if model is None or params is None:
-            raise ModelError(f"{path}: has only an ONNX model; use engine onnx, or export it with inference.pdiparams")
-        return _checked(PaddleDetector(model, params, config, device, threads))
-
-    def with_onnx() -> FrozenDetector:
-        if onnx is not None:
-            return _checked(OnnxDetector(onnx, str(onnx), config, device, threads))
-        assert model is not None and params is not None
-        source = f"{model} (converted to ONNX in memory)"
-        return _checked(OnnxDetector(to_onnx(model, params), source, config, device, threads))
-
-    if engine == "paddle":
-        return with_paddle()
-    if engine == "onnx":
-        _check_cuda_provider(device)
-        try:
-            return with_onnx()
-        except ConversionError as error:
-            raise ModelError(f"{model}: cannot be converted to ONNX ({error}); use engine paddle") from error
-    if device != "cpu" and model is not None:
-        return with_paddle()
-    if model is None:
-        _check_cuda_provider(device)
-        return with_onnx()
+    stated = (path if path.is_dir() else path.parent) / inference_yml.FILE_NAME
+    files = find_files(path)
+    config = inference_yml.read(stated) if stated.is_file() else InferenceConfig()
+    open_with = {"paddle": _open_paddle, "onnx": _open_onnx, "auto": _open_fastest}[engine]
     try:
-        fast = with_onnx()
+        return open_with(files, config, device, threads or cpu_cores())
     except ConversionError as error:
-        LOG.warning("%s: cannot be converted to ONNX (%s); it runs in Paddle, more slowly", model, error)
-        return with_paddle()
+        raise ModelError(f"{files.program}: cannot be converted to ONNX ({error}); use engine paddle") from error
+
+
+def _open_paddle(files: ModelFiles, config: InferenceConfig, device: str, threads: int) -> FrozenDetector:
+    if files.program is None or files.params is None:
+        raise ModelError(f"{files.onnx}: is an ONNX model; use engine onnx, or export it with inference.pdiparams")
+    return _checked(PaddleDetector(files.program, files.params, config, device, threads))
+
+
+def _open_onnx(files: ModelFiles, config: InferenceConfig, device: str, threads: int) -> FrozenDetector:
+    """Raises ConversionError where there is no ONNX file and the Paddle model has no ONNX form."""
+    _check_cuda_provider(device)
+    if files.onnx is not None or files.program is None or files.params is None:
+        return _checked(OnnxDetector(str(files.onnx), str(files.onnx), config, device, threads))
+    converted = to_onnx(files.program, files.params)
+    return _checked(OnnxDetector(converted, f"{files.program} (converted to ONNX)", config, device, threads))
+
+
+def _open_fastest(files: ModelFiles, config: InferenceConfig, device: str, threads: int) -> FrozenDetector:
+    if files.program is None:
+        return _open_onnx(files, config, device, threads)
+    if device != "cpu":
+        return _open_paddle(files, config, device, threads)
     try:
-        reference = with_paddle()
+        fast = _open_onnx(files, config, device, threads)
+    except ConversionError as error:
+        LOG.warning("%s: cannot be converted to ONNX (%s); it runs in Paddle, more slowly", files.program, error)
+        return _open_paddle(files, config, device, threads)
+    try:
+        reference = _open_paddle(files, config, device, threads)
     except ModelError as error:
         LOG.warning("%s; it runs in ONNX Runtime, with nothing to compare with", error)
         return fast
@@ -270,24 +272,6 @@ def _checked(detector: FrozenDetector) -> FrozenDetector:
             f"probabilities; {_SUPPORTED}"
         )
     return detector
-
-
-def _find_files(path: Path) -> tuple[Path | None, Path | None, Path | None]:
-    """The ONNX file, Paddle's program and Paddle's weights; at least one whole model of the two."""
-    if path.is_file() and path.suffix == ".onnx":
-        return path, None, None
-    if not path.is_dir():
-        what = "is no inference model" if path.exists() else "does not exist"
-        raise ModelError(f"{path}: {what}; give a folder with inference.json and inference.pdiparams, or an .onnx file")
-    onnx = path / "inference.onnx"
-    programs = [path / name for name in ("inference.json", "inference.pdmodel") if (path / name).is_file()]
-    params = path / "inference.pdiparams"
-    if programs and params.is_file():
-        return (onnx if onnx.is_file() else None), programs[0], params
-    if onnx.is_file():
-        return onnx, None, None
-    missing = ([] if programs else ["inference.json (or .pdmodel)"]) + ([] if params.is_file() else [params.name])
-    raise ModelError(f"{path}: has no model: {' and '.join(missing)} missing, and no inference.onnx either")
 
 
 def _check_images(images: np.ndarray) -> None:

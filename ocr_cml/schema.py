@@ -19,7 +19,7 @@ OneKey = dict[str, dict[str, Any]]
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys are refused, values are not coerced across types, nothing changes later."""
+    """A part of the configuration: unknown keys are refused, types are not coerced, nothing changes later."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
 
@@ -41,21 +41,33 @@ class GlobalSection(Section):
     use_gpu: Literal["auto"] | bool = Field("auto", description="auto: a GPU where this build and machine have one.")
     seed: NotNegative = Field(2026, description="Seeds initial weights, data order and augmentation.")
     epoch_num: Positive = Field(100, description="Passes over the training data; schedules span them.")
-    max_steps: Positive | None = Field(None, description="Stop after this many optimizer steps, if that comes first; schedules are not shortened.")
+    max_steps: Positive | None = Field(
+        None, description="Stop after this many optimizer steps, if that comes first; schedules are not shortened."
+    )
     save_model_dir: str = Field("output/det", description="The run folder.")
     print_batch_step: Positive = Field(10, description="Steps between two log points.")
-    save_batch_step: Positive | None = Field(None, description="Steps between two writes of latest/; null: at evaluations.")
+    save_batch_step: Positive | None = Field(
+        None, description="Steps between two writes of latest/; null: at evaluations."
+    )
     eval_batch_step: tuple[NotNegative, Positive] = Field(
         (0, 100), description="[start, every]: evaluate every so many steps after the start, and at the end."
     )
     pretrained_model: str | None = Field(None, description="Weights of the students: a file, or a run's best/ folder.")
     checkpoints: str | None = Field(None, description="Resume from this run folder or checkpoint.")
     save_inference_dir: str | None = Field(None, description="Where tools/export_model.py writes.")
-    model_name: str = Field("PP-OCRv4_mobile_det", description="The name under which PaddleOCR's runtime knows the export.")
+    model_name: str = Field(
+        "PP-OCRv4_mobile_det", description="The name under which PaddleOCR's runtime knows the export."
+    )
     use_amp: Literal["auto"] | bool = Field("auto", description="Mixed precision; auto: on a GPU, off on a CPU.")
-    amp_dtype: Literal["bfloat16", "float16"] = Field("bfloat16", description="float16 overflows on DB heads; see docs.")
-    teacher_check: bool = Field(True, description="Score the teacher and compare its map with the labels before training.")
-    embedded_set: EmbeddedSet | None = Field(None, description="Make the synthetic data set if the data lie in its folder.")
+    amp_dtype: Literal["bfloat16", "float16"] = Field(
+        "bfloat16", description="float16 overflows on DB heads; see docs."
+    )
+    teacher_check: bool = Field(
+        True, description="Score the teacher and compare its map with the labels before training."
+    )
+    embedded_set: EmbeddedSet | None = Field(
+        None, description="Make the synthetic data set if the data lie in its folder."
+    )
 
 
 class Network(Section):
@@ -71,7 +83,9 @@ class Network(Section):
         1.0, description="Students: least share of the weights, outside allow_missing, that `pretrained` must cover."
     )
     allow_missing: list[str] = Field(["head.thresh"], description="Parameter prefixes that `pretrained` may lack.")
-    weight: Annotated[float, Field(gt=0)] = Field(1.0, description="Teachers: share in the mean of several teachers' maps.")
+    weight: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="Teachers: share in the mean of several teachers' maps."
+    )
     return_all_feats: bool = Field(False, description="Accepted from PaddleOCR's files; features are always at hand.")
     model_type: Literal["det"] = Field("det", description="Only detection.")
     algorithm: Literal["DB"] = Field("DB", description="Only Differentiable Binarization.")
@@ -89,7 +103,9 @@ class Network(Section):
 class ArchitectureSection(Section):
     """The cohort: every network by its name."""
 
-    name: Literal["DistillationModel"] = Field("DistillationModel", description="PaddleOCR's name for several networks.")
+    name: Literal["DistillationModel"] = Field(
+        "DistillationModel", description="PaddleOCR's name for several networks."
+    )
     algorithm: Literal["Distillation"] = Field("Distillation", description="PaddleOCR's name for training several.")
     model_type: Literal["det"] = Field("det", description="Only detection.")
     Models: Annotated[dict[str, Network], Field(min_length=1)] = Field(description="Network name -> network.")
@@ -128,7 +144,9 @@ class LearningRate(Section):
     learning_rate: Annotated[float, Field(gt=0)] = Field(0.001, description="The highest rate.")
     warmup_epoch: Annotated[float, Field(ge=0)] = Field(0, description="Epochs of linear warm-up from zero.")
     warmup_steps: NotNegative | None = Field(None, description="The same in steps; wins over warmup_epoch.")
-    decay_steps: Positive | None = Field(None, description="Steps that every schedule spans, instead of epoch_num epochs.")
+    decay_steps: Positive | None = Field(
+        None, description="Steps that every schedule spans, instead of epoch_num epochs."
+    )
     end_lr: Annotated[float, Field(ge=0)] = Field(0.0, description="The rate at the end (Cosine, Linear).")
 
 
@@ -136,7 +154,9 @@ class Regularizer(Section):
     """Weight decay."""
 
     name: Literal["L2"] = Field("L2", description="Only L2.")
-    factor: Annotated[float, Field(ge=0)] = Field(0.0, description="Adam, Momentum: added to the gradient; AdamW: decoupled.")
+    factor: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="Adam, Momentum: added to the gradient; AdamW: decoupled."
+    )
 
 
 class OptimizerSection(Section):
@@ -148,7 +168,9 @@ class OptimizerSection(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="Momentum: its coefficient.")
     lr: LearningRate = Field(LearningRate(), description="The learning rate.")
     regularizer: Regularizer | None = Field(None, description="Weight decay.")
-    clip_norm: Annotated[float, Field(gt=0)] | None = Field(None, description="Clip each student's gradient to this norm.")
+    clip_norm: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="Clip each student's gradient to this norm."
+    )
     accumulate: Positive = Field(1, description="Batches whose gradients are averaged into one step.")
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None, description="Keep an exponential mean of the students' weights, and evaluate and save that."
@@ -184,7 +206,8 @@ class TrainDataset(Section):
     def _a_ratio_each(self) -> TrainDataset:
         if self.ratio_list is not None and len(self.ratio_list) != len(self.label_file_list):
             raise ValueError(
-                f"ratio_list has {len(self.ratio_list)} entries for {len(self.label_file_list)} label files; give one each"
+                f"ratio_list has {len(self.ratio_list)} entries for {len(self.label_file_list)} label files; "
+                "give one each"
             )
         return self
 
@@ -221,7 +244,9 @@ class TrainSection(Section):
 class EvalLoader(Section):
     """Batches of evaluation."""
 
-    batch_size_per_card: Positive = Field(1, description="Images of equal size are evaluated together, at most so many.")
+    batch_size_per_card: Positive = Field(
+        1, description="Images of equal size are evaluated together, at most so many."
+    )
     num_workers: NotNegative = Field(0, description="Accepted from PaddleOCR's files.")
     shuffle: Literal[False] = Field(False, description="Order does not matter to a metric.")
 

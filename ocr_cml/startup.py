@@ -63,8 +63,8 @@ def _lengths(trainer: Trainer) -> str:
     )
     if last < trainer.schedule_steps:
         text += (
-            f"\n  the schedules span {trainer.schedule_steps} steps and the run stops at {last}, before the learning rate has "
-            f"come down; set Optimizer.lr.decay_steps={last} if that is not meant"
+            f"\n  the schedules span {trainer.schedule_steps} steps and the run stops at {last}, before the learning "
+            f"rate has come down; set Optimizer.lr.decay_steps={last} if that is not meant"
         )
     terms = ", ".join(term.binding.label for term in trainer.cohort.terms)
     return f"{text}\nterms ({config.Loss.update}): {terms}"

@@ -19,7 +19,8 @@ from ocr_cml.checkpoint import BEST, LATEST, Best, Checkpoint, Progress
 from ocr_cml.cohort import Cohort, StepResult
 from ocr_cml.distributed import average_gradients, average_statistics, broadcast_weights
 from ocr_cml.environment import cpu_cores, trainer_threads
-from ocr_cml.evaluate import ENSEMBLE, Evaluator, table
+from ocr_cml.evaluate import Evaluator, MapFunction, table
+from ocr_cml.fastest import fastest
 from ocr_cml.optim import ExponentialMean, build_optimizer, learning_rate
 from ocr_cml.run import LOG, RunFolder
 from ocr_cml.runtime import LayerDetector
@@ -27,6 +28,9 @@ from ocr_cml.schema import Config
 from ppocr_data.dataset import DetDataset
 from ppocr_data.errors import UserError
 from ppocr_data.loader import Batch, train_loader
+
+_WORTH_CONVERTING = 30
+"""Evaluation images from which on a CPU it pays to convert a student for the evaluation."""
 
 
 class Interrupted(Exception):
@@ -52,8 +56,8 @@ class Trainer:
         self.rank, self.world_size, self.device = rank, world_size, device
         build.prepare_embedded_set(config)
         students, student_reports = build.build_students(config)
-        threads = trainer_threads(cpu_cores(), world_size)
-        teachers, teacher_reports = build.build_teachers(config, threads, device)
+        self.threads = trainer_threads(cpu_cores(), world_size)
+        teachers, teacher_reports = build.build_teachers(config, self.threads, device)
         self.cohort: Cohort = build.build_cohort(config, students, teachers)
         self.load_reports = {**student_reports, **teacher_reports}
         self.optimizers = {
@@ -73,7 +77,7 @@ class Trainer:
         self.teacher_hmean: float | None = None
         self.scaler = paddle.amp.GradScaler() if self.amp and config.Global.amp_dtype == "float16" else None
 
-    # --- lengths ------------------------------------------------------------------------------------------------------
+    # --- lengths ---
 
     @property
     def steps_per_epoch(self) -> float:
@@ -100,7 +104,7 @@ class Trainer:
         wanted = self.config.Global.use_amp
         return self.device.startswith("gpu") if wanted == "auto" else wanted
 
-    # --- the run ------------------------------------------------------------------------------------------------------
+    # --- the run ---
 
     def fit(self) -> Best | None:
         """Train from where the run stands to its end; returns the best student.
@@ -182,11 +186,12 @@ class Trainer:
             return
         bad = [label for label, value in result.parts.items() if not math.isfinite(float(value))]
         raise UserError(
-            f"step {self.progress.step + 1}: {', '.join(bad) or 'the weighted total'} is not finite; nothing was updated. "
-            f"Lower Optimizer.lr.learning_rate or set Optimizer.clip_norm; the batch was: {', '.join(batch.sources)}"
+            f"step {self.progress.step + 1}: {', '.join(bad) or 'the weighted total'} is not finite; "
+            "nothing was updated. Lower Optimizer.lr.learning_rate or set Optimizer.clip_norm; "
+            f"the batch was: {', '.join(batch.sources)}"
         )
 
-    # --- looking -------------------------------------------------------------------------------------------------------
+    # --- looking ---
 
     def _log(self, result: StepResult, seconds: float, bar: tqdm) -> None:
         parts = {label: float(value) for label, value in result.parts.items()}
@@ -219,7 +224,7 @@ class Trainer:
             LOG.info("%s has overtaken its teacher: hmean %.4f against %.4f", name, hmean, self.teacher_hmean)
 
     @contextlib.contextmanager
-    def answering(self, name: str) -> Iterator[object]:
+    def answering(self, name: str) -> Iterator[MapFunction]:
         """A student as it would be exported now: in eval mode, with its exponential mean where one is kept."""
         student = self.cohort.students[name]
         kept = {key: value.clone() for key, value in student.state_dict().items()} if self.means else None
@@ -227,12 +232,15 @@ class Trainer:
             student.set_state_dict(self.means[name].values)
         student.eval()
         try:
-            yield LayerDetector(student, self.cohort.normalization, source=name).probability
+            if len(self.evaluator.dataset) >= _WORTH_CONVERTING:
+                yield fastest(student, self.cohort.normalization, self.threads, name).probability
+            else:
+                yield LayerDetector(student, self.cohort.normalization, name).probability
         finally:
             if kept is not None:
                 student.set_state_dict(kept)
 
-    # --- state ---------------------------------------------------------------------------------------------------------
+    # --- state ---
 
     def _save(self, name: str) -> None:
         """Write `latest/` (everything a resume needs) or `best/` (the students alone)."""
@@ -288,7 +296,7 @@ class Trainer:
             for key, value in found.arrays(f"{name}.mean").items():
                 paddle.assign(paddle.to_tensor(value), mean.values[key])
 
-    # --- plumbing --------------------------------------------------------------------------------------------------------
+    # --- plumbing ---
 
     @contextlib.contextmanager
     def _batches(self) -> Iterator[Iterator[Batch]]:
@@ -311,7 +319,12 @@ class Trainer:
     def _bar(self) -> tqdm:
         quiet = self.rank != 0 or not sys.stderr.isatty()
         return tqdm(
-            total=self.last_step, initial=self.progress.step, unit="step", disable=quiet, dynamic_ncols=True, smoothing=0.1
+            total=self.last_step,
+            initial=self.progress.step,
+            unit="step",
+            disable=quiet,
+            dynamic_ncols=True,
+            smoothing=0.1,
         )
 
 

@@ -70,7 +70,9 @@ def read_yaml(path: Path) -> Source:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; give a configuration with -c, for example configs/det_cml.yml") from None
+        raise ConfigError(
+            f"{path}: no such file; give a configuration with -c, for example configs/det_cml.yml"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     loader = _Loader(text)
@@ -85,7 +87,9 @@ def read_yaml(path: Path) -> Source:
     finally:
         loader.dispose()
     if not isinstance(source.data, dict):
-        raise ConfigError(f"{path}: expected sections such as Global, Architecture, Loss; found a {type(source.data).__name__}")
+        raise ConfigError(
+            f"{path}: expected sections such as Global, Architecture, Loss; found a {type(source.data).__name__}"
+        )
     return source
 
 
@@ -99,7 +103,7 @@ def _construct(loader: _Loader, node: yaml.Node, path: Path_, source: Source, na
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = str(loader.construct_object(key_node, deep=True))
-            here = path + (key,)
+            here = (*path, key)
             if key in written_here:
                 first, again = source.lines[here], f"{name}:{key_node.start_mark.line + 1}"
                 source.problems.append(f"{'.'.join(here)}: written twice, at {first} and at {again}; keep one")
@@ -110,7 +114,7 @@ def _construct(loader: _Loader, node: yaml.Node, path: Path_, source: Source, na
             source.lines[here] = f"{name}:{key_node.start_mark.line + 1}"
         return mapping
     if isinstance(node, yaml.SequenceNode):
-        return [_construct(loader, item, path + (str(i),), source, name) for i, item in enumerate(node.value)]
+        return [_construct(loader, item, (*path, str(i)), source, name) for i, item in enumerate(node.value)]
     return loader.construct_object(node, deep=True)
 
 
@@ -126,7 +130,7 @@ def apply_override(source: Source, assignment: str) -> None:
         source.problems.append(f"-o {assignment}: expected Section.key=value, for example -o Global.max_steps=100")
         return
     try:
-        value = yaml.load(text, Loader=_Loader) if text.strip() else None  # noqa: S506 (a SafeLoader)
+        value = yaml.load(text, Loader=_Loader) if text.strip() else None
     except yaml.YAMLError as error:
         source.problems.append(f"-o {dotted}: {text!r} is not a YAML value ({error.__class__.__name__}); quote it")
         return

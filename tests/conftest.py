@@ -22,3 +22,21 @@ def shared() -> Path:
     if not (folder / "models").is_dir():
         pytest.skip("real photos and weights (../shared) are not on this machine")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six training and two evaluation images of 96x96, in the form of the embedded set."""
+    from ppocr_data import synth
+
+    folder = tmp_path_factory.mktemp("data") / "set"
+    synth.generate(folder, train=6, val=2, size=(96, 96), seed=3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a frozen network as small as the students of `tiny`."""
+    import tiny
+
+    return tiny.teacher_weights(tmp_path_factory.mktemp("teacher") / "teacher.safetensors")

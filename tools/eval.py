@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Score students, ensemble and teachers: `python tools/eval.py -c RUN/config.yml -o Global.pretrained_model=RUN/best`."""
+"""Score students, ensemble and teachers: `tools/eval.py -c RUN/config.yml -o Global.pretrained_model=RUN/best`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ def main(argv: list[str] | None = None) -> int:
     """Parse the command line and evaluate."""
     parser = argparse.ArgumentParser(
         description="Score every student, the ensemble and the teachers on the evaluation set.",
-        epilog="example: python tools/eval.py -c output/det_cml/config.yml -o Global.pretrained_model=output/det_cml/best --tune",
+        epilog=(
+            "example: python tools/eval.py -c output/det_cml/config.yml "
+            "-o Global.pretrained_model=output/det_cml/best --tune"
+        ),
     )
     add_config_arguments(parser)
     parser.add_argument("--json", metavar="FILE", help="write the scores there as well")
-    parser.add_argument("--tune", action="store_true", help="fit thresh, box_thresh and unclip_ratio on the evaluation set")
+    parser.add_argument(
+        "--tune", action="store_true", help="fit thresh, box_thresh and unclip_ratio on the evaluation set"
+    )
     args = parser.parse_args(argv)
 
     from ocr_cml.commands import evaluate

@@ -17,7 +17,7 @@ from ocr_cml.cli import USER_MISTAKE, exit_cleanly
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and detect; exit code 2 if an image could not be read."""
     parser = argparse.ArgumentParser(
-        description="Find text in pictures with an exported detector; writes OUT/results.txt and pictures with polygons.",
+        description="Find text in pictures with an exported detector; writes OUT/results.txt and pictures.",
         epilog="example: python tools/infer_det.py --model_dir output/det_cml/export --image photos --output found",
     )
     parser.add_argument("--model_dir", type=Path, required=True, metavar="DIR", help="an exported folder")

@@ -17,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(
         description="Train a cohort of text detectors.",
-        epilog="example: python tools/train.py -c configs/det_cml.yml -o Global.max_steps=100 Train.loader.num_workers=2",
+        epilog="example: python tools/train.py -c configs/det_cml.yml -o Global.max_steps=100",
     )
     add_config_arguments(parser)
     parser.add_argument("--show-config", action="store_true", help="print the resolved configuration and leave")

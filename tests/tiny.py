@@ -1,0 +1,174 @@
+"""A whole training in miniature: students of 0.1 M parameters, six images of 96x96, steps of a tenth of a second."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import yaml
+
+from ocr_cml import config
+from ocr_cml.models import Detector, build_detector
+from ocr_cml.models.weights import save_weights
+from ocr_cml.run import RunFolder
+from ocr_cml.schema import Config
+from ocr_cml.trainer import Trainer
+from ppocr_data.loader import Batch
+
+STUDENT: dict[str, Any] = {
+    "Backbone": {"name": "MobileNetV3", "model_name": "small", "scale": 0.35, "disable_se": True},
+    "Neck": {"name": "RSEFPN", "out_channels": 24, "shortcut": True},
+    "Head": {"name": "DBHead", "k": 50},
+}
+OTHER_STUDENT: dict[str, Any] = {**STUDENT, "Neck": {"name": "DBFPN", "out_channels": 32}}
+LABELS: dict[str, Any] = {"DBLoss": {}}
+MUTUAL: dict[str, Any] = {"DMLLoss": {}}
+TEACHER: dict[str, Any] = {"TeacherLoss": {}}
+CROP = 64
+
+
+def settings(
+    data: Path,
+    run: Path,
+    *,
+    terms: Sequence[dict[str, Any]] = (LABELS, MUTUAL),
+    students: int = 2,
+    teacher: Path | None = None,
+    **sections: Any,
+) -> dict[str, Any]:
+    """A configuration as its YAML would be read: `sections` replaces values by dotted key, `Global__seed=3`."""
+    names = ["Student", *(f"Student{number}" for number in range(2, students + 1))]
+    models: dict[str, Any] = {name: copy.deepcopy(STUDENT) for name in names}
+    if teacher is not None:
+        models["Teacher"] = {"freeze_params": True, "pretrained": str(teacher), **copy.deepcopy(STUDENT)}
+    decode = [{"DecodeImage": {"img_mode": "BGR", "channel_first": False}}]
+    augment: list[dict[str, Any]] = [
+        {"DetLabelEncode": None},
+        {"IaaAugment": {"augmenter_args": [{"type": "Fliplr", "args": {"p": 0.5}}]}},
+        {"EastRandomCropData": {"size": [CROP, CROP], "max_tries": 10, "keep_ratio": True}},
+        {"MakeBorderMap": {"shrink_ratio": 0.5}},
+        {"MakeShrinkMap": {"shrink_ratio": 0.5, "min_text_size": 4}},
+    ]
+    resize: list[dict[str, Any]] = [{"DetResizeForTest": {"limit_side_len": 96, "limit_type": "min"}}]
+    made: dict[str, Any] = {
+        "Global": {
+            "use_gpu": False,
+            "seed": 5,
+            "epoch_num": 4,
+            "max_steps": 3,
+            "save_model_dir": str(run),
+            "print_batch_step": 1,
+            "eval_batch_step": [0, 100],
+            "teacher_check": False,
+        },
+        "Architecture": {"Models": models},
+        "Loss": {"loss_config_list": copy.deepcopy(list(terms))},
+        "Optimizer": {"name": "Adam", "lr": {"name": "Cosine", "learning_rate": 0.003, "warmup_steps": 2}},
+        "Train": {
+            "dataset": {"data_dir": str(data), "label_file_list": [str(data / "train.txt")]},
+            "loader": {"batch_size_per_card": 2, "num_workers": 0},
+        },
+        "Eval": {"dataset": {"data_dir": str(data), "label_file_list": [str(data / "val.txt")]}},
+    }
+    made["Train"]["dataset"]["transforms"] = decode + augment
+    made["Eval"]["dataset"]["transforms"] = decode + resize
+    for key, value in sections.items():
+        *parents, last = key.split("__")
+        node = made
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    return made
+
+
+def write(data: dict[str, Any], path: Path) -> Path:
+    """The configuration as a file."""
+    path.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def load(data: dict[str, Any], folder: Path) -> Config:
+    """The configuration, validated, by way of a file in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return config.load(write(data, folder / "given.yml"))
+
+
+class Run:
+    """A training in this process: `with Run(settings) as trainer: trainer.fit()`."""
+
+    def __init__(self, data: dict[str, Any], **sections: Any) -> None:
+        for key, value in sections.items():
+            data["Global"][key] = value
+        self.path = Path(data["Global"]["save_model_dir"])
+        self.config = load(data, self.path.with_name(f"{self.path.name}-given"))
+
+    def __enter__(self) -> Trainer:
+        self._folder = RunFolder(self.config)
+        try:
+            return Trainer(self.config, self._folder, 0, 1, "cpu")
+        except BaseException:
+            self._folder.close()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.close()
+
+
+def teacher_weights(path: Path, seed: int = 77) -> Path:
+    """Weights of a tiny network whose map is not flat, as a file."""
+    paddle.seed(seed)
+    network = build_detector(STUDENT)
+    sharpen(network)
+    save_weights({name: value.numpy() for name, value in network.state_dict().items()}, path)
+    return path
+
+
+def sharpen(network: Detector, factor: float = 400.0) -> None:
+    """Spread a fresh network's map over (0, 1), which else lies around one half everywhere."""
+    weight = network.head.binarize.conv3.weight
+    paddle.assign(weight * factor, weight)
+
+
+def say(network: Detector, logit: float) -> None:
+    """Make a network answer with one logit everywhere."""
+    last = network.head.binarize.conv3
+    paddle.assign(paddle.zeros_like(last.weight), last.weight)
+    paddle.assign(paddle.full_like(last.bias, logit), last.bias)
+
+
+def batch(count: int = 2, seed: int = 0, *, labelled: Sequence[bool] | None = None, size: int = CROP) -> Batch:
+    """Noise images with a rectangle of text, a border around it and a corner of don't-care, moved from image to image."""
+    rng = np.random.default_rng(seed)
+    maps = {name: np.zeros((count, size, size), np.uint8) for name in ("text", "value", "border")}
+    care = np.ones((count, size, size), np.uint8)
+    for index in range(count):
+        top = 8 + 4 * index
+        maps["border"][index, top - 3 : top + 19, 5:47] = 1
+        maps["value"][index, top - 3 : top + 19, 5:47] = 150 + 10 * index
+        maps["text"][index, top : top + 16, 8:44] = 1
+        care[index, size - 9 :, size - 12 :] = 0
+    return Batch(
+        image=rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8),
+        shrink_map=maps["text"],
+        shrink_mask=care,
+        threshold_map=maps["value"],
+        threshold_mask=maps["border"],
+        has_label=np.ones(count, bool) if labelled is None else np.array(labelled, bool),
+        sources=[f"labels.txt:{index + 1}" for index in range(count)],
+    )
+
+
+def state_of(layer: paddle.nn.Layer) -> dict[str, np.ndarray]:
+    """Copies of a network's parameters and running statistics."""
+    return {name: value.numpy().copy() for name, value in layer.state_dict().items()}
+
+
+def assert_same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> None:
+    """Both hold the same arrays, bit for bit."""
+    assert first.keys() == second.keys()
+    differing = [name for name in first if not np.array_equal(first[name], second[name])]
+    assert not differing, f"{len(differing)} of {len(first)} arrays differ: {differing[:5]}"
