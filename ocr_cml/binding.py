@@ -120,9 +120,27 @@ def binding_problems(config: Config) -> list[tuple[Path_, str]]:
             )
         if getattr(TERMS[name], "needs_layers", False):
             problems += _feature_problems(path, config)
+    problems += _label_problems(config)
     if not problems:
         bindings = bind(config)
         problems += _unused_problems(config, bindings)
+    return problems
+
+
+def _label_problems(config: Config) -> list[tuple[Path_, str]]:
+    """Terms that need labels where there are none, and images without labels that no term could use."""
+    names = [next(iter(entry)) for entry in config.Loss.loss_config_list]
+    problems: list[tuple[Path_, str]] = []
+    if not config.Train.dataset.label_file_list:
+        for position, name in enumerate(names):
+            if TERMS[name].role == "supervised":
+                path: Path_ = ("Loss", "loss_config_list", str(position), name)
+                problems.append(
+                    (path, "needs labels, and Train.dataset.label_file_list is empty; remove one or the other")
+                )
+    if config.Train.unlabeled is not None and all(TERMS[name].role == "supervised" for name in names):
+        text = "no loss term could learn from images without labels; add a mutual or a teacher term, or remove them"
+        problems.append((("Train", "unlabeled"), text))
     return problems
 
 

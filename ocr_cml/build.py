@@ -23,7 +23,11 @@ from ocr_cml.schema import Config, Network
 from ppocr_data import synth
 from ppocr_data.dataset import DetDataset, EvalDataset
 from ppocr_data.errors import ConfigError, DataError
+from ppocr_data.labels import read_images
 from ppocr_data.transforms import DetResizeForTest, NormalizeImage
+
+_UNLABELLED = 2000
+"""Seeds the samples of the unlabelled images apart from the labelled ones' and from the networks'."""
 
 
 def use_device(config: Config) -> str:
@@ -181,9 +185,11 @@ def prepare_embedded_set(config: Config) -> None:
         )
 
 
-def train_dataset(config: Config) -> DetDataset:
-    """The training images with their augmentation and targets."""
+def labelled_dataset(config: Config) -> DetDataset | None:
+    """The labelled training images with their augmentation and targets; None where all images are unlabelled."""
     section = config.Train.dataset
+    if not section.label_file_list:
+        return None
     return DetDataset.from_label_files(
         section.label_file_list,
         section.data_dir,
@@ -193,6 +199,33 @@ def train_dataset(config: Config) -> DetDataset:
         on_bad=section.on_bad_sample,
         allow_outside=section.allow_outside,
     )
+
+
+def unlabelled_dataset(config: Config) -> DetDataset | None:
+    """The training images without labels, or None."""
+    section = config.Train.unlabeled
+    if section is None:
+        return None
+    transforms = section.transforms or config.Train.dataset.transforms
+    return DetDataset.from_images(
+        [path for entry in section.images for path in _images_of(Path(entry))],
+        [build_op(entry) for entry in transforms],
+        seed=_mixed(config.Global.seed, _UNLABELLED),
+        on_bad=section.on_bad_sample,
+    )
+
+
+def _images_of(entry: Path) -> list[Path]:
+    """The images that one entry of `Train.unlabeled.images` names."""
+    if entry.is_dir():
+        return [sample.image for sample in read_images(entry)]
+    if entry.suffix != ".txt":
+        return [entry]
+    try:
+        lines = entry.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Train.unlabeled.images: {entry} cannot be read: {error}") from None
+    return [entry.parent / line.strip() for line in lines if line.strip()]
 
 
 def eval_dataset(config: Config) -> EvalDataset:

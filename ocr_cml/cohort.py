@@ -156,8 +156,9 @@ def _answer(teacher: FrozenDetector, batch: Batch) -> DetOutput:
 @contextmanager
 def _only_asked(student: nn.Layer) -> Iterator[None]:
     """Let a student answer as a guide: no gradient, and its running statistics stay as they were."""
-    before = {name: value.clone() for name, value in student.named_buffers()}
+    # Paddle counts running statistics among a network's parameters, not among its buffers.
+    before = [(value, value.clone()) for value in student.state_dict().values() if value.stop_gradient]
     with paddle.no_grad():
         yield
-        for name, value in student.named_buffers():
-            paddle.assign(before[name], value)
+        for value, kept in before:
+            paddle.assign(kept, value)

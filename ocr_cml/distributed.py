@@ -52,10 +52,11 @@ def average_statistics(layers: Iterable[nn.Layer], world_size: int) -> None:
     if world_size == 1:
         return
     for layer in layers:
-        for buffer in layer.buffers():
-            total = buffer.clone()
+        # Paddle counts running statistics among a network's parameters, not among its buffers.
+        for statistic in [value for value in layer.state_dict().values() if value.stop_gradient]:
+            total = statistic.clone()
             dist.all_reduce(total)
-            paddle.assign(total / world_size, buffer)
+            paddle.assign(total / world_size, statistic)
 
 
 @paddle.no_grad()

@@ -69,7 +69,8 @@ class ExponentialMean:
         self.decay = decay
         self.updates = 0
         self.values = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        self._parameters = {name for name, _ in network.named_parameters()}
+        # Paddle counts running statistics among the parameters; they are means already.
+        self._parameters = {name for name, p in network.named_parameters() if not p.stop_gradient}
 
     @paddle.no_grad()
     def update(self, network: nn.Layer) -> None:

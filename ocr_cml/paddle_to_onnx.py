@@ -1,7 +1,7 @@
 """Paddle inference model -> ONNX, with paddle2onnx, in a process of its own.
 
-For a damaged file or an operator that it does not know, the converter ends the process it runs in, without an exception;
-and it talks a lot. Neither must happen to a training.
+Over a damaged file or an operator that it does not know the converter ends the process it runs in, without an
+exception; and it talks a lot. Neither must happen to a training.
 """
 
 from __future__ import annotations

@@ -89,9 +89,15 @@ class RunFolder:
 
     def record(self, entry: Mapping[str, Any]) -> None:
         """Append one object to `metrics.jsonl`, at full precision."""
-        if self._metrics is not None:
+        if self._metrics is None:
+            return
+        try:
             self._metrics.write(json.dumps(entry) + "\n")
             self._metrics.flush()
+        except OSError as error:
+            raise UserError(
+                f"{self.path / 'metrics.jsonl'}: cannot be written: {error.strerror}; checkpoints are whole"
+            ) from None
 
     def forget_after(self, step: int) -> None:
         """Drop records of steps that a resumed run is about to repeat, so that each step stands there once."""

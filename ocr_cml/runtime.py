@@ -118,8 +118,8 @@ class PaddleDetector(FrozenDetector):
             self._predictor = inference.create_predictor(settings)
         except (RuntimeError, ValueError, OSError) as error:
             raise ModelError(
-                f"{model}: Paddle cannot open it ({_last_line(error)}); {params.name} is truncated, or belongs to another "
-                "model. Copy both files again"
+                f"{model}: Paddle cannot open it ({_last_line(error)}); {params.name} is truncated, or belongs to "
+                "another model; copy both files again"
             ) from error
         inputs = self._predictor.get_input_names()
         if len(inputs) != 1:

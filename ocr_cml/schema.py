@@ -188,8 +188,8 @@ class TrainDataset(Section):
     """Labelled training images in PaddleOCR's label format."""
 
     name: Literal["SimpleDataSet"] = Field("SimpleDataSet", description="PaddleOCR's name for label files.")
-    data_dir: str = Field(description="Folder that the label files' image paths are relative to.")
-    label_file_list: Annotated[list[str], Field(min_length=1)] = Field(description="Label files.")
+    data_dir: str = Field(".", description="Folder that the label files' image paths are relative to.")
+    label_file_list: list[str] = Field(description="Label files; [] where all images are unlabelled.")
     ratio_list: list[Annotated[float, Field(gt=0, le=1)]] | None = Field(
         None, description="Share of each label file used an epoch, drawn anew each epoch."
     )
@@ -234,11 +234,31 @@ class Loader(Section):
     shuffle: bool = Field(True, description="Permute the samples each epoch.")
 
 
+class Unlabeled(Section):
+    """Images without labels: mutual and teacher terms learn from them, supervised terms do not see them."""
+
+    images: Annotated[list[str], Field(min_length=1)] = Field(
+        description="Folders (with their subfolders), image files, or .txt lists of image files, one a line."
+    )
+    batch_size_per_card: Positive = Field(4, description="Unlabelled images in each batch, beside the labelled ones.")
+    on_bad_sample: Literal["error", "skip"] = Field("error", description="skip: bad samples are counted and listed.")
+    transforms: list[dict[str, dict[str, Any] | None]] | None = Field(
+        None, description="By default those of the labelled images."
+    )
+
+
 class TrainSection(Section):
-    """Training data."""
+    """Training data: labelled images, images without labels, or both in every batch."""
 
     dataset: TrainDataset = Field(description="The labelled images.")
+    unlabeled: Unlabeled | None = Field(None, description="Images without labels.")
     loader: Loader = Field(Loader(), description="Batches.")
+
+    @model_validator(mode="after")
+    def _some_images(self) -> TrainSection:
+        if not self.dataset.label_file_list and self.unlabeled is None:
+            raise ValueError("there is nothing to train on; give dataset.label_file_list, or unlabeled.images")
+        return self
 
 
 class EvalLoader(Section):

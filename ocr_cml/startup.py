@@ -28,6 +28,8 @@ def look(trainer: Trainer) -> None:
         LOG.info("%s", _machine(trainer))
         LOG.info("%s", _networks(trainer))
         LOG.info("%s", _lengths(trainer))
+        for problem in trainer.dataset.problems:
+            LOG.warning("left out or mended: %s", problem)
         preview.draw(trainer.dataset, trainer.run.path / "preview.jpg")
     if trainer.config.Global.teacher_check and trainer.cohort.teachers:
         _check_teachers(trainer)
@@ -57,8 +59,10 @@ def _networks(trainer: Trainer) -> str:
 
 def _lengths(trainer: Trainer) -> str:
     config, last = trainer.config, trainer.last_step
+    counts = {"labelled": trainer.labelled, "unlabelled": trainer.unlabelled}
+    listed = " and ".join(f"{len(data)} {kind}" for kind, data in counts.items() if data is not None)
     text = (
-        f"data: {len(trainer.dataset)} training images, {len(trainer.evaluator.dataset)} evaluation images; "
+        f"data: {listed} training images, {len(trainer.evaluator.dataset)} evaluation images; "
         f"{trainer.steps_per_epoch:.1f} steps an epoch, {last} steps in all"
     )
     if last < trainer.schedule_steps:

@@ -65,7 +65,7 @@ class Trainer:
         }
         decay = config.Optimizer.ema_decay
         self.means = {name: ExponentialMean(s, decay) for name, s in students.items()} if decay else {}
-        self.dataset: DetDataset = build.train_dataset(config)
+        self.labelled, self.unlabelled = build.labelled_dataset(config), build.unlabelled_dataset(config)
         self.evaluator = Evaluator(
             build.eval_dataset(config),
             config.PostProcess,
@@ -75,14 +75,30 @@ class Trainer:
         )
         self.progress = Progress(teachers=build.teacher_record(config))
         self.teacher_hmean: float | None = None
+        self.skipped: dict[str, int] = {}
         self.scaler = paddle.amp.GradScaler() if self.amp and config.Global.amp_dtype == "float16" else None
 
     # --- lengths ---
 
     @property
+    def dataset(self) -> DetDataset:
+        """What an epoch is counted by: the labelled images, or the others where there are none."""
+        chosen = self.labelled if self.labelled is not None else self.unlabelled
+        assert chosen is not None, "the configuration was checked to have images"
+        return chosen
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of `dataset` in a batch of this process."""
+        train = self.config.Train
+        if self.labelled is None and train.unlabeled is not None:
+            return train.unlabeled.batch_size_per_card
+        return train.loader.batch_size_per_card
+
+    @property
     def steps_per_epoch(self) -> float:
         """Optimizer steps in which every sample is seen once; not a whole number, as batches straddle epochs."""
-        return len(self.dataset) / (self.config.Train.loader.batch_size_per_card * self.world_size * self._accumulate)
+        return len(self.dataset) / (self.batch_size * self.world_size * self._accumulate)
 
     @property
     def schedule_steps(self) -> int:
@@ -120,6 +136,8 @@ class Trainer:
             with _signals() as asked:
                 self._loop(asked)
         if self.rank == 0:
+            if self.skipped:
+                LOG.warning("%d bad samples were skipped; each is listed above", len(self.skipped))
             report.write_report(self.run.path)
         return self.progress.best
 
@@ -153,6 +171,7 @@ class Trainer:
         rate = learning_rate(self.config.Optimizer.lr, step, self.schedule_steps, self.steps_per_epoch)
         drawn = [next(batches) for _ in range(self._accumulate)]
         answers = [self.cohort.ask_teachers(batch) for batch in drawn]  # once a step, however many turns it has
+        self._note_skipped(drawn)
         results = []
         for learners in self.cohort.turns:
             for batch, guides in zip(drawn, answers, strict=True):
@@ -179,6 +198,13 @@ class Trainer:
         optimizer.clear_grad()
         if self.means:
             self.means[name].update(self.cohort.students[name])
+
+    def _note_skipped(self, drawn: list[Batch]) -> None:
+        """List each bad sample once, when it is first met; `fit` gives their number at the end."""
+        for problem in (problem for batch in drawn for problem in batch.problems):
+            if problem not in self.skipped:
+                self.skipped[problem] = self.progress.step + 1
+                LOG.warning("skipped: %s", problem)
 
     def _refuse_non_finite(self, result: StepResult, batch: Batch) -> None:
         """Stop before a non-finite total reaches any weight. The last checkpoint is from before it."""
@@ -300,10 +326,13 @@ class Trainer:
 
     @contextlib.contextmanager
     def _batches(self) -> Iterator[Iterator[Batch]]:
-        section = self.config.Train.loader
+        section, unlabelled = self.config.Train.loader, self.config.Train.unlabeled
+        mixed = self.unlabelled if self.labelled is not None else None
         loader = train_loader(
             self.dataset,
-            batch_size=section.batch_size_per_card,
+            batch_size=self.batch_size,
+            unlabeled=mixed,
+            unlabeled_per_batch=unlabelled.batch_size_per_card if mixed is not None and unlabelled else 0,
             num_workers=section.num_workers,
             seed=self.config.Global.seed,
             rank=self.rank,

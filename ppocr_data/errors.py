@@ -13,7 +13,7 @@ class UserError(Exception):
 
 
 class DataError(UserError):
-    """A label file, an image or a data folder cannot be used. The message names the file and, where it has one, the line."""
+    """A label file, an image or a data folder cannot be used. The message names file and line."""
 
 
 class ConfigError(UserError):

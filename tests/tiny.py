@@ -127,12 +127,14 @@ def teacher_weights(path: Path, seed: int = 77) -> Path:
     return path
 
 
+@paddle.no_grad()
 def sharpen(network: Detector, factor: float = 400.0) -> None:
     """Spread a fresh network's map over (0, 1), which else lies around one half everywhere."""
     weight = network.head.binarize.conv3.weight
     paddle.assign(weight * factor, weight)
 
 
+@paddle.no_grad()
 def say(network: Detector, logit: float) -> None:
     """Make a network answer with one logit everywhere."""
     last = network.head.binarize.conv3
