@@ -66,13 +66,14 @@ def evaluate(config_path: str, overrides: Sequence[str], *, json_path: str | Non
     settings = config.load(config_path, overrides)
     device = build.use_device(settings)
     build.prepare_embedded_set(settings)
+    dataset = build.eval_dataset(settings)
     students = _loaded_students(settings)
     threads = trainer_threads(cpu_cores())
     teachers, _ = build.build_teachers(settings, threads, device)
     normalization = build.normalization(settings)
     networks = {name: fastest(student, normalization, threads, name).probability for name, student in students.items()}
     networks |= {name: teacher.probability for name, (teacher, _) in teachers.items()}
-    evaluator = Evaluator(build.eval_dataset(settings), settings.PostProcess, settings.Eval.loader.batch_size_per_card)
+    evaluator = Evaluator(dataset, settings.PostProcess, settings.Eval.loader.batch_size_per_card)
     names = [*networks, ENSEMBLE] if len(students) > 1 else list(networks)
     tuners = {name: Tuner(base=settings.PostProcess) for name in names} if tune else {}
     scores = evaluator.score(networks, ensemble_of=list(students), tuners=tuners)

@@ -183,7 +183,7 @@ def _groups(
             summary.failures.append(str(error))
             continue
         size = detector.resize.target_size(*image.shape[:2])
-        if group and (len(group) == batch_size or size != group_size):
+        if group and (len(group) >= batch_size or size != group_size):
             yield group
             group = []
         group_size = size

@@ -1,4 +1,4 @@
-"""A picture of training samples as the network sees them: most failed trainings are label mistakes that one look shows."""
+"""A picture of training samples as the network sees them: many failed trainings are label mistakes it shows."""
 
 from __future__ import annotations
 
@@ -86,8 +86,10 @@ def _legend(page: np.ndarray) -> None:
     _say(page, "panels: crop, shrink map / threshold map (dark 0, bright 1), mask", (_MARGIN, 44), _DIM)
 
 
-def _say(image: np.ndarray, words: str, place: tuple[int, int], colour: tuple[int, int, int], size: float = 0.45) -> int:
-    """Write one line with its left end of the baseline at `place` (x, y); returns where it ends. OpenCV has ASCII only."""
+def _say(
+    image: np.ndarray, words: str, place: tuple[int, int], colour: tuple[int, int, int], size: float = 0.45
+) -> int:
+    """Write one line from `place` (x, y) on its baseline; returns the x where it ends. OpenCV's font has ASCII only."""
     words = words.encode("ascii", "replace").decode()
     cv2.putText(image, words, place, _FONT, size, colour, 1, cv2.LINE_AA)
     return place[0] + cv2.getTextSize(words, _FONT, size, 1)[0][0]

@@ -26,7 +26,7 @@ from ocr_cml.run import LOG, RunFolder
 from ocr_cml.runtime import LayerDetector
 from ocr_cml.schema import Config
 from ppocr_data.dataset import DetDataset
-from ppocr_data.errors import UserError
+from ppocr_data.errors import UserError, WeightsError
 from ppocr_data.loader import Batch, train_loader
 
 _WORTH_CONVERTING = 30
@@ -296,6 +296,7 @@ class Trainer:
 
     def _resume(self) -> None:
         if self.run.resume_from is None:
+            self.run.forget_after(-1)  # a run killed before its first checkpoint left records
             return
         found, damaged = checkpoint.find(self.run.resume_from)
         for line in damaged:
@@ -312,6 +313,9 @@ class Trainer:
 
     def _restore_student(self, found: Checkpoint, name: str, student: paddle.nn.Layer) -> None:
         connectors = self.cohort.connectors(name)
+        needed = [f"{name}.optimizer"] + [f"{name}.mean"] * (name in self.means)
+        for stem in [stem for stem in needed if stem not in found.stems]:
+            raise WeightsError(f"{found.folder}: holds no {stem}, so the run cannot go on from it; resume from latest/")
         checkpoint.restore_layers({"": student}, found.arrays(name), f"{found.folder}: {name}")
         checkpoint.restore_layers(connectors, found.arrays(f"{name}.connectors"), f"{found.folder}: {name}.connectors")
         layers = {name: student, **connectors}

@@ -35,11 +35,15 @@ class Source:
         data: nested dicts, lists and scalars.
         lines: for each dotted key (as a tuple) the place it was written: `configs/det_cml.yml:12` or `-o a.b`.
         problems: mistakes found while reading, already worded for people.
+        repeats: the last value of each key that was written more than once; `data` holds the first.
+        notes: what a reader of another dialect (`ocr_cml.compat`) understood differently, worded for people.
     """
 
     data: dict[str, Any] = field(default_factory=dict)
     lines: dict[Path_, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    repeats: dict[Path_, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def where(self, path: Path_) -> str | None:
         """The place of a key, or of its nearest enclosing key that has one."""
@@ -107,6 +111,7 @@ def _construct(loader: _Loader, node: yaml.Node, path: Path_, source: Source, na
             if key in written_here:
                 first, again = source.lines[here], f"{name}:{key_node.start_mark.line + 1}"
                 source.problems.append(f"{'.'.join(here)}: written twice, at {first} and at {again}; keep one")
+                source.repeats[here] = _construct(loader, value_node, here, Source(), name)
                 continue
             if id(key_node) in own:
                 written_here.add(key)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,26 @@ def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import tiny
 
     return tiny.teacher_weights(tmp_path_factory.mktemp("teacher") / "teacher.safetensors")
+
+
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a tool's `main` in this process: `tool("train", "-c", ...)` gives exit code, standard output, standard error.
+
+    Threads and memory are left as they are: they can only be set before paddle is imported, and here it was.
+    """
+    from ocr_cml import commands
+
+    monkeypatch.setattr(commands, "tune_process", list)
+
+    def run(name: str, *arguments: object) -> tuple[int, str, str]:
+        path = REPOSITORY / "tools" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"tool_{name}", path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        capsys.readouterr()
+        code = module.main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return run

@@ -302,7 +302,7 @@ def test_a_connector_is_moved_by_its_learners_optimizer_alone() -> None:
     assert {id(p) for p in cohort.parameters("Student")} == parameters_of([students["Student"], term])
     result = run(cohort, tiny.batch(2))
     result.total.backward()
-    assert all(p.grad is not None for p in term.parameters())
+    assert all(p.grad is not None for p in term.parameters() if not p.stop_gradient)
     assert not any(name.startswith("connectors") for name in students["Student"].state_dict())
 
 

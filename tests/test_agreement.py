@@ -1,0 +1,125 @@
+"""The comparison of a teacher's map with label targets, against teachers whose map is drawn from the labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ocr_cml.agreement import CONTRADICTION, RATIOS, Crop, Fit, best_fit, sweep, verdict
+from ppocr_data.targets import shrink_target
+
+BOX = np.array([[8, 16], [56, 16], [56, 40], [8, 40]], np.float32)
+SMALL = np.array([[10, 50], [50, 50], [50, 54], [10, 54]], np.float32)
+
+
+class Drawn:
+    """A teacher that answers the n-th question with the n-th map."""
+
+    engine, source = "drawn", "test"
+
+    def __init__(self, *maps: np.ndarray) -> None:
+        self.maps = list(maps)
+
+    def probability(self, images: np.ndarray) -> np.ndarray:
+        assert images.shape[0] == 1
+        return self.maps.pop(0)[None].astype(np.float32)
+
+
+def crop(*polygons: np.ndarray, ignore: tuple[bool, ...] = ()) -> Crop:
+    """A black crop of 64x64 with these polygons."""
+    flags = ignore or (False,) * len(polygons)
+    return Crop(np.zeros((64, 64, 3), np.uint8), list(polygons), np.array(flags, bool))
+
+
+def kernel(ratio: float) -> np.ndarray:
+    """The map of BOX shrunk by a ratio, 1 inside."""
+    return shrink_target((64, 64), [BOX], np.array([False]), ratio, 8)[0]
+
+
+@pytest.mark.parametrize("ratio", [0.3, 0.45, 0.7])
+def test_a_teacher_that_draws_one_ratio_fits_it_exactly(ratio: float) -> None:
+    box = np.array([[16, 16], [176, 16], [176, 112], [16, 112]], np.float32)  # D moves by a pixel or more each ratio
+    map_, _ = shrink_target((128, 192), [box], np.array([False]), ratio, 8)
+    fits = sweep(Drawn(map_), [Crop(np.zeros((128, 192, 3), np.uint8), [box], np.array([False]))])
+    assert [fit.ratio for fit in fits] == list(RATIOS)
+    best = best_fit(fits)
+    assert (best.ratio, best.dice, best.area) == (ratio, 1.0, 1.0)
+    for fit in fits:
+        assert fit.dice < 1 or fit.ratio == ratio
+
+
+def test_dice_and_area_by_hand() -> None:
+    map_ = np.zeros((64, 64))
+    map_[:, :32] = 0.31  # the left half; the box lies evenly over both
+    inside = int(kernel(0.5).sum())
+    left = int(kernel(0.5)[:, :32].sum())
+    (fit,) = sweep(Drawn(map_), [crop(BOX)], ratios=[0.5])
+    assert fit.dice == pytest.approx(2 * left / (64 * 32 + inside))
+    assert fit.area == pytest.approx(64 * 32 / inside)
+
+
+def test_pixels_of_all_crops_are_pooled() -> None:
+    inside = int(kernel(0.5).sum())
+    (fit,) = sweep(Drawn(kernel(0.5), np.zeros((64, 64))), [crop(BOX), crop(BOX)], ratios=[0.5])
+    assert fit.dice == pytest.approx(2 * inside / (inside + 2 * inside))
+    assert fit.area == pytest.approx(0.5)
+
+
+def test_the_threshold_is_exclusive() -> None:
+    map_ = kernel(0.5) * np.float32(0.5)
+    (below,) = sweep(Drawn(map_), [crop(BOX)], thresh=0.4, ratios=[0.5])
+    (at,) = sweep(Drawn(map_), [crop(BOX)], thresh=0.5, ratios=[0.5])
+    assert (below.dice, at.dice) == (1.0, 0.0)
+
+
+def test_dont_care_and_too_small_text_count_for_neither() -> None:
+    seen = kernel(0.5).copy()
+    seen[50:55, 10:51] = 1  # the teacher sees the small line too
+    (ignored,) = sweep(Drawn(seen), [crop(BOX, SMALL, ignore=(False, True))], ratios=[0.5])
+    (small,) = sweep(Drawn(seen), [crop(BOX, SMALL)], ratios=[0.5])
+    (taken,) = sweep(Drawn(seen), [crop(BOX, SMALL)], ratios=[0.5], min_text_size=2)
+    assert ignored.dice == small.dice == 1.0
+    assert taken.dice < 1.0
+    assert taken.area > 1.0  # five rows are seen, fewer are labelled
+
+
+def test_where_nothing_is_seen_and_nothing_labelled_the_dice_is_0() -> None:
+    (fit,) = sweep(Drawn(np.zeros((64, 64))), [crop()], ratios=[0.5])
+    assert (fit.dice, fit.area) == (0.0, 0.0)
+
+
+def fits_of(**dice: float) -> list[Fit]:
+    return [Fit(float(ratio.strip("r").replace("_", ".")), value, 1.0) for ratio, value in dice.items()]
+
+
+def test_a_contradiction_is_a_warning_that_names_the_better_ratio() -> None:
+    line, warns = verdict("Teacher", fits_of(r0_4=0.74, r0_5=0.85, r0_6=0.8), 0.4)
+    assert warns
+    assert "contradicts the labels at shrink_ratio 0.4" in line
+    assert "0.5 fits better (0.850)" in line
+    assert "MakeShrinkMap" in line
+    assert "MakeBorderMap" in line
+    assert "--tune" in line
+
+
+def test_a_small_difference_is_none() -> None:
+    line, warns = verdict("Teacher", fits_of(r0_4=0.81, r0_5=0.85), 0.4)
+    assert not warns
+    assert "shrink_ratio 0.4 fits (Dice 0.810, best 0.850 at 0.5)" in line
+    assert "contradicts" not in line
+
+
+@pytest.mark.parametrize(("dice", "warns"), [(0.80, False), (0.80 + CONTRADICTION + 0.001, True)])
+def test_where_the_warning_begins(dice: float, warns: bool) -> None:
+    assert verdict("T", fits_of(r0_4=0.8, r0_5=dice), 0.4)[1] is warns
+
+
+def test_a_teacher_that_agrees_with_no_ratio_is_a_warning() -> None:
+    line, warns = verdict("Teacher", fits_of(r0_4=0.0, r0_5=0.0), 0.4)
+    assert warns
+    assert "shrink_ratio 0.4 fits" not in line
+
+
+def test_a_ratio_outside_the_sweep_is_not_called_fitting() -> None:
+    line, _ = verdict("Teacher", fits_of(r0_3=0.5, r0_7=0.9), 0.95)
+    assert "shrink_ratio 0.95 fits" not in line

@@ -1,0 +1,176 @@
+"""From a configuration to objects."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import pytest
+import tiny
+from safetensors.numpy import load_file
+
+from ocr_cml import build
+from ocr_cml.cohort import Cohort
+from ocr_cml.runtime import LayerDetector, Normalization
+from ocr_cml.schema import Config
+from ppocr_data.errors import ConfigError, DataError
+
+OFD = {"OFDLoss": {"layers": [["neck", "neck"]]}}
+
+
+def loaded(data: Path, folder: Path, **choices: Any) -> Config:
+    return tiny.load(tiny.settings(data, folder / "run", **choices), folder)
+
+
+def students(config: Config) -> dict[str, dict[str, np.ndarray]]:
+    made, _ = build.build_students(config)
+    return {name: tiny.state_of(student) for name, student in made.items()}
+
+
+def test_a_student_starts_alike_alone_and_in_any_cohort(tiny_set: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    alone = students(loaded(tiny_set, tmp_path, terms=[tiny.LABELS], students=1))
+    three = students(loaded(tiny_set, tmp_path, students=3))
+    taught = students(loaded(tiny_set, tmp_path, terms=[tiny.LABELS, tiny.TEACHER], students=2, teacher=tiny_teacher))
+    tiny.assert_same(alone["Student"], three["Student"])
+    tiny.assert_same(taught["Student2"], three["Student2"])
+    weight = "backbone.conv.conv.weight"
+    starts = [state[weight] for state in three.values()]
+    assert all(not np.array_equal(starts[a], starts[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
+
+
+def test_another_seed_is_another_start(tiny_set: Path, tmp_path: Path) -> None:
+    first = students(loaded(tiny_set, tmp_path, Global__seed=1))
+    second = students(loaded(tiny_set, tmp_path, Global__seed=2))
+    # Nor may seed 2's first student be seed 1's second.
+    weight = "backbone.conv.conv.weight"
+    for ours in first.values():
+        for theirs in second.values():
+            assert not np.array_equal(ours[weight], theirs[weight])
+
+
+def cohort(config: Config) -> Cohort:
+    made, _ = build.build_students(config)
+    teachers, _ = build.build_teachers(config, 1, "cpu")
+    return build.build_cohort(config, made, teachers)
+
+
+def test_connectors_follow_from_the_seed(tiny_set: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    config = loaded(tiny_set, tmp_path, terms=[tiny.LABELS, OFD], teacher=tiny_teacher)
+    made = []
+    for disturbance in (1, 2):
+        paddle.seed(disturbance)
+        made.append(cohort(config))
+    labels = ["ofd/Student<-Teacher", "ofd/Student2<-Teacher"]
+    states = [
+        [tiny.state_of(each.connectors(name)[label]) for name, label in zip(each.students, labels, strict=True)]
+        for each in made
+    ]
+    for first, second in zip(*states, strict=True):
+        tiny.assert_same(first, second)
+    key = next(key for key in states[0][0] if key.endswith("weight") and states[0][0][key].ndim == 4)
+    assert not np.array_equal(states[0][0][key], states[0][1][key])
+
+
+def test_a_teacher_that_features_are_taken_from_is_a_network(
+    tiny_set: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    config = loaded(tiny_set, tmp_path, terms=[tiny.LABELS, OFD], students=1, teacher=tiny_teacher)
+    teacher, weight = cohort(config).teachers["Teacher"]
+    assert isinstance(teacher, LayerDetector)
+    assert weight == 1.0
+    tiny.assert_same(tiny.state_of(teacher.layer), load_file(tiny_teacher))
+    assert not teacher.layer.training
+
+
+def test_a_teacher_answers_alike_in_every_engine(tiny_set: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    images = tiny.batch(2).image
+    maps = []
+    for engine in ("layer", "auto"):
+        settings = tiny.settings(
+            tiny_set, tmp_path / "run", terms=[tiny.LABELS, tiny.TEACHER], students=1, teacher=tiny_teacher
+        )
+        settings["Architecture"]["Models"]["Teacher"]["engine"] = engine
+        teachers, reports = build.build_teachers(tiny.load(settings, tmp_path), 1, "cpu")
+        assert reports["Teacher"].share == 1.0
+        maps.append(teachers["Teacher"][0].probability(images))
+    assert np.ptp(maps[0]) > 0.3
+    np.testing.assert_allclose(maps[1], maps[0], atol=1e-3)
+
+
+def test_a_teachers_record_is_its_path_and_hash(tiny_set: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(tiny_teacher.read_bytes())
+    config = loaded(tiny_set, tmp_path, terms=[tiny.LABELS, tiny.TEACHER], students=1, teacher=copy)
+    expected = {"path": str(copy), "sha256": hashlib.sha256(copy.read_bytes()).hexdigest()}
+    assert build.teacher_record(config) == {"Teacher": expected}
+    copy.write_bytes(copy.read_bytes()[:-1] + b"x")
+    assert build.teacher_record(config)["Teacher"]["sha256"] != expected["sha256"]
+
+
+def test_a_runs_folder_gives_each_student_its_own_weights(tiny_set: Path, tmp_path: Path) -> None:
+    with tiny.Run(tiny.settings(tiny_set, tmp_path / "run"), max_steps=1) as trainer:
+        trainer.fit()
+        trained = {name: tiny.state_of(student) for name, student in trainer.cohort.students.items()}
+    config = loaded(tiny_set, tmp_path, Global__pretrained_model=str(tmp_path / "run/best"))
+    made, reports = build.build_students(config)
+    for name, student in made.items():
+        tiny.assert_same(tiny.state_of(student), trained[name])
+        assert reports[name].share == 1.0
+
+
+def test_pixels_are_normalised_as_the_training_transforms_state(tiny_set: Path, tmp_path: Path) -> None:
+    settings = tiny.settings(tiny_set, tmp_path / "run")
+    assert build.normalization(tiny.load(settings, tmp_path)) == Normalization()
+    stated = {"scale": "1./255.", "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "order": "hwc"}
+    settings["Train"]["dataset"]["transforms"].append({"NormalizeImage": stated})
+    found = build.normalization(tiny.load(settings, tmp_path))
+    assert (found.mean, found.std) == ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    assert found.scale == pytest.approx(1 / 255)
+
+
+def test_the_resize_rule_is_the_evaluations(tiny_set: Path, tmp_path: Path) -> None:
+    rule = build.resize_rule(loaded(tiny_set, tmp_path))
+    assert (rule.limit_side_len, rule.limit_type) == (96, "min")
+
+
+@pytest.mark.skipif(paddle.is_compiled_with_cuda(), reason="this build of paddle knows GPUs")
+def test_a_gpu_that_is_not_there_is_refused(tiny_set: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"Global\.use_gpu"):
+        build.use_device(loaded(tiny_set, tmp_path, Global__use_gpu=True))
+    assert build.use_device(loaded(tiny_set, tmp_path, Global__use_gpu="auto")) == "cpu"
+
+
+def test_the_embedded_set_is_made_where_it_is_read_and_only_there(tiny_set: Path, tmp_path: Path) -> None:
+    made = {"dir": str(tmp_path / "made"), "train": 2, "val": 1, "size": [128, 96], "seed": 1}
+    build.prepare_embedded_set(loaded(tiny_set, tmp_path, Global__embedded_set=made))
+    assert not (tmp_path / "made").exists()
+    config = loaded(tmp_path / "made", tmp_path, Global__embedded_set=made)
+    build.prepare_embedded_set(config)
+    evaluation = build.eval_dataset(config)
+    assert evaluation[0]["image_hw"] == (96, 128)  # `size` is width, height
+    labelled = build.labelled_dataset(config)
+    assert labelled is not None
+    assert (len(labelled), len(evaluation)) == (2, 1)
+
+
+def test_images_without_labels_from_a_folder_a_file_and_a_list(tiny_set: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(f"{tiny_set / 'train/000000.jpg'}\n\n{tiny_set / 'train/000001.jpg'}\n")
+    images = [str(tiny_set / "val"), str(tiny_set / "train/000005.jpg"), str(tmp_path / "list.txt")]
+    config = loaded(tiny_set, tmp_path, Train__unlabeled={"images": images, "batch_size_per_card": 1})
+    dataset = build.unlabelled_dataset(config)
+    assert dataset is not None
+    names = [sample.image.relative_to(tiny_set).as_posix() for sample in dataset.samples]
+    assert names == ["val/000000.jpg", "val/000001.jpg", *(f"train/00000{i}.jpg" for i in (5, 0, 1))]
+    assert not any(sample.labelled for sample in dataset.samples)
+    gone = {"images": [str(tmp_path / "gone.txt")], "batch_size_per_card": 1}
+    with pytest.raises(DataError, match=r"gone\.txt"):
+        build.unlabelled_dataset(loaded(tiny_set, tmp_path, Train__unlabeled=gone))
+
+
+def test_check_images_are_a_few_and_none_without_data(tiny_set: Path, tmp_path: Path) -> None:
+    images = build.check_images(loaded(tiny_set, tmp_path), count=1)
+    assert [image.shape for image in images] == [(96, 96, 3)]
+    assert build.check_images(loaded(tmp_path / "gone", tmp_path)) == []

@@ -1,0 +1,107 @@
+"""Exit codes and arguments that all tools share."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ocr_cml.cli import add_config_arguments, exit_cleanly
+from ppocr_data.errors import ConfigError, DataError, ModelError, UserError, WeightsError
+
+
+def run(body: str, repository: Path, **streams: int) -> subprocess.CompletedProcess[str]:
+    """A tool whose main has this body, in a process of its own."""
+    script = (
+        "import sys\nfrom ocr_cml.cli import exit_cleanly\nfrom ppocr_data.errors import *\n"
+        f"@exit_cleanly\ndef main(argv=None):\n    {body}\nsys.exit(main())\n"
+    )
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
+    return subprocess.run([sys.executable, "-c", script], cwd=repository, text=True, check=False, **streams)
+
+
+@pytest.mark.parametrize("error", [UserError, DataError, ConfigError, WeightsError, ModelError])
+def test_a_mistake_is_one_message_and_exit_code_2(error: type[UserError], capsys: pytest.CaptureFixture[str]) -> None:
+    @exit_cleanly
+    def main(argv: list[str] | None = None) -> int:
+        raise error("labels.txt:3: not JSON\n  second line")
+
+    assert main() == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "error: labels.txt:3: not JSON\n  second line\n"
+
+
+def test_success_passes_the_code_and_the_arguments_through() -> None:
+    @exit_cleanly
+    def main(argv: list[str] | None = None) -> int:
+        """What it does."""
+        return len(argv or [])
+
+    assert main() == 0
+    assert main(["a", "b", "c"]) == 3
+    assert main.__doc__ == "What it does."
+
+
+def test_a_defect_keeps_its_traceback() -> None:
+    @exit_cleanly
+    def main(argv: list[str] | None = None) -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        main()
+
+
+def test_exit_codes_of_a_process(repository: Path) -> None:
+    mistake = run("raise UserError('no')", repository)
+    assert (mistake.returncode, mistake.stdout, mistake.stderr) == (2, "", "error: no\n")
+    interrupt = run("raise KeyboardInterrupt", repository)
+    assert (interrupt.returncode, interrupt.stderr) == (130, "interrupted\n")
+    assert run("return 0", repository).returncode == 0
+    defect = run("return 1 // 0", repository)
+    assert defect.returncode == 1
+    assert "Traceback" in defect.stderr
+
+
+def test_a_reader_that_went_away_is_no_error(repository: Path) -> None:
+    script = (
+        "import sys\nfrom ocr_cml.cli import exit_cleanly\n"
+        "@exit_cleanly\ndef main(argv=None):\n    for _ in range(100000): print('line')\n    return 0\nsys.exit(main())\n"
+    )
+    tool = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert tool.stdout is not None
+    assert tool.stderr is not None
+    assert tool.stdout.readline() == "line\n"
+    tool.stdout.close()
+    assert tool.stderr.read() == ""
+    assert tool.wait() == 0
+    tool.stderr.close()
+
+
+def parsed(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_config_arguments(parser)
+    return parser.parse_args(arguments)
+
+
+def test_overrides_are_collected_in_order() -> None:
+    given = parsed("-c", "a.yml", "-o", "x=1", "y=2", "-o", "x=3")
+    assert given.config == "a.yml"
+    assert given.override == ["x=1", "y=2", "x=3"]
+
+
+def test_overrides_do_not_leak_from_one_call_into_the_next() -> None:
+    assert parsed("-c", "a.yml", "-o", "x=1").override == ["x=1"]
+    assert parsed("-c", "a.yml").override == []
+
+
+def test_a_configuration_is_required(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        parsed("-o", "x=1")
+    assert left.value.code == 2
+    assert "-c" in capsys.readouterr().err

@@ -1,0 +1,293 @@
+"""Export: the folder answers as the network does, in both engines and in PaddleOCR, or nothing is changed."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx_models
+import paddle
+import pytest
+import yaml
+from paddle import nn
+
+from ocr_cml import inference_yml
+from ocr_cml.export import PRODUCTS, Ensemble, export_detector
+from ocr_cml.infer import load_detector
+from ocr_cml.inference_yml import InferenceConfig, Normalization
+from ocr_cml.models import build_detector
+from ocr_cml.models.weights import load_into
+from ocr_cml.postprocess import DBPostProcess
+from ppocr_data.errors import ModelError
+from ppocr_data.transforms import DetResizeForTest
+
+PAGES = [onnx_models.page(96, 160, 3), onnx_models.page(70, 120, 2, seed=1)]
+POST = DBPostProcess(thresh=0.35, box_thresh=0.55, unclip_ratio=1.7)
+LIMITS = [
+    DetResizeForTest(limit_side_len=128, limit_type="max"),
+    DetResizeForTest(limit_side_len=96, limit_type="min"),
+    DetResizeForTest(limit_side_len=192, limit_type="resize_long"),
+    DetResizeForTest(image_shape=(64, 96)),
+]
+
+
+class DarkNetwork(nn.Layer):
+    """Blurs at a quarter of the size, so that up-sampling is in the graph; dark pixels are text."""
+
+    def __init__(self, shift: float = 0.0) -> None:
+        super().__init__()
+        self.conv = nn.Conv2D(3, 4, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2D(4)
+        self.conv.weight.set_value(np.full((4, 3, 3, 3), -0.2, np.float32))
+        self.conv.bias.set_value(np.full(4, shift - 4, np.float32))
+
+    def probability(self, x: paddle.Tensor) -> paddle.Tensor:
+        level = self.norm(self.conv(x)).mean(axis=1, keepdim=True)
+        return nn.functional.sigmoid(nn.functional.interpolate(level, scale_factor=2, mode="nearest"))
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.probability(x)
+
+
+class TwoFaced(DarkNetwork):
+    """Answers otherwise in a traced graph than in dygraph."""
+
+    def probability(self, x: paddle.Tensor) -> paddle.Tensor:
+        return super().probability(x) * (1.0 if paddle.in_dynamic_mode() else 0.9)
+
+
+def export(network: nn.Layer, folder: Path, resize: DetResizeForTest = LIMITS[0]):
+    return export_detector(
+        network, folder, normalization=Normalization(), postprocess=POST, resize=resize, check_images=PAGES
+    )
+
+
+def maps_by_layer(network: nn.Layer, pixels: np.ndarray) -> np.ndarray:
+    network.eval()
+    with paddle.no_grad():
+        return network(paddle.to_tensor(Normalization().apply(pixels))).numpy()[:, 0]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that held other things before, and its report beside it."""
+    folder = tmp_path_factory.mktemp("export")
+    (folder / "notes.txt").write_text("mine")
+    (folder / "inference.yml").write_text("stale")
+    report = export(DarkNetwork(), folder)
+    assert (report.images, report.boxes, report.folder) == (2, 5, folder)
+    assert report.map_difference <= 1e-4
+    return folder
+
+
+def test_four_files_are_written_and_others_stay(exported: Path) -> None:
+    assert sorted(file.name for file in exported.iterdir()) == sorted([*PRODUCTS, "notes.txt"])
+    assert (exported / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("engine", ["paddle", "onnx"])
+def test_maps_and_boxes_are_the_networks_at_any_size_and_batch(exported: Path, engine: str) -> None:
+    detector = load_detector(exported, engine)
+    for height, width, count in [(32, 32, 1), (96, 160, 3)]:
+        pixels = np.stack([onnx_models.page(height, width, 2, seed) for seed in range(count)])
+        expected = maps_by_layer(DarkNetwork(), pixels)
+        np.testing.assert_allclose(detector.network.probability(pixels), expected, atol=1e-4)
+    page = PAGES[0]
+    (expected,) = maps_by_layer(DarkNetwork(), LIMITS[0].resize(page)[None])
+    polygons, scores = POST(expected, (96, 160))
+    found = detector(page)
+    assert len(polygons) == 3
+    np.testing.assert_array_equal(found.polygons, polygons)
+    np.testing.assert_allclose(found.scores, scores, atol=1e-4)
+
+
+def test_the_network_itself_is_left_as_it_was(tmp_path: Path) -> None:
+    network = DarkNetwork()
+    network.train()
+    before = {name: value.numpy().copy() for name, value in network.state_dict().items()}
+    export(network, tmp_path / "new" / "folder")
+    assert network.training and network.norm.training
+    for name, value in network.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before[name])
+
+
+def test_a_product_that_differs_is_refused_and_the_old_one_stays_whole(exported: Path) -> None:
+    before = {file.name: file.read_bytes() for file in exported.iterdir()}
+    with pytest.raises(ModelError, match="check image 1 of 2, paddle: the map differs from the network's by"):
+        export(TwoFaced(), exported)
+    assert {file.name: file.read_bytes() for file in exported.iterdir()} == before
+
+
+def test_a_folder_that_cannot_be_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match="file: cannot be written"):
+        export(DarkNetwork(), tmp_path / "file")
+
+
+def test_an_ensemble_is_the_mean_of_the_maps(tmp_path: Path) -> None:
+    networks = [DarkNetwork(), DarkNetwork(shift=2.0)]
+    export(Ensemble(networks), tmp_path)
+    pixels = PAGES[0][None]
+    expected = np.mean([maps_by_layer(network, pixels) for network in networks], axis=0)
+    assert np.abs(maps_by_layer(networks[0], pixels) - expected).max() > 0.05
+    np.testing.assert_allclose(load_detector(tmp_path, "onnx").network.probability(pixels), expected, atol=1e-4)
+    with pytest.raises(ModelError, match="at least one network"):
+        Ensemble([])
+
+
+@pytest.mark.slow
+def test_a_detector_of_ours_is_exported(tmp_path: Path) -> None:
+    paddle.seed(3)
+    spec = {
+        "Backbone": {"name": "PPLCNetV3", "scale": 0.35},
+        "Neck": {"name": "RSEFPN", "out_channels": 16, "shortcut": True},
+        "Head": {"name": "DBHead"},
+    }
+    network = build_detector(spec)
+    report = export(network, tmp_path)
+    assert report.map_difference <= 1e-4
+    network.eval()
+    with paddle.no_grad():
+        expected = network.probability(paddle.to_tensor(Normalization().apply(PAGES[0][None]))).numpy()[:, 0]
+    assert expected.std() > 1e-4
+    answer = load_detector(tmp_path, "onnx").network.probability(PAGES[0][None])
+    np.testing.assert_allclose(answer, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("resize", LIMITS, ids=["max", "min", "long", "fixed"])
+def test_inference_yml_reads_back_as_it_was_written(tmp_path: Path, resize: DetResizeForTest) -> None:
+    stated = Normalization((0.5, 0.4, 0.3), (0.25, 0.5, 1.0), 1 / 128, "RGB")
+    config = InferenceConfig("PP-OCRv5_mobile_det", stated, resize, POST)
+    inference_yml.write(config, tmp_path / "inference.yml")
+    assert inference_yml.read(tmp_path / "inference.yml") == config
+
+
+def test_inference_yml_is_what_the_runtime_wants(exported: Path) -> None:
+    document = yaml.safe_load((exported / "inference.yml").read_text())
+    ops = [next(iter(op)) for op in document["PreProcess"]["transform_ops"]]
+    assert ops == ["DecodeImage", "DetLabelEncode", "DetResizeForTest", "NormalizeImage", "ToCHWImage", "KeepKeys"]
+    assert document["Global"] == {"model_name": "PP-OCRv4_mobile_det"}
+    assert document["PreProcess"]["transform_ops"][0] == {"DecodeImage": {"img_mode": "BGR", "channel_first": False}}
+    assert document["PostProcess"] == {
+        "name": "DBPostProcess",
+        "thresh": 0.35,
+        "box_thresh": 0.55,
+        "unclip_ratio": 1.7,
+        "max_candidates": 1000,
+        "use_dilation": False,
+        "score_mode": "fast",
+        "box_type": "quad",
+    }
+
+
+def test_the_call_says_what_the_file_cannot() -> None:
+    assert [inference_yml.runtime_arguments(resize) for resize in LIMITS] == [
+        {},
+        {"limit_side_len": 96, "limit_type": "min"},
+        {"limit_side_len": 192, "limit_type": "resize_long"},
+        {},
+    ]
+    call = inference_yml.runtime_call(InferenceConfig(resize=LIMITS[1]))
+    keywords = {word.arg: ast.literal_eval(word.value) for word in ast.parse(call, mode="eval").body.keywords}
+    assert keywords == {
+        "model_name": "PP-OCRv4_mobile_det",
+        "model_dir": "DIR",
+        "device": "cpu",
+        "limit_side_len": 96,
+        "limit_type": "min",
+    }
+    with pytest.raises(ModelError, match="max_side_limit: 900 cannot be deployed"):
+        inference_yml.runtime_arguments(DetResizeForTest(max_side_limit=900))
+
+
+@pytest.mark.parametrize(
+    ("text", "resize", "unclip"),
+    [
+        ("PreProcess: {transform_ops: [{DetResizeForTest: {resize_long: 1280}}]}", (1280, "max"), 1.5),
+        ("PreProcess: {transform_ops: [{DetResizeForTest: null}]}\nPostProcess: {thresh: 0.2}", (960, "max"), 2.0),
+        ("PostProcess: {name: DBPostProcess, unclip_ratio: 0, box_thresh: 0.7}", (960, "max"), 2.0),
+    ],
+)
+def test_files_of_paddleocr_are_read_as_its_runtime_does(
+    tmp_path: Path, text: str, resize: tuple[int, str], unclip: float
+) -> None:
+    path = tmp_path / "inference.yml"
+    path.write_text(text)
+    config = inference_yml.read(path)
+    assert (config.resize.limit_side_len, config.resize.limit_type) == resize
+    assert config.postprocess.unclip_ratio == unclip
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("PostProcess: {name: CTCLabelDecode}", "DBPostProcess.name"),
+        ("PreProcess: {transform_ops: [{DecodeImage: {img_mode: GRAY}}]}", "img_mode: 'GRAY' is neither"),
+        ("PreProcess: 3", "PreProcess: must be a mapping"),
+        ("- a list", "must be a mapping"),
+        ("a: [", "cannot be read"),
+    ],
+)
+def test_files_of_other_models_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "inference.yml"
+    path.write_text(text)
+    with pytest.raises(ModelError, match=message) as caught:
+        inference_yml.read(path)
+    assert str(path) in str(caught.value)
+
+
+# --- the real runtime ------------------------------------------------------------------------------------------------
+
+
+def runtime_answer(call: str, images: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> list[list[list]]:
+    """The polygons that PaddleOCR finds, called as the export says."""
+    monkeypatch.setenv("PADDLE_PDX_DISABLE_MODEL_SOURCE_CHECK", "True")
+    paddleocr = pytest.importorskip("paddleocr")
+    keywords = {word.arg: ast.literal_eval(word.value) for word in ast.parse(call, mode="eval").body.keywords}
+    detector = paddleocr.TextDetection(**keywords)
+    return [np.asarray(detector.predict(image)[0]["dt_polys"]).tolist() for image in images]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resize", LIMITS, ids=["max", "min", "long", "fixed"])
+def test_paddleocr_finds_the_same_boxes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resize: DetResizeForTest
+) -> None:
+    report = export(DarkNetwork(), tmp_path, resize)
+    expected = runtime_answer(report.runtime_call, PAGES, monkeypatch)
+    assert [len(found) for found in expected] == [3, 2]
+    for engine in ("paddle", "onnx"):
+        detector = load_detector(tmp_path, engine)
+        assert [[p.tolist() for p in detector(page).polygons] for page in PAGES] == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resize", [DetResizeForTest(), DetResizeForTest(limit_side_len=960, limit_type="max")])
+def test_paddleocr_finds_the_same_boxes_on_photos(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resize: DetResizeForTest
+) -> None:
+    spec = {
+        "Backbone": {"name": "MobileNetV3", "model_name": "large", "scale": 0.5, "disable_se": True},
+        "Neck": {"name": "DBFPN", "out_channels": 96},
+        "Head": {"name": "DBHead"},
+    }
+    network = build_detector(spec)
+    with np.load(shared / "models/ppocr_det_student_npz/ch_PP-OCRv2_det_student_structured.npz") as weights:
+        load_into(network, dict(weights), frozen=False, source="official")
+    folder = shared / "data/icdar2015/ch4_training_images"
+    photos = [cv2.imread(str(folder / f"img_{number}.jpg")) for number in range(901, 909)]
+    report = export_detector(
+        network,
+        tmp_path,
+        normalization=Normalization(),
+        postprocess=DBPostProcess(),
+        resize=resize,
+        check_images=photos[:2],
+    )
+    expected = runtime_answer(report.runtime_call, photos, monkeypatch)
+    assert sum(map(len, expected)) >= 15
+    for engine in ("paddle", "onnx"):
+        detector = load_detector(tmp_path, engine)
+        assert [[p.tolist() for p in detector(photo).polygons] for photo in photos] == expected

@@ -1,0 +1,201 @@
+"""Inference: files in, results.txt and pictures out; what cannot be read is named and the rest is done."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx_models
+import pytest
+
+import ocr_cml
+from ocr_cml.infer import TextDetector, detect_files, draw, find_images, load_detector, read_image
+from ocr_cml.postprocess import DBPostProcess
+from ppocr_data.errors import DataError, ModelError
+from ppocr_data.transforms import DetResizeForTest
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a detector of dark bars."""
+    folder = tmp_path_factory.mktemp("model")
+    onnx_models.dark_detector(folder / "inference.onnx")
+    (folder / "inference.yml").write_text(
+        "Global: {model_name: PP-OCRv4_mobile_det}\n"
+        "PreProcess:\n  transform_ops:\n  - DecodeImage: {channel_first: false, img_mode: BGR}\n"
+        "  - DetResizeForTest: {limit_side_len: 128, limit_type: max, resize_long: 128}\n"
+        "PostProcess: {name: DBPostProcess, thresh: 0.5, box_thresh: 0.6, unclip_ratio: 1.2}\n"
+    )
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Ten pages of two sizes, and something that is no image."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(1, 11):
+        cv2.imwrite(str(folder / f"img_{number}.png"), onnx_models.page(96, 160 if number % 3 else 96, 2, number))
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def run_tool(repository: Path, **arguments: object) -> subprocess.CompletedProcess[str]:
+    """`tools/infer_det.py` as a user calls it; it sets up threads, so it needs a process of its own."""
+    options = [word for name, value in arguments.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, str(repository / "tools" / "infer_det.py"), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def results(folder: Path) -> list[tuple[str, list[dict]]]:
+    lines = (folder / "results.txt").read_text(encoding="utf-8").splitlines()
+    return [(path, json.loads(found)) for path, found in (line.split("\t") for line in lines)]
+
+
+def test_settings_come_from_the_folder(model: Path) -> None:
+    detector = load_detector(model)
+    assert detector.resize == DetResizeForTest(limit_side_len=128, limit_type="max")
+    assert detector.postprocess == DBPostProcess(thresh=0.5, box_thresh=0.6, unclip_ratio=1.2)
+    assert ocr_cml.load_detector is load_detector
+
+
+def test_bars_are_found_where_they_are(model: Path) -> None:
+    image = np.full((128, 256, 3), 240, np.uint8)
+    image[20:60, 40:200] = 10
+    found = load_detector(model)(image)
+    (polygon,) = found.polygons
+    # Scaled by a half the bar's outline is 79 x 19 and grows by 79 * 19 * 1.2 / 196 = 9.2 pixels, 18.4 of the image.
+    expected = np.array([[40 - 18.4, 20 - 18.4], [198 + 18.4, 1.6], [216.4, 58 + 18.4], [21.6, 76.4]])
+    assert np.abs(polygon - expected).max() <= 4
+    assert found.scores[0] > 0.9
+
+
+def test_a_path_an_array_and_a_batch_agree(model: Path, photos: Path) -> None:
+    detector = load_detector(model)
+    paths = [photos / "img_1.png", photos / "img_2.png"]
+    images = [read_image(path) for path in paths]
+    for path, image, found in zip(paths, images, detector.batch(images), strict=True):
+        for other in (detector(path), detector(str(path)), detector(image)):
+            np.testing.assert_array_equal(other.polygons, found.polygons)
+            assert other.scores == pytest.approx(found.scores, abs=1e-6)
+    assert len(detector(images[0]).polygons) == 2
+
+
+def test_grey_and_transparent_arrays_are_images_too(model: Path) -> None:
+    detector = load_detector(model)
+    grey = onnx_models.page()[..., 0]
+    expected = detector(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)).polygons
+    assert len(expected) == 3
+    np.testing.assert_array_equal(detector(grey).polygons, expected)
+    np.testing.assert_array_equal(detector(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGRA)).polygons, expected)
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), np.zeros((4, 4, 2), np.uint8)])
+def test_an_array_that_is_no_image_is_refused(model: Path, image: np.ndarray) -> None:
+    with pytest.raises(DataError, match="an image must"):
+        load_detector(model)(image)
+
+
+def test_a_folder_is_read_in_natural_order(photos: Path) -> None:
+    (photos / "IMG_3b.JPG").write_bytes(b"")
+    (photos / "12.png").write_bytes(b"")
+    (photos / "sub.png").mkdir()
+    names = [path.name for path in find_images(photos)]
+    middle = ["img_3.png", "IMG_3b.JPG"]
+    assert names == ["12.png", "img_1.png", "img_2.png", *middle, *(f"img_{n}.png" for n in range(4, 11))]
+    assert find_images(photos / "img_1.png") == [photos / "img_1.png"]
+
+
+def test_nothing_to_look_at_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no image"):
+        find_images(tmp_path)
+    with pytest.raises(DataError, match="does not exist"):
+        find_images(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_every_image_gets_a_line_and_a_picture(model: Path, photos: Path, tmp_path: Path, batch_size: int) -> None:
+    detector, output = load_detector(model), tmp_path / "a" / "found"
+    paths = find_images(photos)
+    summary = detect_files(detector, paths, output, batch_size)
+    lines = results(output)
+    assert [path for path, _ in lines] == [str(path) for path in paths]
+    assert (summary.images, summary.boxes, summary.failures) == (10, 20, [])
+    for path, found in lines:
+        expected = detector(path)
+        assert [entry["points"] for entry in found] == [polygon.tolist() for polygon in expected.polygons]
+        assert [entry["score"] for entry in found] == pytest.approx(expected.scores, abs=1e-6)
+        picture = cv2.imread(str(output / Path(path).name))
+        np.testing.assert_array_equal(picture, draw(read_image(Path(path)), expected.polygons))
+
+
+def test_images_that_cannot_be_read_are_named_and_the_others_done(
+    model: Path, photos: Path, tmp_path: Path, repository: Path
+) -> None:
+    whole = (photos / "img_2.png").read_bytes()
+    (photos / "img_2.png").write_bytes(whole[: len(whole) // 2])
+    (photos / "img_5.png").write_bytes(b"")
+    done = run_tool(repository, model_dir=model, image=photos, output=tmp_path / "found", engine="onnx")
+    assert done.returncode == 2
+    assert "img_2.png: the file is truncated" in done.stderr and "img_5.png: the file is empty" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.startswith("8 images, 16 boxes, 2 failed")
+    names = [Path(path).name for path, _ in results(tmp_path / "found")]
+    assert names == [f"img_{number}.png" for number in (1, 3, 4, 6, 7, 8, 9, 10)]
+
+
+def test_the_tool_does_one_file_and_refuses_a_folder_without_a_model(
+    model: Path, photos: Path, tmp_path: Path, repository: Path
+) -> None:
+    image = photos / "img_4.png"
+    done = run_tool(repository, model_dir=model, image=image, output=tmp_path / "one")
+    assert (done.returncode, [path for path, _ in results(tmp_path / "one")]) == (0, [str(image)])
+    refused = run_tool(repository, model_dir=photos, image=image, output=tmp_path / "two")
+    assert refused.returncode == 2 and not (tmp_path / "two").exists()
+    assert "inference.pdiparams missing" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_the_given_images_are_never_overwritten(model: Path, photos: Path) -> None:
+    before = (photos / "img_1.png").read_bytes()
+    with pytest.raises(DataError, match="would overwrite"):
+        detect_files(load_detector(model), find_images(photos), photos)
+    assert (photos / "img_1.png").read_bytes() == before
+
+
+def test_drawing_leaves_the_image_alone() -> None:
+    image = np.zeros((50, 50, 3), np.uint8)
+    picture = draw(image, [np.array([[10, 10], [40, 10], [40, 30], [10, 30]])])
+    assert not image.any()
+    assert picture[10, 25, 1] > 100 and not picture[20, 25].any() and not picture[45, 45].any()
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="has no model"):
+        load_detector(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["paddle", "onnx"])
+def test_the_official_model_finds_what_the_runtimes_processing_finds(shared: Path, engine: str) -> None:
+    """paddlex's own resizing, normalising and post-processing around the same network."""
+    processors = pytest.importorskip("paddlex.inference.models.text_detection.processors")
+    resize, post = DetResizeForTest(limit_side_len=960, limit_type="max"), DBPostProcess()
+    network = load_detector(shared / "models/ch_PP-OCRv3_det_infer", engine).network
+    detector = TextDetector(network, resize, post)
+    folder = shared / "data/icdar2015/ch4_training_images"
+    boxes = 0
+    for number in range(901, 907):
+        image = cv2.imread(str(folder / f"img_{number}.jpg"))
+        pixels, shapes = processors.DetResizeForTest(limit_side_len=960, limit_type="max")([image])
+        np.testing.assert_array_equal(pixels[0], resize.resize(image))
+        reference = processors.DBPostProcess(**post.model_dump(exclude={"name"}))
+        (expected,), (scores,) = reference([network.probability(pixels[0][None])[:, None]], shapes)
+        found = detector(image)
+        assert found.scores == scores
+        assert [polygon.tolist() for polygon in found.polygons] == expected.tolist()
+        boxes += len(scores)
+    assert boxes > 10

@@ -1,0 +1,392 @@
+"""report.html and compare.html: the numbers that stand in them, what they escape, and that they ask no host."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from ocr_cml.report import read_run, write_report
+from ocr_cml.report_charts import Chart, Series, figure, thinned, ticks
+from ppocr_data.errors import UserError
+
+HOSTILE = "</pre><script>alert('x')</script><img src=x onerror=alert(1)>&\""
+VOID = {"meta", "link", "img"}
+
+
+def score(hmean: float) -> dict[str, float]:
+    return {"precision": hmean + 0.01, "recall": hmean - 0.01, "hmean": hmean, "tp": 7, "num_gt": 10, "num_det": 9}
+
+
+RECORDS = [
+    {"step": 0, "teacher": {"Teacher": score(0.66)}},
+    {"step": 10, "loss": 9.5, "lr": 0.001, "seconds": 20.0, "db/Student": 8.25, "mutual/Student<-Student2": 0.5},
+    {"step": 15, "eval": {"Student": score(0.1), "Student2": score(0.2), "ensemble": score(0.15)}},
+    {"step": 20, "loss": 7.5, "lr": 0.002, "seconds": 10.0, "db/Student": 6.25, "mutual/Student<-Student2": 0.25},
+    {"step": 30, "eval": {"Student": score(0.7123), "Student2": score(0.6), "ensemble": score(0.75)}},
+]
+LOG = """2026-11-24 04:00:00,000 INFO command: tools/train.py -c old.yml
+2026-11-24 04:22:54,591 INFO command: tools/train.py -c a.yml -o "x=<b>"
+2026-11-24 04:22:54,592 INFO paddle 3.2.2, numpy 2.3.5
+2026-11-24 04:22:55,000 INFO networks
+  Student: student, 0.60 M parameters
+2026-11-24 04:23:36,909 INFO step 1/3  loss 28.4400
+2026-11-24 04:23:37,000 WARNING something <is> odd
+"""
+
+
+def make_run(
+    folder: Path, records: list[dict] = RECORDS, *, config: str = "Global: {seed: 1}\n", log: str = LOG
+) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (folder / "config.yml").write_text(config)
+    (folder / "train.log").write_text(log)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return make_run(tmp_path / "run")
+
+
+class Page(HTMLParser):
+    """A plain reader of our pages: tags must nest, tables become lists of rows, ids are collected."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tables: list[list[list[str]]] = []
+        self.tags: Counter[str] = Counter()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+        assert not [name for name, _ in attrs if name.startswith("on")]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+        if self.open and self.open[-1] in ("td", "th"):
+            self.tables[-1][-1][-1] += data
+
+
+def read(path: Path) -> tuple[str, Page]:
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert max(Counter(page.ids).values()) == 1, "an id stands twice"
+    assert not [link for link in page.links if not link.startswith(("#", "data:"))]
+    return text, page
+
+
+def coordinates(text: str) -> list[float]:
+    found = re.findall(r' (?:x1|x2|y1|y2|cx|cy|x|y)="([^"]*)"', text)
+    found += [number for points in re.findall(r' points="([^"]*)"', text) for number in re.split("[ ,]", points)]
+    return [float(number) for number in found]
+
+
+# --- one run ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_tables_hold_the_recorded_scores_and_mark_the_best(run: Path) -> None:
+    _, page = read(write_report(run))
+    at_best, over_time = page.tables
+    assert at_best == [
+        ["network", "hmean", "precision", "recall", "found", "texts", "boxes"],
+        ["Student", "0.7123", "0.7223", "0.7023", "7", "10", "9"],
+        ["Student2", "0.6000", "0.6100", "0.5900", "7", "10", "9"],
+        ["ensemble", "0.7500", "0.7600", "0.7400", "7", "10", "9"],
+        ["Teacher", "0.6600", "0.6700", "0.6500", "7", "10", "9"],
+    ]
+    assert over_time == [
+        ["step", "Student", "Student2", "ensemble"],
+        ["15", "0.1000", "0.2000", "0.1500"],
+        ["30", "★ 0.7123", "0.6000", "0.7500"],
+    ]
+
+
+def test_the_top_names_command_best_student_teacher_and_time(run: Path) -> None:
+    text, page = read(write_report(run))
+    words = "|".join(page.words)
+    assert words.index("command") if "command" in words else True
+    assert 'tools/train.py -c a.yml -o "x=<b>"' in words and "old.yml" not in words
+    assert "Best student|Student 0.7123|hmean at step 30" in words
+    assert "Ensemble|0.7500|best hmean, at step 30" in words
+    assert "Teacher|0.6600|hmean of Teacher" in words
+    assert "Training time|30 s" in words
+    assert text.index("<h1>") < text.index("Best student") < text.index("<svg")
+
+
+def test_the_checkpoint_says_which_student_is_best(run: Path) -> None:
+    (run / "best").mkdir()
+    state = {"format": 1, "progress": {"step": 15, "best": {"student": "Student2", "hmean": 0.2, "step": 15}}}
+    (run / "best" / "state.json").write_text(json.dumps(state))
+    _, page = read(write_report(run))
+    assert page.tables[1][1:] == [["15", "0.1000", "★ 0.2000", "0.1500"], ["30", "0.7123", "0.6000", "0.7500"]]
+    (run / "best" / "state.json").write_text("{")
+    assert read_run(run).best == ("Student", 0.7123, 30)
+
+
+def test_the_ensemble_is_never_the_best_student(run: Path) -> None:
+    assert read_run(run).best == ("Student", 0.7123, 30)
+    assert read_run(run).best_hmean() == [(15, 0.2), (30, 0.7123)]
+
+
+def test_every_series_is_drawn_described_and_can_be_hidden(run: Path) -> None:
+    text, _ = read(write_report(run))
+    buttons = [html.unescape(name) for name in re.findall(r"</svg>([^<]*)</button>", text)]
+    assert buttons == [
+        "Student", "Student2", "ensemble", "Teacher", "total", "Student", "Student ← Student2", "learning rate",
+        "seconds a step",
+    ]  # fmt: skip
+    titles = re.findall(r"<figcaption>([^<]*)<", text)
+    assert titles[1:4] == ["Total loss (weighted)", "Term db (unweighted)", "Term mutual (unweighted)"]
+    drawings = re.findall(r'<svg class="[^k"]*" viewBox.*?</svg>(?=<svg|<div)', text)
+    assert len(drawings) == 7  # six charts, one of them in two widths
+    for drawing in drawings:
+        name, description = re.search(r'aria-labelledby="(\S+) (\S+)"', drawing).groups()
+        assert f'<title id="{name}">' in drawing and f'<desc id="{description}">' in drawing and 'role="img"' in drawing
+    assert "from 8.25 at step 10 to 6.25 at step 20, lowest 6.25, highest 8.25." in text
+    assert "Teacher: constant at 0.66." in text
+
+
+def test_the_teacher_is_a_dashed_level_line_across_the_chart(run: Path) -> None:
+    text, _ = read(write_report(run))
+    for left, right in ((54.0, 388.0), (54.0, 1118.0)):
+        points = re.search(rf'stroke-dasharray="[^"]+" points="{left},([\d.]+) {right},([\d.]+)"', text)
+        assert points and points[1] == points[2]
+
+
+def test_time_a_step_counts_from_the_last_record(run: Path) -> None:
+    """20 s for the ten steps to 10; then the evaluation at 15 restarts the clock: 10 s for the five steps to 20."""
+    assert read_run(run).step_seconds == [(10, 2.0), (20, 2.0)]
+
+
+def test_hostile_text_is_shown_not_run(tmp_path: Path) -> None:
+    name = f"St{HOSTILE}"
+    records = [
+        {"step": 1, "loss": 1.0, f"db/{name}": 2.0, HOSTILE: 3.0},
+        {"step": 1, "eval": {name: score(0.5)}},
+        {"step": 0, "teacher": {HOSTILE: score(0.5)}},
+    ]
+    log = f"2026-11-24 04:22:54,591 INFO command: {HOSTILE}\n2026-11-24 04:22:54,591 WARNING {HOSTILE}\n"
+    folder = make_run(tmp_path / "a<b>&", records, config=f"Global: {json.dumps(HOSTILE)}\n", log=log)
+    _, page = read(write_report(folder))
+    assert (page.tags["script"], page.tags["img"]) == (1, 0)
+    assert "".join(page.words).count("<script>alert('x')</script>") >= 6
+    _, page = read(write_report([folder, make_run(tmp_path / HOSTILE.replace("/", "∕"))]))
+    assert (page.tags["script"], page.tags["img"]) == (1, 0)
+
+
+def test_the_page_names_no_host_and_forbids_requests(run: Path) -> None:
+    for path in (write_report(run), write_report([run, run])):
+        text, _ = read(path)
+        assert not re.search(r"https?://|//[a-z]|@import|url\(", text)
+        assert "default-src 'none'" in text
+
+
+def test_the_preview_travels_inside(run: Path) -> None:
+    (run / "preview.jpg").write_bytes(b"\xff\xd8jpeg")
+    text, _ = read(write_report(run))
+    assert 'src="data:image/jpeg;base64,/9hqcGVn"' in text
+    assert "preview.jpg is missing" not in text
+
+
+def test_start_and_warnings_come_from_the_last_start_of_the_log(run: Path) -> None:
+    text, _ = read(write_report(run))
+    assert "paddle 3.2.2, numpy 2.3.5\nnetworks\n  Student: student, 0.60 M parameters</pre>" in text
+    assert "something &lt;is&gt; odd" in text
+    assert "28.4400" not in text
+
+
+# --- what may be missing or broken ------------------------------------------------------------------------------------
+
+
+def test_a_cut_last_line_is_left_out_and_told(run: Path) -> None:
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 40, "loss": 5.')
+    text, _ = read(write_report(run))
+    assert "1 damaged line of metrics.jsonl left out." in text
+    assert read_run(run).last_step == 30
+
+
+@pytest.mark.parametrize("present", ["metrics.jsonl", "config.yml", "train.log"])
+def test_an_empty_run_says_what_is_missing(tmp_path: Path, present: str) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / present).write_text("")
+    text, _ = read(write_report(folder))
+    for name in ("metrics.jsonl", "config.yml", "train.log"):
+        assert f"{name} is missing or empty." in text
+    for words in ("No evaluation is recorded.", "No step was logged.", "preview.jpg is missing.", "none yet"):
+        assert words in text
+
+
+def test_a_single_point_is_a_dot_inside_the_plot(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", [{"step": 5, "loss": 2.0}, {"step": 5, "eval": {"Student": score(0.0)}}])
+    text, _ = read(write_report(folder))
+    assert "<polyline" not in text
+    circles = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"[^>]*><title>([^<]*)<', text)
+    assert {title for _, _, title in circles} == {"Student: 0 at 5", "total: 2 at 5"}
+    assert all(54 <= float(x) <= 1118 and 26 <= float(y) <= 280 for x, y, _ in circles)
+
+
+def test_non_finite_and_odd_values_reach_no_chart(tmp_path: Path) -> None:
+    lines = [
+        '{"step": 1, "loss": NaN, "lr": Infinity, "db/Student": 1.0}',
+        '{"step": 2, "loss": -Infinity, "lr": null, "db/Student": "x"}',
+        '{"step": 3, "loss": 4.0, "lr": true, "db/Student": 2.0}',
+        '{"step": 3, "eval": {"Student": {"hmean": NaN}, "Student2": 3}}',
+        '{"step": "a"}', "[1]", "7", '{"loss": 1}',
+    ]  # fmt: skip
+    folder = make_run(tmp_path / "run", [])
+    (folder / "metrics.jsonl").write_text("\n".join(lines))
+    text, page = read(write_report(folder))
+    drawn = "".join(re.findall(r"<svg.*?</svg>", text))
+    assert "nan" not in drawn.lower() and "inf" not in drawn.lower()
+    assert len(coordinates(text)) > 20
+    assert "4 damaged lines" in text
+    assert read_run(folder).logged == [
+        {"step": 1, "db/Student": 1.0},
+        {"step": 2},
+        {"step": 3, "loss": 4.0, "db/Student": 2.0},
+    ]
+    assert page.tables[1] == [["step", "Student"], ["3", "–"]]
+
+
+def test_a_folder_that_is_no_run_is_refused_by_name(tmp_path: Path, run: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UserError, match=re.escape(str(folder))):
+            write_report([run, folder])
+    assert not (run / "compare.html").exists()
+
+
+# --- several runs -----------------------------------------------------------------------------------------------------
+
+
+def test_a_comparison_lists_runs_scores_and_differing_settings(tmp_path: Path, run: Path) -> None:
+    config = "Global: {seed: 2, save_model_dir: b}\nLoss: [{DBLoss: {weight: 1.0}}]\n"
+    records = [{"step": 10, "eval": {"Solo": score(0.9)}}]
+    other = make_run(tmp_path / "other", records, config=config)
+    path = write_report([run, other, make_run(tmp_path / "x" / "run", [])])
+    assert path == run / "compare.html"
+    text, page = read(path)
+    runs, settings = page.tables
+    assert runs[1:] == [
+        [str(run), "0.7123", "Student", "30", "0.7500", "0.6600", "30", "30 s"],
+        ["other", "★ 0.9000", "Solo", "10", "–", "–", "10", "0 s"],
+        [str(tmp_path / "x" / "run"), "–", "–", "–", "–", "–", "0", "0 s"],
+    ]
+    assert settings[1:] == [["Global.seed", "1", "2", "1"], ["Loss.0.DBLoss.weight", "–", "1.0", "–"]]
+    assert text.count('data-class="off') == 2  # the run without evaluations has no line
+
+
+def test_output_goes_where_it_is_asked_for(tmp_path: Path, run: Path) -> None:
+    assert write_report(run, tmp_path / "page.html") == tmp_path / "page.html"
+    assert sorted(p.name for p in run.iterdir()) == ["config.yml", "metrics.jsonl", "train.log"]
+    with pytest.raises(UserError, match="cannot be written"):
+        write_report(run, tmp_path / "nowhere" / "page.html")
+
+
+def test_the_tool_prints_what_it_wrote_and_refuses_with_2(repository: Path, tmp_path: Path, run: Path) -> None:
+    def call(*arguments: Path | str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(repository / "tools" / "report.py"), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = call(run)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{run / 'report.html'}\n", "")
+    done = call(run, tmp_path / "nowhere", "--output", tmp_path / "x.html")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {tmp_path / 'nowhere'}: is not a folder")
+
+
+# --- charts -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.0, 0.72, [0.0, 0.2, 0.4, 0.6, 0.8]),
+        (0.0, 30.0, [0.0, 10.0, 20.0, 30.0]),
+        (10.0, 600.0, [0.0, 200.0, 400.0, 600.0]),
+        (0.0, 0.003, [0.0, 0.001, 0.002, 0.003]),
+        (0.71, 0.73, [0.71, 0.715, 0.72, 0.725, 0.73]),
+        (-1.0, 1.0, [-1.0, -0.5, 0.0, 0.5, 1.0]),
+    ],
+)
+def test_ticks_are_round_and_cover_the_range(low: float, high: float, expected: list[float]) -> None:
+    assert ticks(low, high) == pytest.approx(expected)
+
+
+def test_thinning_keeps_ends_and_spikes() -> None:
+    points = [(float(x), 1.0) for x in range(10_000)]
+    points[4321] = (4321.0, 99.0)
+    points[7777] = (7777.0, -99.0)
+    kept = thinned(points, most=100)
+    assert len(kept) <= 102 and kept == sorted(kept)
+    assert {points[0], points[4321], points[7777], points[-1]} <= set(kept)
+    assert thinned(points[:100], most=100) == points[:100]
+
+
+def test_points_stand_where_their_values_say() -> None:
+    drawn = figure(Chart("c", "t", "u", [Series("s", [(0, 0.0), (50, 10.0), (100, 5.0)])]))
+    # The plot spans x 54..388 and y 26..210; the axis goes from 0 to 10.
+    assert 'points="54.0,210.0 221.0,26.0 388.0,118.0"' in drawn
+
+
+# --- in a browser -----------------------------------------------------------------------------------------------------
+
+PROBE = """<script>
+const button = document.querySelector(".legend button"), line = document.querySelector(".chart svg:not(.key) .l0");
+const shown = () => getComputedStyle(line).display !== "none" && button.getAttribute("aria-pressed") === "true";
+const states = [shown()]; button.click(); states.push(shown()); button.click(); states.push(shown());
+const zoom = document.querySelector("[data-shows]"), box = document.getElementById("preview"); zoom.click();
+document.title = JSON.stringify({states, full: box.classList.contains("full"), size: button.offsetHeight,
+  wide: document.documentElement.scrollWidth - innerWidth, requests: performance.getEntriesByType("resource").length});
+</script>"""
+
+
+@pytest.mark.parametrize("width", [600, 1200])
+def test_in_a_real_browser_nothing_overflows_nothing_is_asked_for_and_toggles_work(run: Path, width: int) -> None:
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no chromium is installed")
+    (run / "preview.jpg").write_bytes(b"\xff\xd8jpeg")
+    path = write_report(run)
+    path.write_text(path.read_text(encoding="utf-8").replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900"]
+    command += [f"--user-data-dir={run / 'profile'}", "--enable-logging=stderr", "--dump-dom", path.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert "CONSOLE" not in done.stderr
+    seen = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", done.stdout)[1]))
+    assert seen["states"] == [True, False, True] and seen["full"]
+    assert seen["size"] >= 32 and seen["wide"] <= 0
+    assert seen["requests"] == 0

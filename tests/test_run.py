@@ -1,0 +1,292 @@
+"""The run folder: one owner, one configuration, each step recorded once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ocr_cml import config
+from ocr_cml.checkpoint import Progress, save
+from ocr_cml.run import LOG, RunFolder, different_keys, start_logging
+from ocr_cml.schema import Config
+from ppocr_data.errors import ConfigError, UserError
+
+GIVEN = Path(__file__).resolve().parent.parent / "configs" / "det_cml.yml"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A name with spaces and letters beyond ASCII."""
+    return tmp_path / "läufe mit leerzeichen" / "run 1 – 文字"
+
+
+def settings(folder: Path, *overrides: str) -> Config:
+    return config.load(GIVEN, [f"Global.save_model_dir={json.dumps(str(folder))}", *overrides])
+
+
+def started(folder: Path, *overrides: str) -> closing[RunFolder]:
+    return closing(RunFolder(settings(folder, *overrides)))
+
+
+def checkpointed(folder: Path, *overrides: str, step: int = 2) -> None:
+    """A run that stands at a checkpoint."""
+    with started(folder, *overrides) as run:
+        for number in range(1, step + 1):
+            run.record({"step": number, "loss": 0.1})
+        save(folder / "latest", {}, Progress(step), "")
+
+
+def records(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_fresh_folder_gets_the_runnable_configuration(folder: Path) -> None:
+    given = settings(folder)
+    with closing(RunFolder(given)) as run:
+        assert run.path == folder
+        assert run.resume_from is None
+    assert config.load(folder / "config.yml") == given
+
+
+# --- one owner -------------------------------------------------------------------------------------------------------
+
+OTHER = """
+import sys
+from ocr_cml import config
+from ocr_cml.run import RunFolder
+from ppocr_data.errors import UserError
+try:
+    run = RunFolder(config.load(sys.argv[1], [f"Global.save_model_dir='{sys.argv[2]}'"]))
+except UserError as error:
+    sys.exit(str(error))
+if len(sys.argv) > 3:
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_is_gone_however_it_went(folder: Path, repository: Path) -> None:
+    command = [sys.executable, "-c", OTHER, str(GIVEN), str(folder), "wait"]
+    first = subprocess.Popen(command, cwd=repository, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "locked\n"
+        before = (folder / "config.yml").read_bytes()
+        with pytest.raises(UserError, match=r"Global\.save_model_dir: another process is training in"):
+            RunFolder(settings(folder, "Global.seed=3"))
+        assert (folder / "config.yml").read_bytes() == before
+    finally:
+        first.kill()
+        first.communicate()
+    with started(folder):
+        pass
+
+
+def test_the_lock_ends_with_close(folder: Path) -> None:
+    with started(folder):
+        pass
+    with started(folder):
+        pass
+
+
+def test_a_refused_start_gives_the_lock_back(folder: Path) -> None:
+    checkpointed(folder)
+    with pytest.raises(ConfigError) as kept:
+        RunFolder(settings(folder, "Global.seed=3"))
+    assert "another run" in str(kept.value)
+    with started(folder) as run:
+        assert run.resume_from == folder
+
+
+def test_other_ranks_neither_lock_nor_write(folder: Path) -> None:
+    checkpointed(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with started(folder), closing(RunFolder(settings(folder), is_owner=False)) as other:
+        assert other.resume_from == folder
+        other.record({"step": 99})
+        other.forget_after(0)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+# --- the same run or another -----------------------------------------------------------------------------------------
+
+
+def test_the_same_configuration_resumes(folder: Path) -> None:
+    checkpointed(folder)
+    with started(folder) as run:
+        assert run.resume_from == folder
+
+
+def test_a_previous_checkpoint_alone_is_a_run_too(folder: Path) -> None:
+    checkpointed(folder)
+    (folder / "latest").rename(folder / "latest.previous")
+    with started(folder) as run:
+        assert run.resume_from == folder
+
+
+def test_another_configuration_is_refused_naming_the_keys(folder: Path) -> None:
+    checkpointed(folder)
+    before = (folder / "config.yml").read_bytes()
+    other = ["Global.seed=3", "Optimizer.lr.learning_rate=0.5", "Train.dataset.transforms.MakeShrinkMap.min_text_size=9"]
+    with pytest.raises(ConfigError, match="holds another run") as refused:
+        RunFolder(settings(folder, *other))
+    for key in ("Global.seed", "Optimizer.lr.learning_rate", "MakeShrinkMap.min_text_size", "Global.checkpoints="):
+        assert key in str(refused.value)
+    assert (folder / "config.yml").read_bytes() == before
+
+
+def test_on_purpose_it_goes_on(folder: Path) -> None:
+    checkpointed(folder)
+    with started(folder, "Global.seed=3", f"Global.checkpoints={json.dumps(str(folder))}") as run:
+        assert run.resume_from == folder
+
+
+def test_a_checkpoint_of_elsewhere_does_not_overwrite_the_run_that_is_here(folder: Path, tmp_path: Path) -> None:
+    checkpointed(tmp_path / "source")
+    checkpointed(folder, "Global.seed=3")
+    before = (folder / "config.yml").read_bytes()
+    with pytest.raises(ConfigError, match="holds another run"):
+        RunFolder(settings(folder, f"Global.checkpoints={tmp_path / 'source'}"))
+    assert (folder / "config.yml").read_bytes() == before
+
+
+def test_a_checkpoint_of_elsewhere_starts_a_fresh_folder(folder: Path, tmp_path: Path) -> None:
+    checkpointed(tmp_path / "source")
+    with started(folder, f"Global.checkpoints={tmp_path / 'source'}") as run:
+        assert run.resume_from == tmp_path / "source"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "Global.epoch_num=9",
+        "Global.max_steps=7",
+        "Global.print_batch_step=3",
+        "Global.save_batch_step=3",
+        "Global.eval_batch_step=[1, 3]",
+        "Global.save_inference_dir=elsewhere",
+        "Global.teacher_check=false",
+        "Global.use_gpu=false",
+        "Train.loader.num_workers=0",
+        "Optimizer.lr.decay_steps=7",
+    ],
+)
+def test_how_long_and_how_loudly_may_differ(folder: Path, change: str) -> None:
+    checkpointed(folder)
+    given = settings(folder, change)
+    assert different_keys(folder / "config.yml", given) == []
+    with closing(RunFolder(given)) as run:
+        assert run.resume_from == folder
+    assert config.load(folder / "config.yml") == given
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ("Optimizer.name=Momentum", "Optimizer.name"),
+        ("Train.loader.batch_size_per_card=3", "Train.loader.batch_size_per_card"),
+        ("Loss.loss_config_list.DMLLoss.weight=2.0", "Loss.loss_config_list.1.DMLLoss.weight"),
+        ("Global.embedded_set=null", "Global.embedded_set"),
+    ],
+)
+def test_what_is_learned_how_may_not(folder: Path, change: str, key: str) -> None:
+    checkpointed(folder)
+    differing = different_keys(folder / "config.yml", settings(folder, change))
+    assert any(found == key or found.startswith(f"{key}.") for found in differing)
+    assert all(found == key or found.startswith(f"{key}.") for found in differing)
+
+
+@pytest.mark.parametrize("content", [b"", b"Global: [1", b"\xff\xfe", b"- 1\n", None], ids=str)
+def test_a_record_that_cannot_be_read_is_a_clear_error(folder: Path, content: bytes | None) -> None:
+    checkpointed(folder)
+    recorded = folder / "config.yml"
+    recorded.unlink() if content is None else recorded.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"config\.yml"):
+        RunFolder(settings(folder))
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match=r"Global\.save_model_dir: .*cannot be written"):
+        RunFolder(settings(tmp_path / "file" / "run"))
+
+
+@pytest.mark.parametrize("name", ["config.yml.tmp", "metrics.jsonl"])
+def test_a_file_that_cannot_be_written_is_a_clear_error(folder: Path, name: str) -> None:
+    (folder / name).mkdir(parents=True)
+    with pytest.raises(UserError, match=r"Global\.save_model_dir: .*cannot be written"):
+        RunFolder(settings(folder))
+
+
+# --- records ---------------------------------------------------------------------------------------------------------
+
+
+def test_records_keep_full_precision(folder: Path) -> None:
+    with started(folder) as run:
+        run.record({"step": 1, "loss": 0.1 + 0.2, "mutual/Student<-Student2": 1e-17})
+        assert records(folder) == [{"step": 1, "loss": 0.30000000000000004, "mutual/Student<-Student2": 1e-17}]
+
+
+def test_steps_that_are_repeated_are_forgotten(folder: Path) -> None:
+    with started(folder) as run:
+        for step in (1, 2, 3, 4):
+            run.record({"step": step, "loss": step / 3})
+        run.record({"step": 2, "eval": {"Student": {"hmean": 0.5}}})
+        run.forget_after(2)
+        run.record({"step": 3, "loss": 9.0})
+    assert [record["step"] for record in records(folder)] == [1, 2, 2, 3]
+    assert records(folder)[-1]["loss"] == 9.0
+    assert not (folder / "metrics.jsonl.tmp").exists()
+
+
+@pytest.mark.parametrize("cut", [b'{"step": 2, "lo', b"", b"{}", b"[2]", b'{"step": null}', b'{"step": 2, "x": "\xc3'])
+def test_a_line_that_a_kill_cut_short_is_dropped(folder: Path, cut: bytes) -> None:
+    with started(folder) as run:
+        run.record({"step": 1})
+    with (folder / "metrics.jsonl").open("ab") as file:
+        file.write(cut)
+    checkpoint_at = 5
+    save(folder / "latest", {}, Progress(checkpoint_at), "")
+    with started(folder) as run:
+        run.forget_after(checkpoint_at)
+        run.record({"step": 6})
+    assert records(folder) == [{"step": 1}, {"step": 6}]
+
+
+def test_a_run_that_died_before_its_first_checkpoint_begins_its_records_anew(folder: Path) -> None:
+    with started(folder) as run:
+        run.record({"step": 1, "loss": 1.0})
+    with started(folder, "Global.seed=3") as run:
+        assert run.resume_from is None
+        run.record({"step": 1, "loss": 2.0})
+    assert records(folder) == [{"step": 1, "loss": 2.0}]
+
+
+# --- logs ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quiet_afterwards() -> Iterator[None]:
+    yield
+    for handler in list(LOG.handlers):
+        LOG.removeHandler(handler)
+        handler.close()
+
+
+@pytest.mark.usefixtures("quiet_afterwards")
+def test_the_log_goes_to_standard_error_and_the_file_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder.mkdir(parents=True)
+    start_logging(folder / "train.log")
+    start_logging(folder / "train.log")
+    LOG.info("größe %d", 3)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "größe 3\n"
+    (line,) = (folder / "train.log").read_text(encoding="utf-8").splitlines()
+    assert line.endswith("INFO größe 3")

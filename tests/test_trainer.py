@@ -1,0 +1,392 @@
+"""The loop: against a plain one, and against itself interrupted at any point."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import pytest
+import tiny
+from safetensors.numpy import load_file
+
+from ocr_cml import build
+from ocr_cml.cohort import Cohort
+from ocr_cml.losses.base import decode_targets
+from ocr_cml.losses.db import dice_loss
+from ocr_cml.losses.mutual import bernoulli_kl
+from ocr_cml.trainer import Interrupted, Trainer
+from ppocr_data.errors import UserError, WeightsError
+from ppocr_data.loader import train_loader
+
+
+def fit(data: dict[str, Any], **sections: Any) -> Trainer:
+    """Train to the end; the trainer as it stands then."""
+    with tiny.Run(data, **sections) as trainer:
+        trainer.fit()
+    return trainer
+
+
+def records(run: Path, kind: str = "loss") -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines if kind in line]
+
+
+def states(trainer: Trainer) -> dict[str, np.ndarray]:
+    """Everything that learns, by one name each."""
+    layers = dict(trainer.cohort.students)
+    for name in trainer.cohort.students:
+        layers |= trainer.cohort.connectors(name)
+    return {f"{owner}/{key}": value for owner, layer in layers.items() for key, value in tiny.state_of(layer).items()}
+
+
+def initial(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The students as a run of this configuration starts them, and its normalisation and data."""
+    config = tiny.load(data, folder)
+    students, _ = build.build_students(config)
+    return {"students": students, "config": config}
+
+
+@pytest.fixture
+def log() -> Iterator[list[str]]:
+    """What the run says."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("ocr_cml")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield lines
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+# --- the step --------------------------------------------------------------------------------------------------------
+
+
+def test_three_steps_equal_a_plain_two_network_loop(tiny_set: Path, tmp_path: Path) -> None:
+    """Adam, the rate's warm-up and cosine, DB and mutual losses, written out, on the loader's batches."""
+    data = tiny.settings(tiny_set, tmp_path / "run")
+    trainer = fit(data)
+
+    start = initial(data, tmp_path / "plain")
+    first, second = start["students"].values()
+    optimizers = []
+    for network in (first, second):
+        network.train()
+        moved = [p for p in network.parameters() if not p.stop_gradient]
+        optimizers.append(paddle.optimizer.Adam(learning_rate=0.0, parameters=moved))
+    losses = []
+    with train_loader(build.labelled_dataset(start["config"]), batch_size=2, seed=5) as batches:
+        for step in range(3):
+            batch = next(batches)
+            images, targets = build.normalization(start["config"]).to_device(batch.image), decode_targets(batch)
+            outputs = [first(images), second(images)]
+            total = paddle.zeros([])
+            for own, peer in ((0, 1), (1, 0)):
+                output, guide = outputs[own], outputs[peer].shrink_logit.detach()
+                border = targets.threshold_mask
+                error = paddle.abs(output.threshold_prob - targets.threshold_map) * border
+                total = total + 5 * dice_loss(output.shrink_prob, targets.shrink_map, targets.shrink_mask)
+                total = total + 10 * error.sum() / (border.sum() + 1e-6)
+                total = total + dice_loss(output.binary_prob, targets.shrink_map, targets.shrink_mask)
+                total = total + bernoulli_kl(guide, output.shrink_logit).mean()
+            total.backward()
+            # 4 epochs of 6 samples by 2 are 12 steps, of which 2 are warm-up.
+            rate = 0.003 * (step + 1) / 2 if step < 2 else 0.003 * (1 + math.cos(math.pi * (step - 2) / 10)) / 2
+            for optimizer in optimizers:
+                optimizer.set_lr(rate)
+                optimizer.step()
+                optimizer.clear_grad()
+            losses.append(float(total))
+
+    assert [record["loss"] for record in records(tmp_path / "run")] == pytest.approx(losses, rel=1e-5)
+    for name, network in start["students"].items():
+        found, expected = tiny.state_of(trainer.cohort.students[name]), tiny.state_of(network)
+        for key in expected:
+            np.testing.assert_allclose(found[key], expected[key], rtol=0, atol=2e-4, err_msg=key)
+
+
+def test_two_batches_of_one_step_by_their_mean_gradient(tiny_set: Path, tmp_path: Path) -> None:
+    optimizer = {"name": "Momentum", "momentum": 0.0, "accumulate": 2, "lr": {"name": "Const", "learning_rate": 0.01}}
+    loader = {"batch_size_per_card": 1, "num_workers": 0}
+    data = tiny.settings(
+        tiny_set, tmp_path / "run", terms=[tiny.LABELS], students=1, Optimizer=optimizer, Train__loader=loader
+    )
+    trainer = fit(data, max_steps=1)
+
+    start = initial(data, tmp_path / "plain")
+    student = start["students"]["Student"]
+    before = {name: p.numpy().copy() for name, p in student.named_parameters()}
+    totals, gradients = [], []
+    with train_loader(build.labelled_dataset(start["config"]), batch_size=1, seed=5) as batches:
+        cohort: Cohort = build.build_cohort(start["config"], start["students"], {})
+        cohort.train()
+        for _ in range(2):
+            result = cohort(next(batches), 0.0, {})
+            result.total.backward()
+            gradients.append({n: p.grad.numpy() for n, p in student.named_parameters() if p.grad is not None})
+            student.clear_gradients()
+            totals.append(float(result.total))
+    assert gradients[0]["head.binarize.conv3.weight"].any()
+    after = tiny.state_of(trainer.cohort.students["Student"])
+    for name in gradients[0]:
+        expected = before[name] - 0.01 * (gradients[0][name] + gradients[1][name]) / 2
+        np.testing.assert_allclose(after[name], expected, rtol=1e-5, atol=1e-6, err_msg=name)
+    assert records(tmp_path / "run")[0]["loss"] == pytest.approx(sum(totals) / 2, rel=1e-6)
+
+
+def test_a_non_finite_term_stops_the_run_before_any_weight_moves(tiny_set: Path, tmp_path: Path) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run")
+    with tiny.Run(data) as trainer:
+        tiny.say(trainer.cohort.students["Student2"], math.nan)
+        before = {key: value for key, value in states(trainer).items() if not key.endswith(("_mean", "_variance"))}
+        with pytest.raises(UserError) as caught:
+            trainer.fit()
+        after = states(trainer)
+    message = str(caught.value)
+    assert message.startswith("step 1: ")
+    assert "db/Student2" in message
+    assert "mutual/Student<-Student2" in message
+    assert "db/Student " not in message
+    assert "train.txt:" in message  # the batch's samples
+    for key, value in before.items():
+        np.testing.assert_array_equal(after[key], value)
+    assert not (tmp_path / "run" / "latest").exists()
+
+
+def test_the_exponential_mean_follows_its_recurrence(tiny_set: Path, tmp_path: Path) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run", terms=[tiny.LABELS], students=1, Optimizer__ema_decay=0.15)
+    start = initial(data, tmp_path / "plain")
+    expected = tiny.state_of(start["students"]["Student"])
+    statistics = {name for name in expected if name.endswith(("_mean", "_variance"))}
+    for step, decay in ((1, 1 / 10), (2, 0.15), (3, 0.15)):
+        fit(data, max_steps=step)
+        weights = load_file(tmp_path / "run/latest/Student.safetensors")
+        expected = {
+            name: weights[name] if name in statistics else expected[name] * decay + weights[name] * (1 - decay)
+            for name in weights
+        }
+    mean = load_file(tmp_path / "run/latest/Student.mean.safetensors")
+    for name in expected:
+        np.testing.assert_allclose(mean[name], expected[name], rtol=1e-5, atol=1e-7, err_msg=name)
+    # The evaluation saw the mean, so what is called best is the mean.
+    first = load_file(tmp_path / "run/best/Student.safetensors")
+    assert not np.array_equal(first["head.binarize.conv3.weight"], weights["head.binarize.conv3.weight"])
+
+
+# --- going on --------------------------------------------------------------------------------------------------------
+
+FEATURES = [{"OFDLoss": {"layers": [["backbone.2", "backbone.3"], ["neck", "neck"]]}}]
+CASES: dict[str, dict[str, Any]] = {
+    "one worker": {"Train__loader": {"batch_size_per_card": 2, "num_workers": 1}},
+    "exponential mean": {"Optimizer__ema_decay": 0.9, "Optimizer__clip_norm": 1.0},
+    "connectors": {"terms": [tiny.LABELS, tiny.MUTUAL, tiny.TEACHER, *FEATURES]},
+    "in turns, accumulated": {"Loss__update": "alternating", "Optimizer__accumulate": 2},
+    "momentum, weight decay": {
+        "Optimizer__name": "Momentum",
+        "Optimizer__regularizer": {"name": "L2", "factor": 1e-4},
+        "terms": [{"DBLoss": {"weight": {"start": 0.0, "end": 1.0, "over": [0.0, 0.5]}}}, tiny.MUTUAL],
+    },
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_resumed_run_ends_with_the_same_bits(case: str, tiny_set: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    choices = CASES[case]
+    teacher = tiny_teacher if case == "connectors" else None
+    whole = fit(tiny.settings(tiny_set, tmp_path / "whole", teacher=teacher, **choices), max_steps=4)
+    half = fit(tiny.settings(tiny_set, tmp_path / "half", teacher=teacher, **choices), max_steps=2)
+    assert any(not np.array_equal(value, states(half)[name]) for name, value in states(whole).items())
+    resumed = fit(tiny.settings(tiny_set, tmp_path / "half", teacher=teacher, **choices), max_steps=4)
+
+    tiny.assert_same(states(resumed), states(whole))
+    assert records(tmp_path / "half") == records(tmp_path / "whole")
+    for name in whole.means:
+        means = [{k: v.numpy() for k, v in trainer.means[name].values.items()} for trainer in (resumed, whole)]
+        tiny.assert_same(*means)
+    saved = [sorted(file.name for file in (tmp_path / run / "latest").iterdir()) for run in ("half", "whole")]
+    assert saved[0] == saved[1]
+    for file in (tmp_path / "whole/latest").glob("*.safetensors"):
+        tiny.assert_same(load_file(tmp_path / "half/latest" / file.name), load_file(file))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_stops(number: signal.Signals, code: int, tiny_set: Path, tmp_path: Path) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run")
+    asked = []
+    with tiny.Run(data) as trainer:
+
+        def in_the_second_step(*_: object) -> None:
+            asked.append(1)
+            if len(asked) == 2:
+                signal.raise_signal(number)
+
+        trainer.cohort.students["Student"].register_forward_pre_hook(in_the_second_step)
+        handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+        with pytest.raises(Interrupted) as caught:
+            trainer.fit()
+    assert caught.value.code == code
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == handlers
+    state = json.loads((tmp_path / "run/latest/state.json").read_text())
+    assert state["progress"]["step"] == 2
+
+    resumed, whole = fit(data), fit(tiny.settings(tiny_set, tmp_path / "whole"))
+    tiny.assert_same(states(resumed), states(whole))
+    assert records(tmp_path / "run") == records(tmp_path / "whole")
+
+
+def test_a_finished_run_trains_nothing_more(tiny_set: Path, tmp_path: Path) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run")
+    first = fit(data)
+    weights = {f.name: f.read_bytes() for f in (tmp_path / "run").glob("*/*.safetensors")}
+    lines = records(tmp_path / "run")
+    again = fit(data)
+    assert again.progress == first.progress
+    assert {f.name: f.read_bytes() for f in (tmp_path / "run").glob("*/*.safetensors")} == weights
+    assert records(tmp_path / "run") == lines
+
+
+def test_a_fresh_start_forgets_what_an_unsaved_run_recorded(tiny_set: Path, tmp_path: Path) -> None:
+    """A run killed before its first checkpoint leaves records of steps that the next start repeats."""
+    data = tiny.settings(tiny_set, tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/metrics.jsonl").write_text('{"step": 1, "loss": 9.0}\n{"step": 2, "lo')
+    fit(data)
+    assert [record["step"] for record in records(tmp_path / "run")] == [1, 2, 3]
+    assert records(tmp_path / "run")[0]["loss"] != 9.0
+
+
+def test_best_is_no_state_to_resume_from(tiny_set: Path, tmp_path: Path) -> None:
+    """It has no optimizer's moments: going on from it would silently be another training."""
+    fit(tiny.settings(tiny_set, tmp_path / "run"))
+    data = tiny.settings(tiny_set, tmp_path / "other", Global__checkpoints=str(tmp_path / "run/best"))
+    with tiny.Run(data, max_steps=5) as trainer, pytest.raises(WeightsError, match=r"best.*optimizer"):
+        trainer.fit()
+
+
+def test_another_runs_checkpoint_goes_on_in_a_new_folder(tiny_set: Path, tmp_path: Path) -> None:
+    fit(tiny.settings(tiny_set, tmp_path / "run"), max_steps=2)
+    data = tiny.settings(tiny_set, tmp_path / "other", Global__checkpoints=str(tmp_path / "run"))
+    resumed = fit(data, max_steps=3)
+    whole = fit(tiny.settings(tiny_set, tmp_path / "whole"), max_steps=3)
+    tiny.assert_same(states(resumed), states(whole))
+    assert [record["step"] for record in records(tmp_path / "other")] == [3]
+
+
+# --- what it keeps and says ------------------------------------------------------------------------------------------
+
+
+def test_a_log_point_has_step_loss_rate_and_each_term_at_full_precision(tiny_set: Path, tmp_path: Path) -> None:
+    fit(tiny.settings(tiny_set, tmp_path / "run"))
+    terms = {"db/Student", "db/Student2", "mutual/Student<-Student2", "mutual/Student2<-Student"}
+    found = records(tmp_path / "run")
+    assert [record["step"] for record in found] == [1, 2, 3]
+    for record in found:
+        assert set(record) == {"step", "loss", "lr", *terms}
+        assert record["loss"] == pytest.approx(sum(record[term] for term in terms), rel=1e-6)
+        assert float(np.float32(record["loss"])) == record["loss"]  # every bit of the float32
+    assert found[0]["lr"] == pytest.approx(0.0015)
+    (evaluation,) = records(tmp_path / "run", "eval")
+    assert evaluation["step"] == 3
+    assert set(evaluation["eval"]) == {"Student", "Student2", "ensemble"}
+
+
+def test_a_checkpoint_holds_students_and_optimizers_and_no_teacher(
+    tiny_set: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    terms = [tiny.LABELS, {"ATLoss": {"layers": [["neck", "neck"]]}}]
+    trainer = fit(tiny.settings(tiny_set, tmp_path / "run", terms=terms, students=1, teacher=tiny_teacher), max_steps=1)
+    latest = {file.name for file in (tmp_path / "run/latest").iterdir()}
+    assert latest == {"Student.safetensors", "Student.optimizer.safetensors", "config.yml", "state.json"}
+    assert {f.name for f in (tmp_path / "run/best").iterdir()} == {"Student.safetensors", "config.yml", "state.json"}
+    assert trainer.progress.teachers["Teacher"]["path"] == str(tiny_teacher)
+    assert re.fullmatch("[0-9a-f]{64}", trainer.progress.teachers["Teacher"]["sha256"])
+    assert (tmp_path / "run/latest/config.yml").read_text() == (tmp_path / "run/config.yml").read_text()
+
+
+def test_the_teacher_is_bit_identical_after_a_training(tiny_set: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    terms = [tiny.LABELS, tiny.MUTUAL, tiny.TEACHER, {"ATLoss": {"layers": [["neck", "neck"]]}}]
+    data = tiny.settings(tiny_set, tmp_path / "run", terms=terms, teacher=tiny_teacher)
+    data["Global"]["teacher_check"] = True
+    trainer = fit(data)
+    teacher, _ = trainer.cohort.teachers["Teacher"]
+    tiny.assert_same(tiny.state_of(teacher.layer), load_file(tiny_teacher))
+    assert not teacher.layer.training
+
+
+def test_images_without_labels_and_a_teacher_need_no_label_file(
+    tiny_set: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    """The limit case: label-free distillation. And beside labelled images, batch by batch."""
+    free = {"images": [str(tiny_set / "train")], "batch_size_per_card": 2}
+    terms = [{"TeacherLoss": {"kind": "soft"}}, {"ATLoss": {"layers": [["neck", "neck"]]}}]
+    data = tiny.settings(tiny_set, tmp_path / "free", terms=terms, students=1, teacher=tiny_teacher)
+    data["Train"]["unlabeled"] = free
+    data["Train"]["dataset"]["label_file_list"] = []
+    trainer = fit(data)
+    assert trainer.labelled is None
+    assert trainer.steps_per_epoch == 3
+    assert all(record["teacher/Student<-Teacher"] > 0 for record in records(tmp_path / "free"))
+
+    data = tiny.settings(tiny_set, tmp_path / "mixed", terms=[tiny.LABELS, *terms], students=1, teacher=tiny_teacher)
+    data["Train"]["unlabeled"] = free
+    mixed = fit(data)
+    assert (len(mixed.dataset), mixed.steps_per_epoch) == (6, 3)
+    assert all(record["db/Student"] > 0 for record in records(tmp_path / "mixed"))
+
+
+def whole_image_labels(folder: Path, tiny_set: Path) -> Path:
+    """Two evaluation images: text that fills the first, none on the second."""
+    box = json.dumps([{"transcription": "text", "points": [[1, 1], [94, 1], [94, 94], [1, 94]]}])
+    path = folder / "whole.txt"
+    path.write_text(f"{tiny_set}/val/000000.jpg\t{box}\n{tiny_set}/val/000001.jpg\t[]\n")
+    return path
+
+
+def test_best_is_the_maximum_over_students_and_time(tiny_set: Path, tmp_path: Path) -> None:
+    """A map of text everywhere finds the one text and one that is none: P 1/2, R 1, hmean 2/3."""
+    data = tiny.settings(tiny_set, tmp_path / "run")
+    data["Eval"]["dataset"] |= {"label_file_list": [str(whole_image_labels(tmp_path, tiny_set))], "allow_outside": True}
+    with tiny.Run(data) as trainer:
+        first, second = trainer.cohort.students.values()
+        history = []
+        for step, logits in enumerate([(-9, -9), (-9, 9), (9, -9), (-9, -9)], start=1):
+            tiny.say(first, logits[0])
+            tiny.say(second, logits[1])
+            trainer.progress.step = step
+            trainer._evaluate()
+            best = trainer.progress.best
+            history.append((best.student, round(best.hmean, 4), best.step))
+    assert history == [("Student", 0.0, 1), *[("Student2", 0.6667, 2)] * 3]
+    kept = load_file(tmp_path / "run/best/Student2.safetensors")
+    assert (kept["head.binarize.conv3.bias"] == 9).all()
+    assert json.loads((tmp_path / "run/best/state.json").read_text())["progress"]["best"]["student"] == "Student2"
+
+
+def test_a_student_that_overtakes_its_teacher_is_said_once(tiny_set: Path, tmp_path: Path, log: list[str]) -> None:
+    paddle.seed(1)
+    blind = tiny.build_detector(tiny.STUDENT)
+    tiny.say(blind, -9)
+    weights = tmp_path / "blind.safetensors"
+    tiny.save_weights(tiny.state_of(blind), weights)
+    terms = [tiny.LABELS, {"ATLoss": {"layers": [["neck", "neck"]]}}]
+    data = tiny.settings(tiny_set, tmp_path / "run", terms=terms, students=1, teacher=weights)
+    data["Optimizer"]["lr"] = {"name": "Const", "learning_rate": 1e-9}
+    data["Global"]["teacher_check"] = True
+    data["Eval"]["dataset"] |= {"label_file_list": [str(whole_image_labels(tmp_path, tiny_set))], "allow_outside": True}
+    with tiny.Run(data, eval_batch_step=[0, 1]) as trainer:
+        tiny.say(trainer.cohort.students["Student"], 9)
+        trainer.fit()
+    said = [line for line in log if "overtaken" in line]
+    assert said == ["Student has overtaken its teacher: hmean 0.6667 against 0.0000"]
+    (scored,) = records(tmp_path / "run", "teacher")
+    assert scored["teacher"]["Teacher"]["hmean"] == 0.0

@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+"""Remake a run's report, or compare runs: `python tools/report.py RUN [RUN ...]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from ocr_cml.cli import exit_cleanly
+
+
+@exit_cleanly
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and write the page."""
+    parser = argparse.ArgumentParser(
+        description="Write RUN/report.html; of several runs, a comparison into the first one's compare.html.",
+        epilog="example: python tools/report.py output/det_cml output/det_student --output compare.html",
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="a run folder (Global.save_model_dir)")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write the page there instead")
+    args = parser.parse_args(argv)
+
+    from ocr_cml.report import write_report
+
+    print(write_report(args.runs, args.output))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
