@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from ocr_cml import config
-from ocr_cml.binding import TEACHERS, Binding, bind, binding_problems, split_arguments
+from ocr_cml.binding import TEACHERS, bind, binding_problems, split_arguments
 from ocr_cml.losses import TERMS
 from ocr_cml.schema import Config, WeightSchedule
 from ppocr_data.errors import ConfigError
@@ -24,7 +24,9 @@ PARTS = {
 LABELS: dict[str, object] = {"DBLoss": {}}
 
 
-def settings(terms: list[dict[str, object]], students: int = 2, teachers: dict[str, dict[str, object]] | None = None) -> Config:
+def settings(
+    terms: list[dict[str, object]], students: int = 2, teachers: dict[str, dict[str, object]] | None = None
+) -> Config:
     """A configuration with students A, B, ... and these teachers and terms."""
     models: dict[str, object] = {name: PARTS for name in "ABCDEF"[:students]}
     models |= {name: {"freeze_params": True, **how} for name, how in (teachers or {}).items()}
@@ -149,7 +151,6 @@ def test_arguments_are_parted() -> None:
 
 def test_a_good_configuration_has_no_problems() -> None:
     assert binding_problems(settings([LABELS, {"DMLLoss": {}}])) == []
-    assert Binding(0, "a", "A", None, 1.0) == Binding(0, "a", "A", None, 1.0)
 
 
 # --- what cannot bind ------------------------------------------------------------------------------------------------
@@ -170,7 +171,12 @@ ATTENTION = {"ATLoss": {"layers": [["neck", "neck"]]}}
         ([LABELS, {"DMLLoss": {"model_name_list": ["A", "A"]}}], 2, {}, ["model_name_list", "named twice"]),
         ([LABELS, {"DMLLoss": {"model_name_pairs": [["A", "A"]]}}], 2, {}, ["'A' cannot guide itself"]),
         ([{"DBLoss": {"model_name_pairs": [["A", "B"]]}}], 2, {}, ["a supervised term has no guide"]),
-        ([LABELS, {"DMLLoss": {"model_name_pairs": [["A", "T"]]}}, {"TeacherLoss": {}}], 2, T1, ["no student is called 'T'"]),
+        (
+            [LABELS, {"DMLLoss": {"model_name_pairs": [["A", "T"]]}}, {"TeacherLoss": {}}],
+            2,
+            T1,
+            ["no student is called 'T'"],
+        ),
         ([LABELS, {"TeacherLoss": {"model_name_pairs": [["A", "B"]]}}], 2, T1, ["no teacher is called 'B'"]),
         ([{"DBLoss": {"model_name_list": ["T"]}}, {"TeacherLoss": {}}], 2, T1, ["no student is called 'T'"]),
         ([LABELS, ATTENTION], 2, T1, ["ATLoss", "inference model", "pretrained"]),

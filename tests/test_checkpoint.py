@@ -178,7 +178,8 @@ def test_another_format_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"sha256": []}, {"sha256": None}, {"progress": []}, {"progress": {}}, {"progress": {"step": 1, "best": 5}}]
+    "change",
+    [{"sha256": []}, {"sha256": None}, {"progress": []}, {"progress": {}}, {"progress": {"step": 1, "best": 5}}],
 )
 def test_a_state_of_another_shape_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
     saved(tmp_path / "latest", 1)

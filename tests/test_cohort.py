@@ -75,7 +75,7 @@ def gradients(layer: paddle.nn.Layer) -> dict[str, np.ndarray]:
 
 
 def assert_close(first: dict[str, np.ndarray], second: dict[str, np.ndarray], tolerance: float = 1e-6) -> None:
-    """Equal to `tolerance` of the largest of all values: a bias before a batch normalisation is nothing but rounding."""
+    """Equal to `tolerance` of the largest of all values: a bias before a batch norm has but rounding."""
     assert first.keys() == second.keys()
     scale = max(float(np.abs(value).max()) for value in second.values())
     for name, expected in second.items():
@@ -193,7 +193,7 @@ def descend(layer: paddle.nn.Layer, rate: float = 0.01) -> None:
 
 
 def test_alternating_is_algorithm_1() -> None:
-    """Update 1 against 2; recompute 1's prediction; update 2 against it. Only its own turn moves a student's statistics."""
+    """Update 1 against 2; recompute 1's prediction; update 2 against it. Statistics move in a student's own turn."""
     batches = [tiny.batch(2, seed) for seed in range(2)]
     students = networks(2)
     terms = [label(name) for name in students] + mutual(list(students))

@@ -1,4 +1,4 @@
-"""Whole processes: the four commands one after the other, signals, two ranks; and each shipped configuration in small."""
+"""Whole processes: the four commands in turn, signals, two ranks; and each shipped configuration in small."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ SIZES = [(96, 96), (64, 128), (96, 96), (64, 128), (96, 96)]
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> EvalDataset:
-    """Five pictures of two shapes. Each is light where its one text is, but the last, which has none and is all light."""
+    """Five pictures of two shapes, light where the one text is; the last has none and is all light."""
     folder = tmp_path_factory.mktemp("mixed")
     lines = []
     for index, (height, width) in enumerate(SIZES):

@@ -133,7 +133,11 @@ def test_a_previous_checkpoint_alone_is_a_run_too(folder: Path) -> None:
 def test_another_configuration_is_refused_naming_the_keys(folder: Path) -> None:
     checkpointed(folder)
     before = (folder / "config.yml").read_bytes()
-    other = ["Global.seed=3", "Optimizer.lr.learning_rate=0.5", "Train.dataset.transforms.MakeShrinkMap.min_text_size=9"]
+    other = [
+        "Global.seed=3",
+        "Optimizer.lr.learning_rate=0.5",
+        "Train.dataset.transforms.MakeShrinkMap.min_text_size=9",
+    ]
     with pytest.raises(ConfigError, match="holds another run") as refused:
         RunFolder(settings(folder, *other))
     for key in ("Global.seed", "Optimizer.lr.learning_rate", "MakeShrinkMap.min_text_size", "Global.checkpoints="):

@@ -143,7 +143,7 @@ def say(network: Detector, logit: float) -> None:
 
 
 def batch(count: int = 2, seed: int = 0, *, labelled: Sequence[bool] | None = None, size: int = CROP) -> Batch:
-    """Noise images with a rectangle of text, a border around it and a corner of don't-care, moved from image to image."""
+    """Noise images with a rectangle of text, its border and a don't-care corner; lower from image to image."""
     rng = np.random.default_rng(seed)
     maps = {name: np.zeros((count, size, size), np.uint8) for name in ("text", "value", "border")}
     care = np.ones((count, size, size), np.uint8)
