@@ -6,6 +6,7 @@ mistake that is reported before training: PaddleOCR answers a misspelled map nam
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,9 @@ from ocr_cml.yaml_source import Path_, nearest
 
 TEACHERS = "Teachers"
 """The guide that stands for the weighted mean map of several teachers."""
+
+ENSEMBLE = "ensemble"
+"""The name under which the mean map of the students is scored and exported."""
 
 
 class CommonTermArguments(BaseModel):
@@ -55,7 +59,7 @@ def split_arguments(arguments: Mapping[str, Any] | None) -> tuple[CommonTermArgu
     """Part a list entry's arguments into the common ones and the term's own."""
     given = dict(arguments or {})
     common = {key: given.pop(key) for key in list(given) if key in CommonTermArguments.model_fields}
-    return CommonTermArguments.model_validate(common), given
+    return CommonTermArguments.model_validate_json(json.dumps(common), strict=True), given
 
 
 def bind(config: Config) -> list[Binding]:

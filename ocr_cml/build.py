@@ -173,8 +173,9 @@ def prepare_embedded_set(config: Config) -> None:
     embedded = config.Global.embedded_set
     if embedded is None:
         return
-    folders = {Path(config.Train.dataset.data_dir), Path(config.Eval.dataset.data_dir)}
-    if Path(embedded.dir) in folders:
+    unlabelled = config.Train.unlabeled.images if config.Train.unlabeled else []
+    used = [Path(path) for path in (config.Train.dataset.data_dir, config.Eval.dataset.data_dir, *unlabelled)]
+    if any(Path(embedded.dir) in (path, *path.parents) for path in used):
         synth.ensure(
             Path(embedded.dir),
             train=embedded.train,

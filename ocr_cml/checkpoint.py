@@ -86,7 +86,13 @@ def optimizer_arrays(optimizer: paddle.optimizer.Optimizer, layers: Mapping[str,
 
 
 def restore_optimizer(optimizer: paddle.optimizer.Optimizer, layers: Mapping[str, nn.Layer], arrays: Arrays) -> None:
-    """The inverse of `optimizer_arrays`. Raises WeightsError where a parameter of the optimizer is not in the file."""
+    """The inverse of `optimizer_arrays`.
+
+    A parameter may be without state: one that no term reaches has none. Files are whole, their hashes were checked.
+
+    Raises:
+        WeightsError: the file holds a parameter that this run's networks lack.
+    """
     parameters = _named_parameters(layers)
     state: dict[str, Any] = {}
     for key, value in arrays.items():

@@ -16,6 +16,7 @@ from paddle import nn
 from ocr_cml.binding import TEACHERS, Binding
 from ocr_cml.losses.base import Targets, decode_targets
 from ocr_cml.models.detector import Detector, DetOutput
+from ocr_cml.models.layers import running_statistics
 from ocr_cml.optim import term_weight
 from ocr_cml.runtime import FrozenDetector, LayerDetector, Normalization
 from ocr_cml.schema import WeightSchedule
@@ -156,8 +157,7 @@ def _answer(teacher: FrozenDetector, batch: Batch) -> DetOutput:
 @contextmanager
 def _only_asked(student: nn.Layer) -> Iterator[None]:
     """Let a student answer as a guide: no gradient, and its running statistics stay as they were."""
-    # Paddle counts running statistics among a network's parameters, not among its buffers.
-    before = [(value, value.clone()) for value in student.state_dict().values() if value.stop_gradient]
+    before = [(value, value.clone()) for value in running_statistics(student).values()]
     with paddle.no_grad():
         yield
         for value, kept in before:

@@ -24,8 +24,11 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
     environment = tune_process()
     from ocr_cml import config
 
-    settings = config.load(config_path, overrides)
+    source = config.read(config_path, overrides)
+    settings = config.from_source(source)
     if show_config:
+        for note in source.notes:
+            print(f"# {note}")
         print(config.dump(settings), end="")
         return 0
     from ocr_cml import build, distributed
@@ -40,6 +43,8 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
         if rank == 0:
             LOG.info("command: %s", " ".join(sys.argv))
             LOG.info("environment: %s", ", ".join(environment))
+            for note in source.notes:
+                LOG.info("read from PaddleOCR's configuration: %s", note)
         trainer = Trainer(settings, run, rank, world_size, device)
         best = trainer.fit()
     except Interrupted as stop:

@@ -20,9 +20,9 @@ def translate_loss(reading: Reading) -> None:
         if name not in _TERMS:
             continue
         native, read_arguments = _TERMS[name]
+        read_arguments(reading, path, arguments)
         if name != "DistillationDMLLoss":
             ignored |= dict.fromkeys(key for key in _IGNORED_BY_PADDLEOCR if key in arguments)
-        read_arguments(reading, path, arguments)
         reading.source.data["Loss"]["loss_config_list"][int(path[2])] = {native: arguments}
         reading.move_lines(path, (*path[:-1], native))
     if ignored:
@@ -128,10 +128,10 @@ def _maps(reading: Reading, path: Path_, arguments: dict[str, Any]) -> None:
     here = (*path, "maps_name")
     given = arguments.get("maps_name")
     names = given if isinstance(given, list) else [given]
-    unknown = [name for name in names if name is not None and not (isinstance(name, str) and name in _MAPS)]
-    if unknown:
+    unknown = [name for name in names if not (isinstance(name, str) and name in _MAPS)]
+    if unknown and given is not None:
         reading.problem(here, f"no map is called {unknown[0]!r}; choose thrink_maps, threshold_maps or binary_maps")
-    elif given is None:
+    elif not given:
         if "maps" not in arguments:
             arguments["maps"] = ["shrink", "threshold", "binary"]
             reading.note(
@@ -162,7 +162,7 @@ def _pairs(reading: Reading, path: Path_, arguments: dict[str, Any]) -> None:
         arguments["model_name_pairs"] = _nested(arguments["model_name_pairs"])
     if here not in reading.source.repeats:
         return
-    if reading.is_override(here) or _nested(reading.source.repeats[here]) == arguments["model_name_pairs"]:
+    if reading.is_override(here) or _nested(reading.source.repeats[here]) == arguments.get("model_name_pairs"):
         repeated = f"{'.'.join(here)}: written twice"
         reading.source.problems[:] = [text for text in reading.source.problems if not text.startswith(repeated)]
         reading.note(here, "is written twice with one meaning; keep one")

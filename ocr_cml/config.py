@@ -11,6 +11,7 @@ import functools
 import inspect
 import json
 import os
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +21,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from ocr_cml.binding import CommonTermArguments, binding_problems
+from ocr_cml.binding import ENSEMBLE, TEACHERS, CommonTermArguments, binding_problems
+from ocr_cml.compat import translate
 from ocr_cml.losses import TERMS
 from ocr_cml.models import BACKBONES, HEADS, NECKS
 from ocr_cml.schema import Config
@@ -42,10 +44,20 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: with every mistake found, one a line.
     """
+    return from_source(read(path, overrides))
+
+
+def read(path: str | Path, overrides: Sequence[str] = ()) -> Source:
+    """Read a file, apply the overrides, and translate it where it is one of PaddleOCR's (`notes` says how it was read).
+
+    Raises:
+        ConfigError: the file cannot be read, or is not a text detector's configuration.
+    """
     source = read_yaml(Path(path))
     for assignment in overrides:
         apply_override(source, assignment)
-    return from_source(source)
+    source.notes = translate(source)
+    return source
 
 
 def from_source(source: Source) -> Config:
@@ -253,12 +265,20 @@ def _network_problems(config: Config) -> list[tuple[Path_, str]]:
     problems: list[tuple[Path_, str]] = []
     for name, network in config.Architecture.Models.items():
         path = ("Architecture", "Models", name)
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            problems.append((path, "names become file names; use letters, digits, - and _"))
+        if name in (ENSEMBLE, TEACHERS):
+            problems.append((path, f"{name!r} means something else here; choose another name"))
         parts = [part for part in _PARTS if getattr(network, part) is not None]
         if network.freeze_params and not (network.pretrained or network.inference_model):
             text = "is frozen but has no weights, so it would teach noise; set pretrained or inference_model"
             problems.append((path, text))
         if network.inference_model and not network.freeze_params:
             problems.append(((*path, "inference_model"), "only a frozen network can be one; set freeze_params: true"))
+        if network.inference_model and network.engine == "layer":
+            problems.append(
+                ((*path, "engine"), "an inference model cannot run as a layer; choose auto, paddle or onnx")
+            )
         if network.inference_model and (parts or network.pretrained):
             text = f"is used as it is; remove {', '.join(parts or ['pretrained'])}"
             problems.append(((*path, "inference_model"), text))

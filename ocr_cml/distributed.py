@@ -15,6 +15,8 @@ import paddle
 import paddle.distributed as dist
 from paddle import nn
 
+from ocr_cml.models.layers import running_statistics
+
 
 def start() -> tuple[int, int]:
     """Join the process group where one was launched; returns (rank, world size)."""
@@ -52,8 +54,7 @@ def average_statistics(layers: Iterable[nn.Layer], world_size: int) -> None:
     if world_size == 1:
         return
     for layer in layers:
-        # Paddle counts running statistics among a network's parameters, not among its buffers.
-        for statistic in [value for value in layer.state_dict().values() if value.stop_gradient]:
+        for statistic in running_statistics(layer).values():
             total = statistic.clone()
             dist.all_reduce(total)
             paddle.assign(total / world_size, statistic)
@@ -74,3 +75,12 @@ def sum_over_ranks(values: Iterable[int]) -> list[int]:
     total = paddle.to_tensor(np.asarray(list(values), np.int64))
     dist.all_reduce(total)
     return [int(value) for value in total.numpy()]
+
+
+def largest_of_ranks(value: int, world_size: int) -> int:
+    """The largest of all ranks' values, the same on each. Every rank must call it."""
+    if world_size == 1:
+        return value
+    total = paddle.to_tensor([value], dtype="int64")
+    dist.all_reduce(total, op=dist.ReduceOp.MAX)
+    return int(total)

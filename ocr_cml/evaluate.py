@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ocr_cml.binding import ENSEMBLE
 from ocr_cml.distributed import sum_over_ranks
 from ocr_cml.metrics import DetMetric
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.tune import Tuner
 from ppocr_data.dataset import EvalDataset
 
-ENSEMBLE = "ensemble"
 MapFunction = Callable[[np.ndarray], np.ndarray]
 """uint8 images `[N,H,W,3]` (BGR, H and W multiples of 32) -> float32 probability maps `[N,H,W]`."""
 

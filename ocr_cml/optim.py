@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import paddle
 from paddle import nn
 
+from ocr_cml.models.layers import running_statistics
 from ocr_cml.schema import LearningRate, OptimizerSection, WeightSchedule
 
 
@@ -69,8 +70,7 @@ class ExponentialMean:
         self.decay = decay
         self.updates = 0
         self.values = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        # Paddle counts running statistics among the parameters; they are means already.
-        self._parameters = {name for name, p in network.named_parameters() if not p.stop_gradient}
+        self._statistics = set(running_statistics(network))  # means already
 
     @paddle.no_grad()
     def update(self, network: nn.Layer) -> None:
@@ -79,5 +79,11 @@ class ExponentialMean:
         self.updates += 1
         for name, value in network.state_dict().items():
             kept = self.values[name]
-            mean = kept * decay + value * (1 - decay) if name in self._parameters else value
+            mean = value if name in self._statistics else kept * decay + value * (1 - decay)
             paddle.assign(mean, kept)
+
+    @paddle.no_grad()
+    def copy_statistics(self, network: nn.Layer) -> None:
+        """Take over running statistics that changed outside a step: averaged over ranks, say."""
+        for name, value in running_statistics(network).items():
+            paddle.assign(value, self.values[name])

@@ -31,7 +31,8 @@ def look(trainer: Trainer) -> None:
         for problem in trainer.dataset.problems:
             LOG.warning("left out or mended: %s", problem)
         preview.draw(trainer.dataset, trainer.run.path / "preview.jpg")
-    if trainer.config.Global.teacher_check and trainer.cohort.teachers:
+    unfinished = trainer.progress.step < trainer.last_step
+    if unfinished and trainer.config.Global.teacher_check and trainer.cohort.teachers:
         _check_teachers(trainer)
 
 
@@ -48,7 +49,7 @@ def _machine(trainer: Trainer) -> str:
 def _networks(trainer: Trainer) -> str:
     lines = []
     for name, student in trainer.cohort.students.items():
-        count = sum(int(p.size) for p in student.parameters())
+        count = sum(int(p.size) for p in student.parameters() if not p.stop_gradient)
         loaded = trainer.load_reports.get(name)
         origin = f"{loaded.share:.1%} loaded from {loaded.source}" if loaded else "from scratch"
         lines.append(f"  {name}: student, {count / 1e6:.2f} M parameters, {origin}")

@@ -17,7 +17,7 @@ from ocr_cml import build, checkpoint, report, startup
 from ocr_cml import config as configuration
 from ocr_cml.checkpoint import BEST, LATEST, Best, Checkpoint, Progress
 from ocr_cml.cohort import Cohort, StepResult
-from ocr_cml.distributed import average_gradients, average_statistics, broadcast_weights
+from ocr_cml.distributed import average_gradients, average_statistics, broadcast_weights, largest_of_ranks
 from ocr_cml.environment import cpu_cores, trainer_threads
 from ocr_cml.evaluate import Evaluator, MapFunction, table
 from ocr_cml.fastest import fastest
@@ -160,10 +160,15 @@ class Trainer:
                     self._evaluate()
                     waited = time.perf_counter()
                 saving = settings.save_batch_step is not None and step % settings.save_batch_step == 0
-                if evaluate or saving or asked:
+                # All ranks stop after the same step: one that went on alone would wait for the others for ever.
+                stop = largest_of_ranks(asked[0] if asked else 0, self.world_size)
+                if evaluate or saving or stop:
                     self._save(LATEST)
-                if asked:
-                    raise Interrupted(asked[0])
+                if stop:
+                    largest_of_ranks(
+                        stop, self.world_size
+                    )  # the launcher ends all when one ends: wait for rank 0's save
+                    raise Interrupted(stop)
 
     def _step(self, batches: Iterator[Batch]) -> StepResult:
         """One optimizer step of every student: forward, backward, average over the ranks, step, schedule."""
@@ -183,6 +188,8 @@ class Trainer:
                 results.append(result)
             for name in learners:
                 self._move(name, rate)
+        if self.scaler:
+            self.scaler.update()
         self.progress.step += 1
         return _merged(results, self._accumulate)
 
@@ -192,7 +199,6 @@ class Trainer:
         optimizer.set_lr(rate)
         if self.scaler:
             self.scaler.step(optimizer)
-            self.scaler.update()
         else:
             optimizer.step()
         optimizer.clear_grad()
@@ -231,7 +237,7 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Score every student and the ensemble; keep the best student's checkpoint."""
-        average_statistics(self.cohort.students.values(), self.world_size)
+        self._average_statistics()
         with contextlib.ExitStack() as stack:
             networks = {name: stack.enter_context(self.answering(name)) for name in self.cohort.students}
             scores = self.evaluator.score(networks, ensemble_of=list(self.cohort.students))
@@ -270,7 +276,7 @@ class Trainer:
 
     def _save(self, name: str) -> None:
         """Write `latest/` (everything a resume needs) or `best/` (the students alone)."""
-        average_statistics(self.cohort.students.values(), self.world_size)
+        self._average_statistics()
         if self.rank != 0:
             return
         files: dict[str, checkpoint.Arrays] = {}
@@ -293,6 +299,11 @@ class Trainer:
             if mean and averaged is not None:
                 files[f"{student_name}.mean"] = averaged
         checkpoint.save(self.run.path / name, files, self.progress, configuration.dump(self.config))
+
+    def _average_statistics(self) -> None:
+        average_statistics(self.cohort.students.values(), self.world_size)
+        for name, mean in self.means.items():
+            mean.copy_statistics(self.cohort.students[name])
 
     def _resume(self) -> None:
         if self.run.resume_from is None:

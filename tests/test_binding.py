@@ -28,7 +28,7 @@ def settings(
     terms: list[dict[str, object]], students: int = 2, teachers: dict[str, dict[str, object]] | None = None
 ) -> Config:
     """A configuration with students A, B, ... and these teachers and terms."""
-    models: dict[str, object] = {name: PARTS for name in "ABCDEF"[:students]}
+    models: dict[str, object] = dict.fromkeys("ABCDEF"[:students], PARTS)
     models |= {name: {"freeze_params": True, **how} for name, how in (teachers or {}).items()}
     changes = {"Architecture.Models": models, "Loss.loss_config_list": terms}
     given = [f"{key}={yaml.safe_dump(value, default_flow_style=True, width=10**6)}" for key, value in changes.items()]

@@ -476,7 +476,7 @@ def test_optimizer_state_has_structured_names() -> None:
 def test_the_state_of_another_network_s_optimizer_is_refused() -> None:
     layer = network(1)
     arrays = checkpoint.optimizer_arrays(stepped(layer), {"Student": layer})
-    with pytest.raises(WeightsError, match="another network.*'Student/"):
+    with pytest.raises(WeightsError, match=r"another network.*'Student/"):
         restore_optimizer(fresh(layer), {"Student2": layer}, {"Student/0.weight/moment1_0": np.zeros(1)} | arrays)
 
 

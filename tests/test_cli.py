@@ -69,7 +69,8 @@ def test_exit_codes_of_a_process(repository: Path) -> None:
 def test_a_reader_that_went_away_is_no_error(repository: Path) -> None:
     script = (
         "import sys\nfrom ocr_cml.cli import exit_cleanly\n"
-        "@exit_cleanly\ndef main(argv=None):\n    for _ in range(100000): print('line')\n    return 0\nsys.exit(main())\n"
+        "@exit_cleanly\ndef main(argv=None):\n    for _ in range(100000): print('line')\n    return 0\n"
+        "sys.exit(main())\n"
     )
     tool = subprocess.Popen(
         [sys.executable, "-c", script], cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""Mistakes in a configuration are refused all at once, each with its dotted key, its place, and the nearest known word."""
+"""Mistakes in a configuration are refused at once, each with its dotted key, its place, and the nearest known word."""
 
 from __future__ import annotations
 
@@ -297,7 +297,8 @@ DECODE = "{DecodeImage: }"
             ["Architecture.Models.Teacher", "no loss term asks it"],
         ),
         (
-            "Loss.loss_config_list=[{DBLoss: {model_name_list: [Student]}}, {TeacherLoss: {model_name_list: [Student]}}]",
+            "Loss.loss_config_list=[{DBLoss: {model_name_list: [Student]}}, {TeacherLoss: {model_name_list: [Student]}}"
+            "]",
             ["Architecture.Models.Student2", "taught by no loss term"],
         ),
         ("Loss.loss_config_list.DMLLoss={model_name_list: [Student]}", ["needs two students", "found Student"]),

@@ -11,7 +11,7 @@ from ocr_cml import config
 from ocr_cml.binding import bind
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SHIPPED = sorted((REPOSITORY / "configs").rglob("*.yml"))
+SHIPPED = sorted([*(REPOSITORY / "configs").glob("*.yml"), *(REPOSITORY / "configs" / "kd").glob("*.yml")])
 EXPLAINED = ("Global", "Optimizer", "PostProcess")
 PLAIN = ("name", "beta1", "beta2", "momentum")
 

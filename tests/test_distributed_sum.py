@@ -1,4 +1,4 @@
-"""The parts of data-parallel training that need no second process: a single one changes nothing, buffers are cut right."""
+"""Data-parallel training without a second process: a single one changes nothing, and the flat buffer is cut right."""
 
 from __future__ import annotations
 

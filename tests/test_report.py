@@ -369,7 +369,8 @@ const shown = () => getComputedStyle(line).display !== "none" && button.getAttri
 const states = [shown()]; button.click(); states.push(shown()); button.click(); states.push(shown());
 const zoom = document.querySelector("[data-shows]"), box = document.getElementById("preview"); zoom.click();
 parent.postMessage(JSON.stringify({states, full: box.classList.contains("full"), size: button.offsetHeight,
-  over: document.documentElement.scrollWidth - innerWidth, width: innerWidth, requests: performance.getEntriesByType("resource").length}), "*");
+  over: document.documentElement.scrollWidth - innerWidth, width: innerWidth,
+  requests: performance.getEntriesByType("resource").length}), "*");
 </script>"""
 
 

@@ -156,3 +156,11 @@ def fold_batch_norm(kernel: np.ndarray, norm: nn.BatchNorm2D) -> tuple[np.ndarra
     )
     gain = scale / np.sqrt(variance + norm._epsilon)
     return kernel.astype(np.float64) * gain[:, None, None, None], shift - mean * gain
+
+
+def running_statistics(network: nn.Layer) -> dict[str, Tensor]:
+    """A network's running means and variances by name.
+
+    Paddle counts them among the parameters, not among the buffers; what sets them apart is that they take no gradient.
+    """
+    return {name: value for name, value in network.state_dict().items() if value.stop_gradient}
