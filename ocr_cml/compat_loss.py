@@ -140,7 +140,7 @@ def _maps(reading: Reading, path: Path_, arguments: dict[str, Any]) -> None:
                 "the image instead",
             )
     else:
-        maps = list(dict.fromkeys(_MAPS[name] for name in names))
+        maps = list(dict.fromkeys(_MAPS[str(name)] for name in names))
         reading.note(here, _about_maps(given, maps))
         arguments["maps"] = maps
     reading.take(arguments, path, "maps_name")

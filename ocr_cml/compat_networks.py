@@ -115,7 +115,9 @@ def _arguments_without_effect(reading: Reading, path: Path_, network: dict[str, 
     backbone = reading.section(*here)
     if isinstance(backbone.get("pretrained"), bool):
         where = ".".join((*path, "pretrained"))
-        reading.note((*here, "pretrained"), f"is left out: PaddleOCR loads nothing for it; weights are named in {where}")
+        reading.note(
+            (*here, "pretrained"), f"is left out: PaddleOCR loads nothing for it; weights are named in {where}"
+        )
         reading.take(backbone, here, "pretrained")
     for key in _WITHOUT_EFFECT.get(str(backbone.get("name")), ()):
         if key in backbone:

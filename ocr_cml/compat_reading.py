@@ -64,4 +64,5 @@ class Reading:
     def move_lines(self, old: Path_, new: Path_) -> None:
         """The key at `old` now stands at `new`, with all that is under it."""
         for known in [known for known in self.source.lines if known[: len(old)] == old]:
-            self.source.lines[(*new, *known[len(old) :])] = self.source.lines.pop(known)
+            moved = new + known[len(old) :]
+            self.source.lines[moved] = self.source.lines.pop(known)

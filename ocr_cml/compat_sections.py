@@ -147,7 +147,9 @@ def _loader(reading: Reading, part: str) -> None:
     for key in dropped:
         reading.take(loader, path, key)
     if dropped and part == "Train":
-        reading.note(path, f"{', '.join(dropped)}: left out; batches are always full and each sample comes once an epoch")
+        reading.note(
+            path, f"{', '.join(dropped)}: left out; batches are always full and each sample comes once an epoch"
+        )
 
 
 def _dataset(reading: Reading, part: str) -> None:

@@ -36,9 +36,7 @@ def resolve(name_or_path: str | Path) -> Path:
     if name not in DETECTORS:
         guess = nearest(name, DETECTORS)
         known = f"did you mean {guess}?" if guess else f"published detectors are {', '.join(DETECTORS)}"
-        raise ModelError(
-            f"{name}: no such folder or .onnx file, and no published detector has this name; {known}"
-        )
+        raise ModelError(f"{name}: no such folder or .onnx file, and no published detector has this name; {known}")
     for folder in (store() / name, store() / f"{name}_onnx"):
         if folder.is_dir():
             return folder

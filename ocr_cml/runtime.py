@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from ocr_cml import inference_yml
-from ocr_cml.environment import cpu_cores
+from ocr_cml.environment import cpu_cores, restore_math_threads
 from ocr_cml.inference_yml import InferenceConfig, Normalization
 from ocr_cml.model_files import ModelFiles, find_files
 from ocr_cml.paddle_to_onnx import ConversionError, to_onnx
@@ -129,7 +129,10 @@ class PaddleDetector(FrozenDetector):
         predictor = self._predictor
         handle = predictor.get_input_handle(predictor.get_input_names()[0])
         handle.copy_from_cpu(self.normalization.apply(images))
-        predictor.run()
+        try:
+            predictor.run()
+        finally:
+            restore_math_threads()
         return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
 
 

@@ -485,3 +485,20 @@ def test_weights_without_optimizer_state_are_no_place_to_resume_from() -> None:
     layer = network(1)
     with pytest.raises(WeightsError, match="optimizer"):
         restore_optimizer(fresh(layer), {"Student": layer}, {})
+
+
+def test_a_parameter_that_no_term_reaches_is_no_obstacle_to_a_resume() -> None:
+    """The threshold branch of a student that learns from soft maps alone never gets a gradient."""
+    layer = nn.LayerDict({"used": nn.Linear(2, 1), "idle": nn.Linear(2, 1)})
+    optimizer = fresh(layer)
+    layer["used"](paddle.ones([1, 2])).sum().backward()
+    optimizer.step()
+    arrays = checkpoint.optimizer_arrays(optimizer, {"Student": layer})
+    resumed = fresh(layer)
+    restore_optimizer(resumed, {"Student": layer}, arrays)
+    optimizer.clear_grad()
+    layer["used"](paddle.ones([1, 2])).sum().backward()
+    resumed.step()
+    after = checkpoint.optimizer_arrays(resumed, {"Student": layer})
+    assert after.keys() == arrays.keys()
+    assert float(after["Student/used.weight/moment1_0"].max()) == pytest.approx(0.19)  # 0.1, then 0.9 * 0.1 + 0.1

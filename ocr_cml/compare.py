@@ -1,0 +1,178 @@
+"""Which method helps this student on these data, and by how much: every training of a comparison, one after the other.
+
+Each training is a process of `tools/train.py` with its own folder, so that a comparison may be stopped and started at
+will: what has finished is kept, what has begun goes on from its checkpoint. The tables are made anew after every run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ocr_cml.environment import tune_process
+from ocr_cml.measured import FORWARDED
+from ppocr_data.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from ocr_cml.compare_plan import Plan, PlannedRun
+
+OUTCOME = "outcome.json"
+"""In a run folder: exit code, seconds and peak memory of its process, written when that ends."""
+
+_MEASURED = Path(__file__).with_name("measured.py")
+_TRAIN = Path(__file__).resolve().parent.parent / "tools" / "train.py"
+_INTERRUPTS = tuple(128 + number for number in FORWARDED)
+# Values that a run may be continued with, and that would make it longer, or scored more often, than the others.
+_LENGTH = ("Global.epoch_num", "Global.max_steps", "Global.eval_batch_step", "Optimizer.lr.decay_steps")
+
+
+def compare(config_path: str, overrides: Sequence[str], *, report_only: bool = False) -> int:
+    """Train what is not trained yet, write the tables and the chart, print the table. Returns the exit code.
+
+    Args:
+        config_path, overrides: see `ocr_cml.compare_plan.make_plan`.
+        report_only: train nothing; make the tables of what has finished.
+
+    Raises:
+        ConfigError: mistakes in the configuration; runs of another configuration in the output folder.
+        WeightsError: a teacher's weights are missing.
+        UserError: runs that failed, when all others have finished.
+        KeyboardInterrupt: after a signal; the running training has saved its state.
+    """
+    environment = dict(os.environ)  # the trainings choose their own threads
+    tune_process()
+    from ocr_cml.compare_plan import make_plan
+    from ocr_cml.compare_report import write_report
+    from ocr_cml.run import start_logging
+
+    plan = make_plan(config_path, overrides)
+    command = " ".join(["python", "tools/compare.py", "-c", config_path, *(["-o", *overrides] if overrides else [])])
+    try:
+        plan.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"output: {plan.output} cannot be made: {error.strerror}") from None
+    start_logging(plan.output / "compare.log")
+    failed = "" if report_only else run_all(plan, environment, command)
+    sys.stdout.write(write_report(plan, command))
+    if failed:
+        raise UserError("these runs failed, the others are in the tables; mend the cause and start again:\n" + failed)
+    return 0
+
+
+def is_finished(run: PlannedRun) -> bool:
+    """Whether a run has come to its end, with this configuration.
+
+    Raises:
+        ConfigError: the folder holds a run of another configuration.
+    """
+    from ocr_cml.run import different_keys
+
+    recorded, outcome = run.folder / "config.yml", run.folder / OUTCOME
+    begun = outcome.is_file() or any((run.folder / name).is_dir() for name in ("latest", "latest.previous"))
+    if not begun or not recorded.is_file():
+        return False
+    differing = different_keys(recorded, run.config) + _other_length(recorded, run.config.model_dump(mode="json"))
+    if differing:
+        raise ConfigError(
+            f"{run.folder}: holds a run with other values of {', '.join(differing[:5])}"
+            f"{' and more' if len(differing) > 5 else ''}; choose another output, or remove that folder"
+        )
+    return outcome.is_file() and read_outcome(run)["exit_code"] == 0
+
+
+def read_outcome(run: PlannedRun) -> dict[str, Any]:
+    """What the run's process took, see `ocr_cml.measured.run`. Raises UserError where the file is damaged."""
+    path = run.folder / OUTCOME
+    try:
+        outcome = json.loads(path.read_text(encoding="utf-8"))
+        return {key: outcome[key] for key in ("exit_code", "wall_seconds", "peak_bytes")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); remove it, and the run is taken up again") from None
+
+
+def _other_length(recorded: Path, now: Mapping[str, Any]) -> list[str]:
+    before = yaml.safe_load(recorded.read_text(encoding="utf-8"))
+    return [key for key in _LENGTH if _value(before, key) != _value(now, key)]
+
+
+def _value(data: Any, dotted: str) -> Any:
+    for key in dotted.split("."):
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data
+
+
+def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
+    """Train every run that has not finished, seed by seed; the tables follow each.
+
+    Args:
+        plan: what to train.
+        environment: variables of the trainings.
+        command: how the comparison was started, for the report.
+
+    Returns:
+        A line for each run that failed.
+
+    Raises:
+        ConfigError, WeightsError: before the first run, where one of them could not go on or begin.
+        KeyboardInterrupt: a signal came; the running training has saved its state.
+    """
+    from ocr_cml.compare_plan import missing_weights
+    from ocr_cml.compare_report import write_report
+    from ocr_cml.run import LOG
+    from ppocr_data.errors import WeightsError
+
+    todo = [run for run in plan.runs if not is_finished(run)]
+    if missing := missing_weights(plan) if todo else []:
+        hint = "train or fetch them first, or leave those methods out with -o only=[...]"
+        raise WeightsError("\n".join([*missing, hint]))
+    LOG.info("%d of %d runs have finished", len(plan.runs) - len(todo), len(plan.runs))
+    failed = []
+    for number, run in enumerate(todo, start=1):
+        LOG.info("run %d of %d: %s, seed %d, in %s", number, len(todo), run.method, run.seed, run.folder)
+        code, asked_to_stop = train(run, environment)
+        if code == 0:
+            write_report(plan, command)
+        if asked_to_stop or code in _INTERRUPTS:
+            raise KeyboardInterrupt
+        if code != 0:
+            failed.append(f"  {run.method}, seed {run.seed}: exit code {code}, see {run.folder / 'train.log'}")
+            LOG.warning("failed with exit code %d; going on with the next", code)
+    return "\n".join(failed)
+
+
+def train(run: PlannedRun, environment: Mapping[str, str]) -> tuple[int, bool]:
+    """One training in a process of its own, measured; signals to this process are passed on to it.
+
+    Returns:
+        Its exit code, and whether a signal came meanwhile.
+    """
+    from ocr_cml import config
+
+    run.config_file.parent.mkdir(parents=True, exist_ok=True)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    config.save(run.config, run.config_file)
+    command = [sys.executable, "-I", str(_MEASURED), str(run.folder / OUTCOME)]
+    command += [sys.executable, str(_TRAIN), "-c", str(run.config_file)]
+    # In a session of its own: a Ctrl-C in the terminal reaches it once, through us, and not its loader's workers.
+    child = subprocess.Popen(command, env=dict(environment), stdout=subprocess.DEVNULL, start_new_session=True)
+    asked: list[int] = []
+
+    def forward(number: int, _: FrameType | None) -> None:
+        asked.append(number)
+        child.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in FORWARDED}
+    try:
+        return child.wait(), bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

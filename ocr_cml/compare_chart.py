@@ -1,0 +1,50 @@
+"""The chart of a comparison: hmean of each method, mean over seeds with standard deviation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from ocr_cml.compare_results import Row
+
+_KINDS = (("mean", "mean student", "o", 0.18), ("best", "best student", "s", 0.0), ("ensemble", "ensemble", "^", -0.18))
+
+
+def draw(rows: Sequence[Row], files: Sequence[Path]) -> None:
+    """Draw the rows (at least one) from top to bottom into image files; the suffix says which kind.
+
+    The bars are standard deviations over seeds; a method with one seed has none. Equal rows make equal files.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    figure = Figure(figsize=(8, 1.4 + 0.45 * len(rows)), layout="constrained")  # drawn by Agg: no display is needed
+    axes = figure.add_subplot()
+    places = range(len(rows) - 1, -1, -1)
+    for kind, label, marker, shift in _KINDS:
+        found = [(place, getattr(row, kind)) for place, row in zip(places, rows, strict=True)]
+        drawn = [(place, spread) for place, spread in found if spread is not None]
+        axes.errorbar(
+            [spread.mean for _, spread in drawn],
+            [place + shift for place, _ in drawn],
+            xerr=[spread.deviation or 0.0 for _, spread in drawn],
+            fmt=marker,
+            markersize=5,
+            capsize=3,
+            label=label,
+        )
+    axes.set_yticks(list(places), [f"{row.label}, {row.seeds} seed{'s' * (row.seeds > 1)}" for row in rows])
+    axes.set_xlabel("hmean (bars: standard deviation over seeds)")
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.9 / (0.6 + 0.45 * len(rows))), ncols=3, frameon=False)
+    with mpl.rc_context({"svg.hashsalt": "compare"}):
+        for path in files:
+            temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp{path.suffix}")
+            figure.savefig(temporary, dpi=120, metadata={"Date": None} if path.suffix == ".svg" else None)
+            os.replace(temporary, path)

@@ -1,0 +1,255 @@
+"""What a comparison trains: `compare.yml` in, one configuration for each method and seed out.
+
+Every configuration is the base with the method's students, teacher and loss terms in place of its own; all else, from
+the optimizer to the evaluation, is the base's. Student i starts from (seed, i) whoever its peers are, and the samples
+are drawn from the seed, so methods differ in what they are meant to differ in and in nothing else.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ocr_cml import config as configuration
+from ocr_cml.compare_schema import CompareConfig, Method
+from ocr_cml.models.weights import find_weights
+from ocr_cml.schema import Config, Network
+from ocr_cml.yaml_source import Path_, Source, apply_override, nearest, read_yaml
+from ppocr_data.errors import ConfigError, WeightsError
+
+_TERMS: Path_ = ("Loss", "loss_config_list")
+_TEACHER: Path_ = ("Architecture", "Models", "Teacher")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training.
+
+    Attributes:
+        method: its name.
+        seed: its Global.seed.
+        config: the whole configuration.
+        folder: the run folder.
+        config_file: where the configuration is written for `tools/train.py`.
+    """
+
+    method: str
+    seed: int
+    config: Config
+    folder: Path
+    config_file: Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison, checked: the methods that run, and their trainings, one seed after the other."""
+
+    settings: CompareConfig
+    methods: tuple[Method, ...]
+    runs: tuple[PlannedRun, ...]
+
+    @property
+    def output(self) -> Path:
+        return Path(self.settings.output)
+
+    def run(self, method: str, seed: int) -> PlannedRun:
+        """The training of a method with a seed."""
+        return next(run for run in self.runs if (run.method, run.seed) == (method, seed))
+
+    def reference(self, students: int) -> Method:
+        """The method whose first `students` students are those trained alone: the smallest that has so many."""
+        return _reference(self.methods, students)
+
+
+def make_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
+    """Read `compare.yml` and check every method's configuration.
+
+    Args:
+        path: the YAML file.
+        overrides: assignments to its keys (`seeds=[1]`); those to a section of the base (`Global.max_steps=100`) are
+            added to the base's overrides.
+
+    Raises:
+        ConfigError: with every mistake found, by its dotted key.
+    """
+    source = read_yaml(Path(path))
+    to_base = [text for text in overrides if text.partition("=")[0].split(".")[0].strip() in Config.model_fields]
+    for assignment in overrides:
+        if assignment not in to_base:
+            apply_override(source, assignment)
+    problems = list(source.problems)
+    given: CompareConfig | None = configuration._validate(CompareConfig, source.data, (), source, problems)
+    if given is not None:
+        problems += [configuration._at(source, where, text) for where, text in _list_problems(given)]
+    if problems or given is None:
+        raise ConfigError(_listed(path, problems))
+    settings = given.model_copy(update={"overrides": [*given.overrides, *to_base]})
+    _check_base(settings)
+    methods = _resolved(settings)
+    configs = {}
+    for method in methods:
+        try:
+            configs[method.name] = _config_of(settings, method, source)
+        except ConfigError as error:
+            problems += [line for line in str(error).splitlines() if line not in problems]
+    problems += [configuration._at(source, where, text) for where, text in _reference_problems(settings, methods)]
+    if problems:
+        raise ConfigError(_listed(path, problems))
+    runs = [_run(settings, method.name, seed, configs[method.name]) for seed in settings.seeds for method in methods]
+    return Plan(settings, tuple(methods), tuple(runs))
+
+
+def _listed(path: str | Path, problems: Sequence[str]) -> str:
+    count = f"{len(problems)} mistakes" if len(problems) != 1 else "1 mistake"
+    return f"{path} has {count}:\n" + "\n".join(f"  {text}" for text in problems)
+
+
+# --- checks ----------------------------------------------------------------------------------------------------------
+
+
+def _list_problems(settings: CompareConfig) -> list[tuple[Path_, str]]:
+    """Names and seeds that stand twice, or that nothing has."""
+    problems: list[tuple[Path_, str]] = []
+    folded = [method.name.casefold() for method in settings.methods]
+    for position, name in enumerate(folded):
+        if name in folded[:position]:
+            text = f"{settings.methods[position].name!r} is the name of another method; each has a folder of its own"
+            problems.append((("methods", str(position), "name"), text))
+    if len(set(settings.seeds)) < len(settings.seeds):
+        problems.append((("seeds",), "a seed stands twice; the same training twice says nothing about its spread"))
+    names = [method.name for method in settings.methods]
+    for position, name in enumerate(settings.only or ()):
+        if name not in names:
+            guess = nearest(name, names)
+            hint = f"did you mean {guess!r}?" if guess else f"the methods are: {', '.join(names)}"
+            problems.append((("only", str(position)), f"no method is called {name!r}; {hint}"))
+    if settings.only == []:
+        problems.append((("only",), "names no method; null runs them all"))
+    return problems
+
+
+def _check_base(settings: CompareConfig) -> None:
+    try:
+        base = configuration.load(settings.base, settings.overrides)
+    except ConfigError as error:
+        raise ConfigError(f"base: {settings.base} with these overrides: {error}") from None
+    if base.Global.checkpoints:
+        raise ConfigError("base: Global.checkpoints is set, and no method may start from another's run; remove it")
+
+
+def _reference_problems(settings: CompareConfig, methods: Sequence[Method]) -> list[tuple[Path_, str]]:
+    """A cohort of K is compared with K students trained alone, so there must be so many."""
+    largest = max((method.count for method in methods if method.is_reference), default=0)
+    return [
+        (
+            (*_place(settings, method), "students"),
+            f"{method.count} students are compared with as many trained alone, and there are {largest}; add a method "
+            "of labels alone (teacher: none) with students: max",
+        )
+        for method in methods
+        if method.count > largest
+    ]
+
+
+def _reference(methods: Sequence[Method], students: int) -> Method:
+    able = [method for method in methods if method.is_reference and method.count >= students]
+    return min(able, key=lambda method: method.count)
+
+
+def missing_weights(plan: Plan) -> list[str]:
+    """A line for each teacher, network by network, whose weights are not there; to be asked before hours of work."""
+    lines: dict[str, list[str]] = {}
+    for run in plan.runs:
+        for name, network in run.config.teachers.items():
+            try:
+                if network.pretrained:
+                    find_weights(network.pretrained, name)
+            except WeightsError as error:
+                lines.setdefault(f"{name}: {error}", []).append(run.method)
+    return [f"{line} (needed by {', '.join(dict.fromkeys(methods))})" for line, methods in lines.items()]
+
+
+# --- configurations --------------------------------------------------------------------------------------------------
+
+
+def _resolved(settings: CompareConfig) -> list[Method]:
+    """The methods that run, `max` replaced by the largest number of students among them."""
+    chosen = [method for method in settings.methods if settings.only is None or method.name in settings.only]
+    largest = max((method.students for method in chosen if isinstance(method.students, int)), default=1)
+    return [m if isinstance(m.students, int) else m.model_copy(update={"students": largest}) for m in chosen]
+
+
+def _place(settings: CompareConfig, method: Method) -> Path_:
+    return ("methods", str([other.name for other in settings.methods].index(method.name)))
+
+
+def _config_of(settings: CompareConfig, method: Method, written: Source) -> Config:
+    """A method's configuration, but for the seed and the folder. Raises ConfigError in terms of compare.yml's keys."""
+    place = _place(settings, method)
+    source = configuration.read(settings.base, settings.overrides)
+    models = source.data["Architecture"]["Models"]
+    students = [(name, network) for name, network in models.items() if not network.get("freeze_params")]
+    made = dict(students[: method.count])
+    for position in range(len(made), method.count):
+        made[_free_name(made, position)] = copy.deepcopy(students[position % len(students)][1])
+    source.data["Architecture"]["Models"] = {**_teacher(settings, method, models, place), **made}
+    source.data["Loss"]["loss_config_list"] = copy.deepcopy(method.terms)
+    moved = {_TERMS: (*place, "terms")}
+    if getattr(settings.teachers, method.teacher, None) is not None:
+        moved[_TEACHER] = ("teachers", method.teacher)
+    for at, written_at in moved.items():
+        _take_lines(source, at, written, written_at)
+    for assignment in method.overrides:
+        apply_override(source, assignment)
+    try:
+        return configuration.from_source(source)
+    except ConfigError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:]]
+        for at, written_at in moved.items():
+            lines = [line.replace(".".join(at), ".".join(written_at), 1) for line in lines]
+        known = tuple(".".join(written_at) for written_at in moved.values())
+        lines = [line if line.startswith(known) else f"{'.'.join(place)} ({method.name}): {line}" for line in lines]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _free_name(taken: dict[str, Any], position: int) -> str:
+    number = position + 1
+    while f"Student{number}" in taken:
+        number += 1
+    return f"Student{number}"
+
+
+def _teacher(settings: CompareConfig, method: Method, models: dict[str, Any], place: Path_) -> dict[str, Any]:
+    """The frozen networks that a method asks for: compare.yml's, else those of that kind in the base."""
+    if method.teacher == "none":
+        return {}
+    own: Network | None = getattr(settings.teachers, method.teacher)
+    if own is not None:
+        return {_TEACHER[-1]: own.model_dump(mode="json", exclude_unset=True) | {"freeze_params": True}}
+    closed = method.teacher == "inference"
+    frozen = {name: network for name, network in models.items() if network.get("freeze_params")}
+    found = {name: network for name, network in frozen.items() if bool(network.get("inference_model")) == closed}
+    if not found:
+        text = f"{method.teacher}, and the base has no such frozen network; describe one at teachers.{method.teacher}"
+        raise ConfigError(f"{'.'.join((*place, 'teacher'))}: {text}")
+    return found
+
+
+def _take_lines(source: Source, at: Path_, written: Source, written_at: Path_) -> None:
+    """Mistakes in what was put at `at` are to name the place where it was written."""
+    for known in [known for known in source.lines if known[: len(at)] == at]:
+        del source.lines[known]
+    for known, line in written.lines.items():
+        if known[: len(written_at)] == written_at:
+            source.lines[at + known[len(written_at) :]] = line
+
+
+def _run(settings: CompareConfig, method: str, seed: int, config: Config) -> PlannedRun:
+    output = Path(settings.output)
+    folder = output / "runs" / method / f"seed{seed}"
+    section = config.Global.model_copy(update={"seed": seed, "save_model_dir": folder.as_posix()})
+    config_file = output / "configs" / f"{method}.seed{seed}.yml"
+    return PlannedRun(method, seed, config.model_copy(update={"Global": section}), folder, config_file)

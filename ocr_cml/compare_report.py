@@ -1,0 +1,131 @@
+"""The tables of a comparison: Markdown for people, CSV with one line a run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from ocr_cml.compare_chart import draw
+from ocr_cml.compare_plan import Plan
+from ocr_cml.compare_results import Results, Row, by_chance, gains, make_rows, read_results
+from ppocr_data.errors import UserError
+
+_MB = 1024 * 1024
+COLUMNS = (
+    *("method", "seed", "students", "steps", "mean_student", "best_student", "ensemble", "each_student"),
+    *("gain_mean_student", "gain_best_student", "checkpoint_student", "checkpoint_step", "checkpoint_hmean"),
+    *("seconds_a_step", "peak_memory_mb", "parameters", "wall_seconds", "folder"),
+)
+"""Of compare.csv. `checkpoint_*` is what the run's best/ holds; `wall_seconds` includes start-up and evaluations."""
+
+
+def write_report(plan: Plan, command: str) -> str:
+    """Write compare.md, compare.csv and, of at least one run, compare.png and compare.svg; returns the table's text.
+
+    Args:
+        plan: what was to be trained.
+        command: how the comparison was started.
+
+    Raises:
+        UserError: a run's records are damaged, or the files cannot be written.
+    """
+    results = read_results(plan)
+    rows = make_rows(plan, results)
+    lines = table(rows)
+    try:
+        _write(plan.output / "compare.csv", csv_text(plan, results))
+        _write(plan.output / "compare.md", markdown(plan, results, rows, command))
+        if rows:
+            draw(rows, [plan.output / "compare.png", plan.output / "compare.svg"])
+    except OSError as error:
+        raise UserError(f"{plan.output}: the tables cannot be written: {error}; the runs are whole") from None
+    return "\n".join([*lines, "", f"{len(results)} of {len(plan.runs)} runs, tables in {plan.output}", ""])
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def csv_text(plan: Plan, results: Results) -> str:
+    """One line a finished run, numbers at full precision; see `COLUMNS`."""
+    methods = {method.name: method for method in plan.methods}
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for run in plan.runs:
+        if (result := results.get((run.method, run.seed))) is None:
+            continue
+        gain = gains(plan, methods[run.method], run.seed, results) or ("", "")
+        student, step, hmean = result.best
+        scores = [statistics.fmean(result.students), max(result.students)]
+        ensemble = "" if result.ensemble is None else result.ensemble
+        cells = [run.method, run.seed, len(result.students), result.steps, *scores, ensemble]
+        cells += [" ".join(str(value) for value in result.students), *gain, student, step, hmean]
+        cells += [result.seconds, round(result.peak_bytes / _MB, 1), result.parameters, round(result.wall_seconds, 1)]
+        writer.writerow([*cells, run.folder.as_posix()])
+    return stream.getvalue()
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """The rows in Markdown."""
+    heads = ["method", "students", "seeds", "hmean, mean student", "hmean, best student", "hmean, ensemble"]
+    heads += ["gain of the mean", "gain of the best", "seconds a step", "peak memory, MB", "parameters"]
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    for row in rows:
+        peak = f"{row.peak_bytes / _MB:.0f}" if row.peak_bytes is not None else None
+        seconds = f"{'about ' if row.shared_time else ''}{row.seconds:.3g}"
+        cells = [row.label, row.students, row.seeds, row.mean, row.best, row.ensemble, row.gain_mean]
+        cells += [row.gain_best if row.students > 1 else None, seconds, peak, f"{row.parameters:,}"]
+        lines.append("| " + " | ".join("–" if cell is None else str(cell) for cell in cells) + " |")
+    return lines
+
+
+def markdown(plan: Plan, results: Results, rows: Sequence[Row], command: str) -> str:
+    """compare.md: the table, how to read it, what is missing, and the commands."""
+    settings = plan.settings
+    changes = f" with `{' '.join(settings.overrides)}`" if settings.overrides else ""
+    counted = "its last evaluation" if settings.score == "last" else "its own best evaluation"
+    parts = [
+        "# Which method helps",
+        "",
+        f"`{settings.base}`{changes}; seeds {', '.join(map(str, settings.seeds))}; of each network {counted} counts.",
+        "",
+        *table(rows),
+        "",
+        *_how_to_read(plan, results),
+    ]
+    missing = [f"{run.method} (seed {run.seed})" for run in plan.runs if (run.method, run.seed) not in results]
+    if missing:
+        parts += ["", f"**Not finished:** {', '.join(missing)}."]
+    parts += ["", "![hmean of each method](compare.png)", "", "## Commands", "", f"    {command}", ""]
+    parts += ["which runs, for each method and seed:", ""]
+    parts += [f"    python tools/train.py -c {run.config_file.as_posix()}" for run in plan.runs]
+    return "\n".join([*parts, ""])
+
+
+def _how_to_read(plan: Plan, results: Results) -> list[str]:
+    text = [
+        "- hmean: mean over the seeds ± standard deviation. The ensemble is the mean of the students' maps.",
+        "- gain: over as many students trained alone, from the same initial weights, in the same data order; the mean "
+        "of the differences seed by seed ± standard error. The best of K is held against the best of K alone, because "
+        "choosing is a gain of its own. *Within noise*: less than two standard errors, or one seed.",
+        '- seconds a step: median over a run\'s log points, mean over seeds; "about": a share of a run that trained '
+        "more students. Peak memory: of the training process, without loader workers and without a GPU's memory. "
+        "Parameters: of one exported student.",
+    ]
+    if (seeds := len(plan.settings.seeds)) > 1:
+        text.append(
+            f"- With {seeds} seeds a method without any effect passes two standard errors in "
+            f"{by_chance(seeds):.0%} of comparisons: a single *better* is a hint, more seeds make it evidence."
+        )
+    scored = {name: hmean for result in results.values() for name, hmean in result.teachers.items()}
+    if scored:
+        listed = ", ".join(f"{name} {hmean:.4f}" for name, hmean in scored.items())
+        text.append(f"- The teacher's own hmean on the same images: {listed}.")
+    return text

@@ -1,0 +1,238 @@
+"""What finished runs say: their records, the spread over seeds, and the gain over as many students trained alone.
+
+A difference is the mean over seeds of the paired differences, with its standard error. Below two standard errors, or
+with one seed, it is called noise. K students are held against the same K students trained alone, the best of them
+against the best of those: choosing the better of two is a gain of its own, and not the method's.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ocr_cml.binding import ENSEMBLE
+from ocr_cml.compare import is_finished, read_outcome
+from ocr_cml.compare_plan import Plan, PlannedRun
+from ocr_cml.compare_schema import Method
+from ocr_cml.models import build_detector
+from ocr_cml.models.weights import UNUSED_WHEN_FROZEN
+from ppocr_data.errors import UserError
+
+
+@dataclass(frozen=True)
+class Result:
+    """One finished run.
+
+    Attributes:
+        students: hmean of each student, in [0, 1], in the order of their initial weights.
+        ensemble: hmean of their mean map; None with one student.
+        steps: optimizer steps.
+        best: what its best/ holds: student, step and hmean.
+        seconds: the median over log points of the seconds a step.
+        peak_bytes, wall_seconds: of its process.
+        parameters: of the best student, as deployed.
+        teachers: hmean of each teacher, where the run scored them.
+    """
+
+    students: tuple[float, ...]
+    ensemble: float | None
+    steps: int
+    best: tuple[str, int, float]
+    seconds: float
+    peak_bytes: int
+    wall_seconds: float
+    parameters: int
+    teachers: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean over seeds and the sample standard deviation, None with one seed."""
+
+    mean: float
+    deviation: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4f}" + (f" ± {self.deviation:.4f}" if self.deviation is not None else "")
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A mean difference over seeds and its standard error, None with one seed."""
+
+    mean: float
+    error: float | None
+
+    @classmethod
+    def of(cls, differences: Sequence[float]) -> Gain:
+        spread = Spread.of(differences)
+        error = None if spread.deviation is None else spread.deviation / math.sqrt(len(differences))
+        return cls(spread.mean, error)
+
+    @property
+    def verdict(self) -> str:
+        """`better` or `worse` where the difference is at least two standard errors, else `within noise`."""
+        if self.error is None or self.mean == 0 or abs(self.mean) < 2 * self.error:
+            return "within noise"
+        return "better" if self.mean > 0 else "worse"
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.4f}" + (f" ± {self.error:.4f}" if self.error is not None else "") + f", {self.verdict}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; what is not known is None."""
+
+    label: str
+    students: int
+    seeds: int
+    mean: Spread
+    best: Spread
+    ensemble: Spread | None
+    gain_mean: Gain | None
+    gain_best: Gain | None
+    seconds: float
+    shared_time: bool
+    peak_bytes: int | None
+    parameters: int
+
+
+Results = Mapping[tuple[str, int], Result]
+
+
+def by_chance(seeds: int) -> float:
+    """How often a method without any effect differs by two standard errors or more over so many (>= 2) seeds.
+
+    P(|t| >= 2) of Student's t with n - 1 degrees of freedom: by t = sqrt(nu) tan(x), its density is cos(x)^(nu - 1).
+    """
+    freedom = seeds - 1
+    edge, cells = math.atan(2 / math.sqrt(freedom)), 2000
+
+    def area(upper: float) -> float:
+        return sum(math.cos(upper * (i + 0.5) / cells) ** (freedom - 1) for i in range(cells)) * upper / cells
+
+    return 1 - area(edge) / area(math.pi / 2)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_results(plan: Plan) -> dict[tuple[str, int], Result]:
+    """Every finished run by (method, seed)."""
+    return {(run.method, run.seed): read_result(run, plan.settings.score) for run in plan.runs if is_finished(run)}
+
+
+def read_result(run: PlannedRun, score: str) -> Result:
+    """A finished run's records. Raises UserError where they are damaged.
+
+    Args:
+        run: the run.
+        score: `last` or `best`: which evaluation of a network counts.
+    """
+    path = run.folder / "metrics.jsonl"
+    try:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        evaluations = [record for record in records if "eval" in record]
+        names = list(run.config.students)
+        chosen = {name: _score(evaluations, name, score) for name in evaluations[0]["eval"]}
+        tried = [(record["eval"][name]["hmean"], -record["step"], name) for record in evaluations for name in names]
+        hmean, step, best = max(tried, key=lambda entry: entry[:2])  # of equals the earliest, as in training
+        outcome = read_outcome(run)
+        return Result(
+            students=tuple(chosen[name] for name in names),
+            ensemble=chosen.get(ENSEMBLE),
+            steps=records[-1]["step"],
+            best=(best, -step, hmean),
+            seconds=seconds_a_step(records),
+            peak_bytes=int(outcome["peak_bytes"]),
+            wall_seconds=float(outcome["wall_seconds"]),
+            parameters=deployed_parameters(json.dumps(run.config.students[best].spec)),
+            teachers={name: s["hmean"] for r in records if "teacher" in r for name, s in r["teacher"].items()},
+        )
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.__class__.__name__}: {error}); remove {run.folder} and train it again"
+        ) from None
+
+
+def _score(evaluations: Sequence[Mapping[str, Any]], name: str, score: str) -> float:
+    values = [record["eval"][name]["hmean"] for record in evaluations]
+    return float(values[-1] if score == "last" else max(values))
+
+
+def seconds_a_step(records: Sequence[Mapping[str, Any]]) -> float:
+    """The median over log points of the seconds a step; the clock of a log point starts at the record before it."""
+    paces, before = [], 0
+    for record in records:
+        if "seconds" in record and record["step"] > before:
+            paces.append(record["seconds"] / (record["step"] - before))
+        before = record["step"]
+    return statistics.median(paces)
+
+
+@functools.cache
+def deployed_parameters(spec: str) -> int:
+    """Weights and biases of a student as it is exported: branches fused, the threshold map's dropped.
+
+    Args:
+        spec: Backbone, Neck and Head as JSON.
+    """
+    network = build_detector(json.loads(spec)).fuse_for_export()
+    return sum(int(p.size) for name, p in network.named_parameters() if not name.startswith(UNUSED_WHEN_FROZEN))
+
+
+# --- statistics ------------------------------------------------------------------------------------------------------
+
+
+def gains(plan: Plan, method: Method, seed: int, results: Results) -> tuple[float, float] | None:
+    """How far the mean student and the best one are above those of as many trained alone with this seed."""
+    reference = plan.reference(method.count)
+    own, other = results.get((method.name, seed)), results.get((reference.name, seed))
+    if own is None or other is None or reference.name == method.name:
+        return None
+    alone = other.students[: method.count]
+    return statistics.fmean(own.students) - statistics.fmean(alone), max(own.students) - max(alone)
+
+
+def make_rows(plan: Plan, results: Results) -> list[Row]:
+    """The table: as many students alone as any method has, then the methods. What has no finished run is left out."""
+    counts = sorted({method.count for method in plan.methods})
+    alone = [(plan.reference(count), count) for count in counts]
+    others = [(method, method.count) for method in plan.methods if (method, method.count) not in alone]
+    rows = (_row(plan, method, count, results) for method, count in [*alone, *others])
+    return [row for row in rows if row is not None]
+
+
+def _row(plan: Plan, method: Method, count: int, results: Results) -> Row | None:
+    """A method's row, or that of the first `count` of its students."""
+    own = {seed: results[method.name, seed] for seed in plan.settings.seeds if (method.name, seed) in results}
+    if not own:
+        return None
+    whole = count == method.count
+    firsts = [result.students[:count] for result in own.values()]
+    ensembles = [result.ensemble for result in own.values() if result.ensemble is not None]
+    paired = [found for seed in own if (found := gains(plan, method, seed, results)) is not None] if whole else []
+    return Row(
+        label=method.name if whole else f"{method.name} (first {count} of {method.count})",
+        students=count,
+        seeds=len(own),
+        mean=Spread.of([statistics.fmean(students) for students in firsts]),
+        best=Spread.of([max(students) for students in firsts]),
+        ensemble=Spread.of(ensembles) if ensembles and whole else None,
+        gain_mean=Gain.of([mean for mean, _ in paired]) if paired else None,
+        gain_best=Gain.of([best for _, best in paired]) if paired else None,
+        seconds=statistics.fmean(result.seconds for result in own.values()) * count / method.count,
+        shared_time=not whole,
+        peak_bytes=max(result.peak_bytes for result in own.values()) if whole else None,
+        parameters=max(result.parameters for result in own.values()),
+    )

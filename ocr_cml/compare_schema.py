@@ -1,0 +1,64 @@
+"""The schema of `compare.yml`: strictly typed, one sentence a field, as `ocr_cml.schema` is for a run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ocr_cml.losses import TERMS
+from ocr_cml.schema import Network, NotNegative, OneKey, Positive, Section
+
+_FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class Method(Section):
+    """One way to train: how many students, by which terms, with which teacher."""
+
+    name: _FolderName = Field(description="Its row in the table and its folder; letters, digits and . _ - only.")
+    students: Positive | Literal["max"] = Field(
+        1, description="How many students learn together; max: as many as the largest of the methods that run."
+    )
+    teacher: Literal["none", "inference", "network"] = Field(
+        "none", description="inference shows its map alone; network can be looked into, which feature terms need."
+    )
+    terms: Annotated[list[OneKey], Field(min_length=1)] = Field(
+        description="The loss terms, as in Loss.loss_config_list."
+    )
+    overrides: list[str] = Field([], description="Further changes of this method alone, Key.sub=value.")
+
+    @property
+    def count(self) -> int:
+        """The number of students, once `max` has been resolved."""
+        assert isinstance(self.students, int)
+        return self.students
+
+    @property
+    def is_reference(self) -> bool:
+        """Students that learn from labels alone, unchanged otherwise: K of them are K students trained alone."""
+        supervised = all(TERMS[name].role == "supervised" for entry in self.terms for name in entry if name in TERMS)
+        return supervised and self.teacher == "none" and not self.overrides
+
+
+class Teachers(Section):
+    """The frozen networks that methods ask for by kind."""
+
+    inference: Network | None = Field(None, description="An inference model; null: the base's.")
+    network: Network | None = Field(None, description="Backbone, Neck, Head and pretrained; null: the base's.")
+
+
+class CompareConfig(Section):
+    """A comparison."""
+
+    base: str = Field(description="The configuration that every method starts from.")
+    overrides: list[str] = Field([], description="Changes of the base for all methods, Key.sub=value.")
+    output: str = Field("output/compare", description="Folder of the runs, the tables and the chart.")
+    seeds: Annotated[list[NotNegative], Field(min_length=1)] = Field(
+        description="Global.seed of the runs; each method is trained once with each."
+    )
+    score: Literal["last", "best"] = Field(
+        "last", description="The evaluation that counts for a network: at the end, or its own best."
+    )
+    only: list[str] | None = Field(None, description="Names of the methods to run and to report; null: all.")
+    teachers: Teachers = Field(Teachers(), description="The frozen networks.")
+    methods: Annotated[list[Method], Field(min_length=1)] = Field(description="The methods.")

@@ -1,0 +1,70 @@
+"""Run a command, pass signals on to it, and note what it took. A program of its own, of the standard library alone.
+
+    python -I measured.py OUTCOME.json command arguments...
+
+The kernel counts as a child's peak memory at least what its parent held when it started it. A parent that has imported
+paddle would hide a small training's peak behind its own, so this one stands between them and holds next to nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+FORWARDED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
+
+
+def run(outcome: Path, command: Sequence[str]) -> int:
+    """Run a command to its end and write its outcome; the numbers of earlier attempts at the same run are added up.
+
+    `outcome` receives `exit_code` (negative: the signal that ended it), `wall_seconds` (of all attempts) and
+    `peak_bytes`: the largest resident memory of the process itself over all attempts, without its loader workers.
+
+    Returns:
+        The exit code, 128 + the signal's number where one ended it.
+    """
+    started = time.monotonic()
+    child: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
+
+    def forward(number: int, _: FrameType | None = None) -> None:
+        if child is None:
+            early.append(number)
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, number)
+
+    for number in FORWARDED:
+        signal.signal(number, forward)
+    child = subprocess.Popen(list(command))
+    for number in early:
+        forward(number)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    before = _earlier(outcome)
+    merged = {
+        "exit_code": child.returncode,
+        "wall_seconds": before.get("wall_seconds", 0.0) + time.monotonic() - started,
+        "peak_bytes": max(before.get("peak_bytes", 0), usage.ru_maxrss * _UNIT),
+    }
+    temporary = outcome.with_name(f"{outcome.name}.tmp")
+    temporary.write_text(json.dumps(merged), encoding="utf-8")
+    os.replace(temporary, outcome)
+    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+
+def _earlier(outcome: Path) -> dict[str, float]:
+    return json.loads(outcome.read_text(encoding="utf-8")) if outcome.is_file() else {}
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(Path(sys.argv[1]), sys.argv[2:]))

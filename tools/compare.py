@@ -1,0 +1,35 @@
+#!/usr/bin/env python3
+"""Compare methods over seeds, on your data: `python tools/compare.py -c configs/compare.yml`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from ocr_cml.cli import add_config_arguments, exit_cleanly
+
+
+@exit_cleanly
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and compare."""
+    parser = argparse.ArgumentParser(
+        description="Train each method over several seeds and say which helps, by how much, with its uncertainty.",
+        epilog=(
+            "example: python tools/compare.py -c configs/compare.yml -o only=[alone,dml2,cml] seeds=[1,2] "
+            "Global.max_steps=200; started again, it goes on where it was stopped"
+        ),
+    )
+    add_config_arguments(parser)
+    parser.add_argument("--report-only", action="store_true", help="train nothing; remake the tables of finished runs")
+    args = parser.parse_args(argv)
+
+    from ocr_cml.compare import compare
+
+    return compare(args.config, args.override, report_only=args.report_only)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
