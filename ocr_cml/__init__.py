@@ -1,7 +1,7 @@
 """Collaborative mutual learning of text detectors.
 
-    from ocr_cml import load_detector
-    found = load_detector("output/det_cml/inference")("photo.jpg")
+from ocr_cml import load_detector
+found = load_detector("output/det_cml/inference")("photo.jpg")
 """
 
 from __future__ import annotations

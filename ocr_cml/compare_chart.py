@@ -42,7 +42,7 @@ def draw(rows: Sequence[Row], files: Sequence[Path]) -> None:
     axes.set_yticks(list(places), [f"{row.label}, {row.seeds} seed{'s' * (row.seeds > 1)}" for row in rows])
     axes.set_xlabel("hmean (bars: standard deviation over seeds)")
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.9 / (0.6 + 0.45 * len(rows))), ncols=3, frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     with mpl.rc_context({"svg.hashsalt": "compare"}):
         for path in files:
             temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp{path.suffix}")

@@ -81,9 +81,9 @@ def make_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
         if assignment not in to_base:
             apply_override(source, assignment)
     problems = list(source.problems)
-    given: CompareConfig | None = configuration._validate(CompareConfig, source.data, (), source, problems)
+    given: CompareConfig | None = configuration.validate(CompareConfig, source.data, (), source, problems)
     if given is not None:
-        problems += [configuration._at(source, where, text) for where, text in _list_problems(given)]
+        problems += [configuration.placed(source, where, text) for where, text in _list_problems(given)]
     if problems or given is None:
         raise ConfigError(_listed(path, problems))
     settings = given.model_copy(update={"overrides": [*given.overrides, *to_base]})
@@ -95,7 +95,7 @@ def make_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
             configs[method.name] = _config_of(settings, method, source)
         except ConfigError as error:
             problems += [line for line in str(error).splitlines() if line not in problems]
-    problems += [configuration._at(source, where, text) for where, text in _reference_problems(settings, methods)]
+    problems += [configuration.placed(source, where, text) for where, text in _reference_problems(settings, methods)]
     if problems:
         raise ConfigError(_listed(path, problems))
     runs = [_run(settings, method.name, seed, configs[method.name]) for seed in settings.seeds for method in methods]

@@ -63,12 +63,12 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Source:
 def from_source(source: Source) -> Config:
     """Validate data that is already read. Raises ConfigError with every mistake."""
     problems = list(source.problems)
-    config = _validate(Config, source.data, (), source, problems)
+    config = validate(Config, source.data, (), source, problems)
     problems += _named_section_problems(source)
     if config is not None and not problems:
-        problems += [_at(source, path, text) for path, text in binding_problems(config)]
-        problems += [_at(source, path, text) for path, text in _network_problems(config)]
-        problems += [_at(source, path, text) for path, text in _transform_problems(config)]
+        problems += [placed(source, path, text) for path, text in binding_problems(config)]
+        problems += [placed(source, path, text) for path, text in _network_problems(config)]
+        problems += [placed(source, path, text) for path, text in _transform_problems(config)]
     if problems or config is None:
         count = f"{len(problems)} mistakes" if len(problems) != 1 else "1 mistake"
         raise ConfigError(f"the configuration has {count}:\n" + "\n".join(f"  {text}" for text in problems))
@@ -96,7 +96,7 @@ def build_op(entry: Mapping[str, Any]) -> Op:
 # --- validation ------------------------------------------------------------------------------------------------------
 
 
-def _validate(
+def validate(
     schema: type[BaseModel], data: Any, prefix: Path_, source: Source, problems: list[str]
 ) -> typing.Any | None:
     """Validate strictly; add one worded problem for each error. JSON mode lets a YAML list be a tuple and no more."""
@@ -111,7 +111,7 @@ def _validate(
                 worded[path] = _unknown(str(item["loc"][-1]), known, "key")
             else:
                 worded.setdefault(_without_union_tags(path, source), _reworded(item))
-        problems += [_at(source, path, text) for path, text in worded.items()]
+        problems += [placed(source, path, text) for path, text in worded.items()]
         return None
 
 
@@ -145,7 +145,7 @@ def _unknown(word: str, known: Iterable[str], what: str) -> str:
     )
 
 
-def _at(source: Source, path: Path_, text: str) -> str:
+def placed(source: Source, path: Path_, text: str) -> str:
     place = source.where(path)
     return f"{'.'.join(path)}: {text}" + (f" ({place})" if place else "")
 
@@ -232,24 +232,24 @@ def _check_part(
     name = str(chosen.get("name", ""))
     if name not in table:
         text = _unknown(name, table, path[-1].lower()) if name else "name is missing"
-        problems.append(_at(source, (*path, "name"), text))
+        problems.append(placed(source, (*path, "name"), text))
         return
-    _validate(arguments_of(table[name]), arguments, path, source, problems)
+    validate(arguments_of(table[name]), arguments, path, source, problems)
 
 
 def _check_one_key(
     entry: Any, table: Mapping[str, type[BaseModel]], path: Path_, what: str, source: Source, problems: list[str]
 ) -> None:
     if not isinstance(entry, Mapping) or len(entry) != 1:
-        problems.append(_at(source, path, f"expected one {what}, `- Name: {{arguments}}`"))
+        problems.append(placed(source, path, f"expected one {what}, `- Name: {{arguments}}`"))
         return
     ((name, arguments),) = entry.items()
     if name not in table:
-        problems.append(_at(source, path, _unknown(str(name), table, what)))
+        problems.append(placed(source, path, _unknown(str(name), table, what)))
     elif arguments is None or isinstance(arguments, Mapping):
-        _validate(table[name], arguments or {}, (*path, str(name)), source, problems)
+        validate(table[name], arguments or {}, (*path, str(name)), source, problems)
     else:
-        problems.append(_at(source, (*path, str(name)), f"expected arguments, `{name}: {{key: value}}`"))
+        problems.append(placed(source, (*path, str(name)), f"expected arguments, `{name}: {{key: value}}`"))
 
 
 def _get(data: Any, *keys: str) -> Any:

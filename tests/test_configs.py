@@ -11,7 +11,10 @@ from ocr_cml import config
 from ocr_cml.binding import bind
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SHIPPED = sorted([*(REPOSITORY / "configs").glob("*.yml"), *(REPOSITORY / "configs" / "kd").glob("*.yml")])
+COMPARISON = REPOSITORY / "configs" / "compare.yml"  # a list of runs, with a schema of its own
+SHIPPED = sorted(
+    {*(REPOSITORY / "configs").glob("*.yml"), *(REPOSITORY / "configs" / "kd").glob("*.yml")} - {COMPARISON}
+)
 EXPLAINED = ("Global", "Optimizer", "PostProcess")
 PLAIN = ("name", "beta1", "beta2", "momentum")
 

@@ -249,7 +249,7 @@ def test_two_processes_over_gloo(tiny_set: Path, tiny_teacher: Path, tmp_path: P
 
 # --- the shipped configurations --------------------------------------------------------------------------------------
 
-SHIPPED = [*REPOSITORY.glob("configs/*.yml"), *REPOSITORY.glob("configs/kd/*.yml")]
+SHIPPED = [*REPOSITORY.glob("configs/[!c]*.yml"), *REPOSITORY.glob("configs/kd/*.yml")]  # compare.yml lists runs
 CONFIGS = sorted(path.relative_to(REPOSITORY / "configs").as_posix() for path in SHIPPED)
 FROZEN: dict[str, list[float]] = {
     "det_cml.yml": [19.19877, 19.74998, 19.06937],

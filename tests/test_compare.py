@@ -1,0 +1,535 @@
+"""Comparisons: what is trained, what counts as finished, what the tables say of made-up runs, and one real one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import yaml
+
+from ocr_cml import build, config
+from ocr_cml.compare import OUTCOME, is_finished, run_all
+from ocr_cml.compare_plan import Plan, PlannedRun, make_plan
+from ocr_cml.compare_report import COLUMNS, write_report
+from ocr_cml.compare_results import (
+    Gain,
+    Spread,
+    by_chance,
+    deployed_parameters,
+    make_rows,
+    read_result,
+    read_results,
+    seconds_a_step,
+)
+from ocr_cml.models import build_detector
+from ppocr_data.errors import ConfigError, UserError, WeightsError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHIPPED = REPOSITORY / "configs" / "compare.yml"
+MEASURED = (sys.executable, "-I", str(REPOSITORY / "ocr_cml" / "measured.py"))
+ALONE: dict[str, Any] = {"name": "alone", "students": "max", "terms": [tiny.LABELS]}
+DML: dict[str, Any] = {"name": "dml2", "students": 2, "terms": [tiny.LABELS, tiny.MUTUAL]}
+ONE: dict[str, Any] = {"name": "one", "teacher": "network", "terms": [tiny.LABELS, {"STLoss": {"temperature": 2.0}}]}
+
+
+def described(folder: Path, methods: Sequence[dict[str, Any]] = (ALONE, DML), **keys: Any) -> Path:
+    """A compare.yml over a tiny base (which need not have data: nothing is read before a training)."""
+    base = tiny.write(tiny.settings(folder / "data", folder / "elsewhere"), folder / "base.yml")
+    given = {"base": str(base), "output": str(folder / "out"), "seeds": [1, 2], "methods": list(methods)} | keys
+    return tiny.write(given, folder / "compare.yml")
+
+
+def plan_of(folder: Path, methods: Sequence[dict[str, Any]] = (ALONE, DML), **keys: Any) -> Plan:
+    return make_plan(described(folder, methods, **keys))
+
+
+def finish(run: PlannedRun, *evaluations: Sequence[float], ensemble: float = 0.9, code: int = 0) -> None:
+    """The folder of a run that evaluated each student every ten steps: a second for every two steps."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    config.save(run.config, run.folder / "config.yml")
+    names = list(run.config.students)
+    records: list[dict[str, Any]] = []
+    for number, scores in enumerate(evaluations, start=1):
+        records.append({"step": 10 * number, "loss": 1.0, "lr": 0.1, "seconds": 5.0})
+        each = {name: {"hmean": score} for name, score in zip(names, scores, strict=True)}
+        if len(names) > 1:
+            each["ensemble"] = {"hmean": ensemble}
+        records.append({"step": 10 * number, "eval": each})
+    text = "".join(json.dumps(record) + "\n" for record in records)
+    (run.folder / "metrics.jsonl").write_text(text, encoding="utf-8")
+    outcome = {"exit_code": code, "wall_seconds": 61.25, "peak_bytes": 300 * 1024 * 1024}
+    (run.folder / OUTCOME).write_text(json.dumps(outcome), encoding="utf-8")
+
+
+def finish_both(plan: Plan) -> None:
+    """Two seeds of two students alone and of a cohort of two."""
+    finish(plan.run("alone", 1), [0.50, 0.60])
+    finish(plan.run("alone", 2), [0.70, 0.40])
+    finish(plan.run("dml2", 1), [0.66, 0.62], ensemble=0.70)
+    finish(plan.run("dml2", 2), [0.60, 0.72], ensemble=0.80)
+
+
+def flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(data, dict) and data:
+        return {k: v for key, value in data.items() for k, v in flat(value, f"{prefix}.{key}").items()}
+    return {prefix: data}
+
+
+# --- what is trained -------------------------------------------------------------------------------------------------
+
+
+def shipped(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> Plan:
+    monkeypatch.chdir(REPOSITORY)
+    return make_plan(SHIPPED, overrides)
+
+
+def test_the_shipped_comparison_has_every_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = shipped(monkeypatch)
+    counts = {method.name: method.count for method in plan.methods}
+    one = dict.fromkeys(("logits", "st", "at", "nst", "rkd", "ofd", "afd"), 1)
+    assert counts == {"alone": 4, **one, "dml2": 2, "dml3": 3, "dml4": 4, "cml": 2}
+    assert len(plan.runs) == len(counts) * len(plan.settings.seeds)
+    assert [run.seed for run in plan.runs] == sorted(run.seed for run in plan.runs)
+
+
+def test_every_shipped_method_differs_from_the_base_where_it_says_and_loads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plan = shipped(monkeypatch)
+    base = config.load(plan.settings.base)
+    assert plan.settings.overrides == []
+    for run in plan.runs:
+        config.save(run.config, tmp_path / "run.yml")
+        assert config.load(tmp_path / "run.yml") == run.config
+        before, now = flat(base.model_dump(mode="json")), flat(run.config.model_dump(mode="json"))
+        differing = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+        free = (".Architecture.Models.", ".Loss.loss_config_list", ".Global.seed", ".Global.save_model_dir")
+        assert [key for key in differing if not key.startswith(free)] == []
+        assert run.config.Global.seed == run.seed
+        assert Path(run.config.Global.save_model_dir) == run.folder
+        for student in run.config.students.values():
+            assert student == base.students["Student"]
+
+
+def test_the_shipped_baselines_are_those_of_their_own_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = shipped(monkeypatch)
+    files = {path.stem: path for path in (REPOSITORY / "configs" / "kd").glob("*.yml")}
+    assert files.keys() >= {"logits", "st", "at", "nst", "rkd", "ofd", "afd"}
+    for name in files.keys() & {method.name for method in plan.methods}:
+        own, other = config.load(files[name]), plan.run(name, 1).config
+        assert other.Loss.loss_config_list == own.Loss.loss_config_list
+        assert {net.spec == own.teachers["Teacher"].spec for net in other.teachers.values()} == {True}
+
+
+def test_methods_of_a_seed_start_from_the_same_weights(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    alone, peers = (build.build_students(plan.run(name, 2).config)[0] for name in ("alone", "dml2"))
+    assert list(alone) == list(peers) == ["Student", "Student2"]
+    for name in alone:
+        tiny.assert_same(tiny.state_of(alone[name]), tiny.state_of(peers[name]))
+    first, second = tiny.state_of(alone["Student"]), tiny.state_of(alone["Student2"])
+    assert not np.array_equal(first["backbone.conv.conv.weight"], second["backbone.conv.conv.weight"])
+
+
+def test_students_beyond_the_base_are_its_students_in_turn(tmp_path: Path) -> None:
+    base = tiny.settings(tmp_path / "data", tmp_path / "run")
+    base["Architecture"]["Models"]["Student2"] = tiny.OTHER_STUDENT
+    tiny.write(base, tmp_path / "hetero.yml")
+    three = {**DML, "students": 3}
+    plan = plan_of(tmp_path, [ALONE, three], base=str(tmp_path / "hetero.yml"))
+    necks = [student.spec["Neck"]["name"] for student in plan.run("dml2", 1).config.students.values()]
+    assert necks == ["RSEFPN", "DBFPN", "RSEFPN"]
+
+
+def test_largest_is_that_of_the_methods_that_run(tmp_path: Path) -> None:
+    four = {**DML, "name": "dml4", "students": 4}
+    assert plan_of(tmp_path, [ALONE, DML, four]).methods[0].count == 4
+    assert plan_of(tmp_path, [ALONE, DML, four], only=["alone", "dml2"]).methods[0].count == 2
+
+
+def test_the_reference_is_the_smallest_that_has_enough_students(tmp_path: Path) -> None:
+    alone = {**ALONE, "name": "single", "students": 1}
+    other = {**ALONE, "name": "slower", "students": 2, "overrides": ["Optimizer.lr.learning_rate=0.001"]}
+    plan = plan_of(tmp_path, [ALONE, alone, other, DML])
+    assert (plan.reference(1).name, plan.reference(2).name) == ("single", "alone")
+    assert plan.run("slower", 1).config.Optimizer.lr.learning_rate == 0.001
+    assert plan.run("dml2", 1).config.Optimizer.lr.learning_rate == 0.003
+
+
+def test_the_command_line_reaches_the_comparison_and_the_base(tmp_path: Path) -> None:
+    plan = make_plan(described(tmp_path, overrides=["Global.max_steps=9"]), ["seeds=[7]", "Global.max_steps=2"])
+    assert [run.seed for run in plan.runs] == [7, 7]
+    assert {run.config.Global.max_steps for run in plan.runs} == {2}
+
+
+def test_the_teacher_is_the_one_that_a_method_asks_for(tmp_path: Path) -> None:
+    base = tiny.settings(tmp_path / "data", tmp_path / "run", terms=[tiny.LABELS, tiny.TEACHER])
+    base["Architecture"]["Models"]["Guide"] = {"freeze_params": True, "inference_model": "models/guide"}
+    tiny.write(base, tmp_path / "taught.yml")
+    shown = {"name": "shown", "teacher": "inference", "terms": [tiny.LABELS, tiny.TEACHER]}
+    teachers = {"network": {"pretrained": "best", **tiny.OTHER_STUDENT}}
+    plan = plan_of(tmp_path, [ALONE, shown, ONE], base=str(tmp_path / "taught.yml"), teachers=teachers)
+    found = {name: plan.run(name, 1).config.teachers for name in ("alone", "shown", "one")}
+    assert found["alone"] == {}
+    assert [net.inference_model for net in found["shown"].values()] == ["models/guide"]
+    assert [(net.pretrained, net.spec) for net in found["one"].values()] == [("best", tiny.OTHER_STUDENT)]
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"sedes": [1]}, r"sedes: unknown key 'sedes'; did you mean 'seeds'\?"),
+        ({"seeds": []}, r"seeds: "),
+        ({"seeds": [1, 1]}, r"seeds: a seed stands twice"),
+        ({"only": ["dml"]}, r"only\.0: no method is called 'dml'; did you mean 'dml2'\?"),
+        ({"score": "mean"}, r"score: "),
+        ({"methods": [ALONE, DML, DML]}, r"methods\.2\.name: 'dml2' is the name of another method"),
+        ({"methods": [{**ALONE, "name": "a/b"}]}, r"methods\.0\.name: "),
+        ({"methods": [ALONE, {**DML, "students": 0}]}, r"methods\.1\.students: "),
+        ({"methods": [{**ALONE, "students": 1}, DML]}, r"methods\.1\.students: 2 students are compared .* there are 1"),
+        ({"methods": [DML]}, r"methods\.0\.students: .* there are 0"),
+        ({"methods": [ALONE, {**DML, "students": 1}]}, r"methods\.1\.terms\.1\.DMLLoss: .*two students"),
+        ({"methods": [ALONE, {**DML, "terms": [{"DMLoss": {}}]}]}, r"methods\.1\.terms\.0: .* did you mean 'DMLLoss'"),
+        ({"methods": [ALONE, {**DML, "overrides": ["Loss.updat=1"]}]}, r"methods\.1 \(dml2\): Loss\.updat: unknown"),
+        ({"methods": [ALONE, ONE]}, r"methods\.1\.teacher: network, .* teachers\.network"),
+        (
+            {
+                "methods": [ALONE, ONE],
+                "teachers": {"network": {"pretrained": "x", **tiny.STUDENT, "Neck": {"name": "R"}}},
+            },
+            r"teachers\.network\.Neck\.name: unknown neck 'R'.*\(.*compare\.yml:\d+\)",
+        ),
+        ({"overrides": ["Global.max_step=1"]}, r"base: .*base\.yml.*\n.*did you mean 'max_steps'"),
+        ({"overrides": ["Global.checkpoints=there"]}, r"base: Global\.checkpoints"),
+    ],
+)
+def test_mistakes_are_named_by_their_key(tmp_path: Path, keys: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan_of(tmp_path, **keys)
+    assert re.search(expected, str(caught.value)), str(caught.value)
+
+
+# --- what has finished -----------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_finished_when_its_process_ended_well(tmp_path: Path) -> None:
+    run = plan_of(tmp_path).run("dml2", 1)
+    assert not is_finished(run)
+    finish(run, [0.1, 0.2], code=130)
+    assert not is_finished(run)
+    finish(run, [0.1, 0.2])
+    assert is_finished(run)
+
+
+def test_loudness_and_place_may_change_and_length_and_learning_may_not(tmp_path: Path) -> None:
+    finish(plan_of(tmp_path).run("dml2", 1), [0.1, 0.2])
+    path = described(tmp_path)
+    harmless = ["Global.print_batch_step=7", "Train.loader.num_workers=1", "Global.teacher_check=true"]
+    assert is_finished(make_plan(path, harmless).run("dml2", 1))
+    for change in ("Global.max_steps=4", "Global.eval_batch_step=[0,5]", "Optimizer.lr.learning_rate=0.1"):
+        with pytest.raises(ConfigError, match=change.split("=")[0].replace(".", r"\.")):
+            is_finished(make_plan(path, [change]).run("dml2", 1))
+
+
+def test_what_has_finished_is_not_trained_again(tmp_path: Path) -> None:
+    """There are no data: a training that was started would fail."""
+    plan = plan_of(tmp_path)
+    finish_both(plan)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*")}
+    assert run_all(plan, {}, "the command") == ""
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*")} == before
+
+
+def test_missing_teacher_weights_are_said_before_the_first_training(tmp_path: Path) -> None:
+    teachers = {"network": {"pretrained": str(tmp_path / "best"), **tiny.STUDENT}}
+    plan = plan_of(tmp_path, [ALONE, ONE], teachers=teachers)
+    with pytest.raises(WeightsError, match=r"needed by one\)(.|\n)*only="):
+        run_all(plan, {}, "the command")
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def measured(outcome: Path, body: str) -> int:
+    """The exit code of a Python process that was run by measured.py."""
+    command = [*MEASURED, str(outcome), sys.executable, "-c", body]
+    return subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode
+
+
+def test_memory_is_that_of_the_training_and_not_of_who_started_it(tmp_path: Path) -> None:
+    mb = 1024 * 1024
+    ballast = np.ones(400 * mb, np.uint8)
+    assert measured(tmp_path / "small.json", "pass") == 0
+    assert measured(tmp_path / "large.json", f"b'1' * {200 * mb}") == 0
+    small, large = (json.loads((tmp_path / name).read_text())["peak_bytes"] for name in ("small.json", "large.json"))
+    assert small < 100 * mb < 200 * mb <= large < ballast.nbytes
+
+
+def test_attempts_add_up(tmp_path: Path) -> None:
+    outcome = tmp_path / "outcome.json"
+    outcome.write_text(json.dumps({"exit_code": 0, "wall_seconds": 100.0, "peak_bytes": 2**50}), encoding="utf-8")
+    assert measured(outcome, "raise SystemExit(3)") == 3
+    found = json.loads(outcome.read_text(encoding="utf-8"))
+    assert (found["exit_code"], found["peak_bytes"]) == (3, 2**50)
+    assert 100 < found["wall_seconds"] < 160
+
+
+def test_a_signal_that_ends_a_training_is_its_exit_code(tmp_path: Path) -> None:
+    outcome = tmp_path / "outcome.json"
+    assert measured(outcome, "import os; os.kill(os.getpid(), 9)") == 128 + 9
+    assert json.loads(outcome.read_text(encoding="utf-8"))["exit_code"] == -9
+
+
+def test_a_signal_is_passed_on_and_the_end_awaited(tmp_path: Path) -> None:
+    outcome, ready = tmp_path / "outcome.json", tmp_path / "ready"
+    body = (
+        "import pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        f"pathlib.Path({str(ready)!r}).touch()\n"
+        "time.sleep(60)\n"
+    )
+    command = [*MEASURED, str(outcome), sys.executable, "-c", body]
+    process = subprocess.Popen(command)
+    while not ready.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 143
+    assert json.loads(outcome.read_text(encoding="utf-8"))["exit_code"] == 143
+
+
+# --- what the tables say ---------------------------------------------------------------------------------------------
+
+
+def test_spread_and_gain_by_hand() -> None:
+    spread = Spread.of([0.70, 0.72, 0.77])
+    assert spread.mean == pytest.approx(0.73)
+    assert spread.deviation == pytest.approx(math.sqrt((0.03**2 + 0.01**2 + 0.04**2) / 2))
+    gain = Gain.of([0.01, 0.02, 0.06])
+    assert gain.mean == pytest.approx(0.03)
+    assert gain.error == pytest.approx(math.sqrt((0.02**2 + 0.01**2 + 0.03**2) / 2 / 3))
+    assert str(gain) == "+0.0300 ± 0.0153, within noise"
+    assert Spread.of([0.5]) == Spread(0.5, None)
+    assert (str(Spread.of([0.5])), str(Gain.of([-0.5]))) == ("0.5000", "-0.5000, within noise")
+
+
+@pytest.mark.parametrize(
+    ("mean", "error", "verdict"),
+    [
+        (0.02, 0.01, "better"),
+        (0.0199, 0.01, "within noise"),
+        (-0.02, 0.01, "worse"),
+        (-0.0199, 0.01, "within noise"),
+        (0.3, None, "within noise"),
+        (0.01, 0.0, "better"),
+        (0.0, 0.0, "within noise"),
+    ],
+)
+def test_less_than_two_standard_errors_is_noise(mean: float, error: float | None, verdict: str) -> None:
+    assert Gain(mean, error).verdict == verdict
+
+
+def test_how_often_noise_passes_for_a_gain() -> None:
+    """Student's t in closed form: 1 degree is Cauchy's arctangent, 2 degrees t / sqrt(2 + t^2)."""
+    assert by_chance(2) == pytest.approx(1 - 2 / math.pi * math.atan(2), abs=1e-5)
+    assert by_chance(3) == pytest.approx(1 - 2 / math.sqrt(6), abs=1e-5)
+    assert by_chance(2000) == pytest.approx(math.erfc(2 / math.sqrt(2)), abs=2e-4)
+
+
+def test_seconds_are_counted_from_the_record_before() -> None:
+    records: list[dict[str, Any]] = [
+        {"step": 0, "teacher": {}},
+        {"step": 10, "seconds": 40.0},
+        {"step": 15, "eval": {}},
+        {"step": 20, "seconds": 10.0},
+        {"step": 30, "seconds": 30.0},
+        {"step": 30, "eval": {}},
+    ]
+    assert seconds_a_step(records) == 3.0  # the median of 4, 2 and 3
+
+
+def test_deployed_parameters_leave_out_the_threshold_map() -> None:
+    network = build_detector(tiny.STUDENT)
+    counted = {name: int(np.prod(p.shape)) for name, p in network.named_parameters()}
+    training_only = sum(count for name, count in counted.items() if name.startswith("head.thresh."))
+    assert training_only > 0
+    assert deployed_parameters(json.dumps(tiny.STUDENT)) == sum(counted.values()) - training_only
+
+
+def test_the_evaluation_that_counts(tmp_path: Path) -> None:
+    run = plan_of(tmp_path).run("dml2", 1)
+    finish(run, [0.1, 0.8], [0.5, 0.8], [0.4, 0.7], ensemble=0.6)
+    last, best = read_result(run, "last"), read_result(run, "best")
+    assert (last.students, best.students) == ((0.4, 0.7), (0.5, 0.8))
+    assert last.best == best.best == ("Student2", 10, 0.8)
+    assert (last.steps, last.seconds, last.ensemble) == (30, 0.5, 0.6)
+
+
+def test_gains_are_over_as_many_students_alone_and_paired_by_seed(tmp_path: Path) -> None:
+    single = {"name": "bce", "terms": [{"DBLoss": {"main_loss_type": "BCELoss"}}]}
+    plan = plan_of(tmp_path, [ALONE, single, DML])
+    finish_both(plan)
+    finish(plan.run("bce", 1), [0.9])
+    rows = {(row.label, row.students): row for row in make_rows(plan, read_results(plan))}
+    assert set(rows) == {("bce", 1), ("alone", 2), ("dml2", 2)}  # the smallest that learns from labels alone is `bce`
+
+    dml = rows["dml2", 2]
+    assert dml.mean.mean == pytest.approx((0.64 + 0.66) / 2)
+    assert dml.best.mean == pytest.approx((0.66 + 0.72) / 2)
+    assert dml.ensemble is not None
+    assert dml.ensemble.mean == pytest.approx(0.75)
+    assert dml.gain_mean is not None
+    assert dml.gain_mean.mean == pytest.approx((0.64 - 0.55 + 0.66 - 0.55) / 2)
+    assert dml.gain_best is not None
+    assert dml.gain_best.mean == pytest.approx((0.66 - 0.60 + 0.72 - 0.70) / 2)  # not over the first alone: .16 and .02
+    assert dml.gain_best.error == pytest.approx(0.02)  # half the distance of .06 and .02
+    assert dml.gain_best.verdict == "better"
+    assert rows["alone", 2].gain_mean is None
+
+
+def test_one_student_is_held_against_the_first_alone(tmp_path: Path) -> None:
+    teachers = {"network": {"pretrained": "best", **tiny.STUDENT}}
+    plan = plan_of(tmp_path, [ALONE, DML, ONE], teachers=teachers)
+    finish_both(plan)
+    finish(plan.run("one", 1), [0.58])
+    finish(plan.run("one", 2), [0.69])
+    rows = {row.label: row for row in make_rows(plan, read_results(plan))}
+    assert list(rows) == ["alone (first 1 of 2)", "alone", "dml2", "one"]
+    first = rows["alone (first 1 of 2)"]
+    assert first.mean.mean == pytest.approx((0.50 + 0.70) / 2)
+    assert (first.seconds, first.shared_time, first.peak_bytes, first.ensemble) == (0.25, True, None, None)
+    gain = rows["one"].gain_mean
+    assert gain is not None
+    assert gain.mean == pytest.approx((0.58 - 0.50 + 0.69 - 0.70) / 2)
+    assert gain.error == pytest.approx(0.045)
+    assert gain.verdict == "within noise"
+
+
+def test_seeds_without_both_sides_are_not_compared(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    finish(plan.run("alone", 1), [0.5, 0.6])
+    finish(plan.run("dml2", 1), [0.7, 0.7])
+    finish(plan.run("dml2", 2), [0.1, 0.1])
+    row = make_rows(plan, read_results(plan))[-1]
+    assert (row.label, row.seeds) == ("dml2", 2)
+    assert row.gain_mean is not None
+    assert row.gain_mean.mean == pytest.approx(0.15)
+    assert row.gain_mean.verdict == "within noise"
+
+
+def test_csv_has_a_line_a_run_and_markdown_what_people_ask(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, overrides=["Global.max_steps=9"])
+    finish_both(plan)
+    (plan.run("dml2", 2).folder / OUTCOME).unlink()
+    shown = write_report(plan, "python tools/compare.py -c it.yml")
+
+    with (tmp_path / "out" / "compare.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert tuple(lines[0]) == COLUMNS
+    assert [(line["method"], line["seed"]) for line in lines] == [("alone", "1"), ("dml2", "1"), ("alone", "2")]
+    dml = lines[1]
+    assert [float(value) for value in dml["each_student"].split()] == [0.66, 0.62]
+    assert float(dml["gain_mean_student"]) == pytest.approx(0.64 - 0.55)
+    assert float(dml["gain_best_student"]) == pytest.approx(0.66 - 0.60)
+    assert (dml["ensemble"], dml["seconds_a_step"], dml["peak_memory_mb"]) == ("0.7", "0.5", "300.0")
+    assert (dml["checkpoint_student"], dml["checkpoint_step"], dml["wall_seconds"]) == ("Student", "10", "61.2")
+    assert dml["parameters"] == str(deployed_parameters(json.dumps(tiny.STUDENT)))
+    assert lines[0]["gain_mean_student"] == ""
+
+    text = (tmp_path / "out" / "compare.md").read_text(encoding="utf-8")
+    assert (
+        "| dml2 | 2 | 1 | 0.6400 | 0.6600 | 0.7000 | +0.0900, within noise | +0.0600, within noise | 0.5 | 300 |"
+        in text
+    )
+    assert "| alone | 2 | 2 | 0.5500 ± 0.0000 | 0.6500 ± 0.0707 | 0.9000 ± 0.0000 | – | – | 0.5 | 300 |" in text
+    assert "**Not finished:** dml2 (seed 2)." in text
+    assert "Global.max_steps=9" in text
+    assert "python tools/compare.py -c it.yml" in text
+    assert f"python tools/train.py -c {plan.run('dml2', 2).config_file.as_posix()}" in text
+    assert "3 of 4 runs" in shown
+    assert "within noise" in shown
+
+
+def test_the_chart_is_drawn_and_the_same_again(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    finish_both(plan)
+    write_report(plan, "it")
+    names = ("compare.png", "compare.svg")
+    first = {name: (tmp_path / "out" / name).read_bytes() for name in names}
+    write_report(plan, "it")
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in names} == first
+    assert first["compare.png"].startswith(b"\x89PNG")
+    assert first["compare.svg"].count(b"<svg ") == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_file()) == [
+        *("compare.csv", "compare.md", *names)
+    ]
+
+
+def test_damaged_records_are_named(tmp_path: Path) -> None:
+    run = plan_of(tmp_path).run("dml2", 1)
+    finish(run, [0.1, 0.2])
+    (run.folder / "metrics.jsonl").write_text('{"step": 1, "lo', encoding="utf-8")
+    with pytest.raises(UserError, match=r"metrics\.jsonl: .* train it again"):
+        read_result(run, "last")
+    (run.folder / OUTCOME).write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match=r"outcome\.json: .* remove it"):
+        is_finished(run)
+
+
+# --- one real comparison ---------------------------------------------------------------------------------------------
+
+
+def compare(path: Path, *more: str, wait: bool = True) -> subprocess.Popen[str]:
+    command = [sys.executable, str(REPOSITORY / "tools" / "compare.py"), "-c", str(path), *more]
+    process = subprocess.Popen(command, cwd=REPOSITORY, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if wait:
+        process.wait(timeout=300)
+    return process
+
+
+@pytest.mark.slow
+def test_two_methods_interrupted_and_taken_up_again(tiny_set: Path, tmp_path: Path) -> None:
+    """A signal, a second start to the end beside a method that fails, and a third that trains nothing."""
+    lost = {**ALONE, "name": "lost", "students": 1, "overrides": [f"Train.dataset.data_dir={tmp_path / 'nowhere'}"]}
+    path = described(tmp_path, [ALONE, DML, lost], seeds=[4])
+    base = tiny.settings(tiny_set, tmp_path / "elsewhere", Global__save_batch_step=1, Global__epoch_num=1)
+    tiny.write(base | {"Global": base["Global"] | {"max_steps": 2}}, tmp_path / "base.yml")
+    runs = tmp_path / "out" / "runs"
+
+    stopped = compare(path, wait=False)
+    while not (runs / "alone" / "seed4" / ".lock").exists():
+        assert stopped.poll() is None, stopped.communicate()
+        time.sleep(0.02)
+    stopped.send_signal(signal.SIGINT)
+    assert stopped.wait(timeout=300) == 130
+    assert not (runs / "dml2").exists()
+
+    done = compare(path)
+    out, err = done.communicate()
+    assert done.returncode == 2, err
+    assert "lost, seed 4: exit code 2" in err.splitlines()[-1]
+    with (tmp_path / "out" / "compare.csv").open(encoding="utf-8", newline="") as file:
+        lines = {line["method"]: line for line in csv.DictReader(file)}
+    assert {name: (line["students"], line["steps"]) for name, line in lines.items()} == {
+        "alone": ("2", "2"),
+        "dml2": ("2", "2"),
+    }
+    assert all(float(line["peak_memory_mb"]) > 100 and float(line["seconds_a_step"]) > 0 for line in lines.values())
+    assert "| dml2 | 2 | 1 |" in out
+
+    before = {name: (runs / name / "seed4" / "metrics.jsonl").read_bytes() for name in lines}
+    again = compare(path, "--report-only")
+    assert again.returncode == 0, again.communicate()
+    assert "2 of 3 runs" in again.communicate()[0]
+    assert {name: (runs / name / "seed4" / "metrics.jsonl").read_bytes() for name in lines} == before
+    assert yaml.safe_load((tmp_path / "out" / "configs" / "alone.seed4.yml").read_text())["Global"]["seed"] == 4
