@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ocr_cml.losses import TERMS
-from ocr_cml.schema import Config, WeightSchedule
+from ocr_cml.schema import Config, Weight
 from ocr_cml.yaml_source import Path_, nearest
 
 TEACHERS = "Teachers"
@@ -27,9 +27,9 @@ ENSEMBLE = "ensemble"
 class CommonTermArguments(BaseModel):
     """What every loss term takes beside its own arguments."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
-    weight: float | WeightSchedule = Field(1.0, description="Factor of the term, or its schedule over the training.")
+    weight: Weight = Field(1.0, description="Factor of the term, or its schedule over the training.")
     model_name_list: list[str] | None = Field(None, description="The learners; by default every student.")
     model_name_pairs: list[tuple[str, str]] | None = Field(
         None, description="[learner, guide] pairs, instead of the list."
@@ -123,7 +123,7 @@ def binding_problems(config: Config) -> list[tuple[Path_, str]]:
                 (path, f"mutual learning needs two students or more; found {', '.join(learners) or 'none'}")
             )
         if getattr(TERMS[name], "needs_layers", False):
-            problems += _feature_problems(path, config)
+            problems += _feature_problems(path, config, common)
     problems += _label_problems(config)
     if not problems:
         bindings = bind(config)
@@ -162,6 +162,15 @@ def _name_problems(
             guess = nearest(name, known)
             hint = f"did you mean {guess!r}?" if guess else f"the {kind}s are: {', '.join(known) or 'none'}"
             problems.append(((*path, key), f"no {kind} is called {name!r}; {hint}"))
+    for key in ("model_name_list", "model_name_pairs"):
+        if getattr(common, key) == []:
+            problems.append(((*path, key), "names nobody; leave it out to bind every student"))
+    if common.model_name_list and common.model_name_pairs:
+        problems.append(((*path, "model_name_pairs"), "contradicts model_name_list; keep one of the two"))
+    pairs = [tuple(sorted(pair)) if role == "mutual" else pair for pair in common.model_name_pairs or ()]
+    if len(set(pairs)) < len(pairs):
+        both = "; a mutual pair binds both ways" if role == "mutual" else ""
+        problems.append(((*path, "model_name_pairs"), f"a pair is given twice{both}"))
     if role == "supervised" and common.model_name_pairs:
         problems.append(((*path, "model_name_pairs"), "a supervised term has no guide; use model_name_list"))
     listed = common.model_name_list or []
@@ -173,9 +182,13 @@ def _name_problems(
     return problems
 
 
-def _feature_problems(path: Path_, config: Config) -> list[tuple[Path_, str]]:
-    """A term on features needs a teacher whose inside can be seen: not an inference model."""
-    closed = [name for name, net in config.teachers.items() if net.inference_model]
+def _feature_problems(path: Path_, config: Config, common: CommonTermArguments) -> list[tuple[Path_, str]]:
+    """A term on features needs a teacher whose inside can be seen: one network of ours."""
+    teachers = config.teachers
+    asked = {guide for _, guide in common.model_name_pairs or ()} or set(teachers)
+    if len(teachers) > 1 and not common.model_name_pairs:
+        return [(path, "compares features, and the mean of several teachers has none; choose by model_name_pairs")]
+    closed = sorted(name for name in asked if name in teachers and teachers[name].inference_model)
     text = (
         "compares features, and an inference model shows only its map; give {} as Backbone, Neck, Head and pretrained"
     )

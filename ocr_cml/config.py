@@ -21,15 +21,15 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from ocr_cml.binding import ENSEMBLE, TEACHERS, CommonTermArguments, binding_problems
+from ocr_cml.binding import ENSEMBLE, TEACHERS, CommonTermArguments, binding_problems, split_arguments
 from ocr_cml.compat import translate
 from ocr_cml.losses import TERMS
 from ocr_cml.models import BACKBONES, HEADS, NECKS
-from ocr_cml.schema import Config
+from ocr_cml.schema import UNION_TAGS, Config
 from ocr_cml.yaml_source import Path_, Source, apply_override, nearest, read_yaml
 from ppocr_data.errors import ConfigError
 from ppocr_data.op import Op
-from ppocr_data.transforms import OPS, check_eval_ops, check_train_ops
+from ppocr_data.transforms import OPS, NormalizeImage, check_eval_ops, check_train_ops
 
 _PARTS: Mapping[str, Mapping[str, type]] = {"Backbone": BACKBONES, "Neck": NECKS, "Head": HEADS}
 
@@ -71,7 +71,8 @@ def from_source(source: Source) -> Config:
         problems += [placed(source, path, text) for path, text in _transform_problems(config)]
     if problems or config is None:
         count = f"{len(problems)} mistakes" if len(problems) != 1 else "1 mistake"
-        raise ConfigError(f"the configuration has {count}:\n" + "\n".join(f"  {text}" for text in problems))
+        name = f"{source.name}: " if source.name else ""
+        raise ConfigError(f"{name}the configuration has {count}:\n" + "\n".join(f"  {text}" for text in problems))
     return config
 
 
@@ -105,10 +106,11 @@ def validate(
     except ValidationError as error:
         worded = {}
         for item in error.errors():
-            path = prefix + tuple(str(part) for part in item["loc"])
+            location = [part for part in item["loc"] if part not in UNION_TAGS]
+            path = prefix + tuple(str(part) for part in location)
             if item["type"] == "extra_forbidden":
-                known = _fields_at(schema, item["loc"][:-1])
-                worded[path] = _unknown(str(item["loc"][-1]), known, "key")
+                known = _fields_at(schema, location[:-1])
+                worded[path] = _unknown(str(location[-1]), known, "key")
             else:
                 worded.setdefault(_without_union_tags(path, source), _reworded(item))
         problems += [placed(source, path, text) for path, text in worded.items()]
@@ -171,7 +173,7 @@ def _inner(kind: Any) -> Any:
         if typing.get_origin(kind) is typing.Annotated:
             kind = typing.get_args(kind)[0]
         elif typing.get_origin(kind) in (typing.Union, types.UnionType):
-            choices = [choice for choice in typing.get_args(kind) if choice is not type(None)]
+            choices = [_inner(choice) for choice in typing.get_args(kind) if choice is not type(None)]
             models = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]
             kind = (models or choices)[0]
         else:
@@ -196,7 +198,8 @@ def arguments_of(cls: type) -> type[BaseModel]:
         if required and name == "in_channels":
             continue
         fields[name] = (hints.get(name, Any), ... if required else parameter.default)
-    return create_model(cls.__name__, __config__=ConfigDict(extra="forbid", protected_namespaces=()), **fields)
+    strict = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+    return create_model(cls.__name__, __config__=strict, **fields)
 
 
 @functools.cache
@@ -215,14 +218,29 @@ def _named_section_problems(source: Source) -> list[str]:
             chosen = _get(network, part)
             if isinstance(chosen, Mapping):
                 _check_part(chosen, table, ("Architecture", "Models", str(name), part), source, problems)
-    for i, entry in enumerate(_get(source.data, "Loss", "loss_config_list") or ()):
+    schemas = {name: _term_schema(name) for name in TERMS}
+    for i, entry in enumerate(_list(source.data, "Loss", "loss_config_list")):
         place: Path_ = ("Loss", "loss_config_list", str(i))
-        _check_one_key(entry, {name: _term_schema(name) for name in TERMS}, place, "loss term", source, problems)
+        found = len(problems)
+        _check_one_key(entry, schemas, place, "loss term", source, problems)
+        if len(problems) == found:
+            _check_term_values(entry, place, source, problems)
     for section in ("Train", "Eval"):
-        for i, entry in enumerate(_get(source.data, section, "dataset", "transforms") or ()):
+        for i, entry in enumerate(_list(source.data, section, "dataset", "transforms")):
             place = (section, "dataset", "transforms", str(i))
             _check_one_key(entry, OPS, place, "transform", source, problems)
     return problems
+
+
+def _check_term_values(entry: Mapping[str, Any], place: Path_, source: Source, problems: list[str]) -> None:
+    """What only the term itself knows of its arguments: ranges, choices that exclude each other."""
+    ((name, arguments),) = entry.items()
+    try:
+        TERMS[name](**split_arguments(arguments)[1])
+    except ConfigError as error:
+        key, colon, text = str(error).partition(": ")
+        inside = tuple(key.split(".")[1:]) if colon and key.startswith(f"{name}.") else ()
+        problems.append(placed(source, (*place, name, *inside), text if inside else str(error)))
 
 
 def _check_part(
@@ -252,6 +270,12 @@ def _check_one_key(
         problems.append(placed(source, (*path, str(name)), f"expected arguments, `{name}: {{key: value}}`"))
 
 
+def _list(data: Any, *keys: str) -> list[Any]:
+    """A list in the data; empty where it is none, which the schema complains of."""
+    found = _get(data, *keys)
+    return found if isinstance(found, list) else []
+
+
 def _get(data: Any, *keys: str) -> Any:
     for key in keys:
         data = data.get(key) if isinstance(data, Mapping) else None
@@ -273,6 +297,9 @@ def _network_problems(config: Config) -> list[tuple[Path_, str]]:
         if network.freeze_params and not (network.pretrained or network.inference_model):
             text = "is frozen but has no weights, so it would teach noise; set pretrained or inference_model"
             problems.append((path, text))
+        if not network.freeze_params:
+            idle = [key for key, usual in (("engine", "auto"), ("weight", 1.0)) if getattr(network, key) != usual]
+            problems += [((*path, key), "is for teachers; this network learns") for key in idle]
         if network.inference_model and not network.freeze_params:
             problems.append(((*path, "inference_model"), "only a frozen network can be one; set freeze_params: true"))
         if network.inference_model and network.engine == "layer":
@@ -297,4 +324,13 @@ def _transform_problems(config: Config) -> list[tuple[Path_, str]]:
             check([build_op(entry) for entry in dataset.transforms])
         except ConfigError as error:
             problems.append(((section, "dataset", "transforms"), str(error)))
+    train, evaluated = (_normalize_op(dataset.transforms) for _, dataset, _ in checks)
+    if evaluated is not None and evaluated != (train or NormalizeImage()):
+        text = "NormalizeImage differs from that of Train; pixels are normalised by one rule, that of Train"
+        problems.append((("Eval", "dataset", "transforms"), text))
     return problems
+
+
+def _normalize_op(entries: Sequence[Mapping[str, Any]]) -> Op | None:
+    ops = [build_op(entry) for entry in entries]
+    return next((op for op in ops if isinstance(op, NormalizeImage)), None)

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from ocr_cml.postprocess import DBPostProcess
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
-OneKey = dict[str, dict[str, Any]]
+OneKey = dict[str, dict[str, Any] | None]
 """A one-key mapping, PaddleOCR's form of a named step: `- MakeShrinkMap: {shrink_ratio: 0.4}`."""
 
 
 class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, types are not coerced, nothing changes later."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class EmbeddedSet(Section):
@@ -125,6 +125,20 @@ class WeightSchedule(Section):
         if self.over[0] > self.over[1]:
             raise ValueError("over: the ramp must begin before it ends")
         return self
+
+
+def _kind_of_weight(value: Any) -> str:
+    return "schedule" if isinstance(value, (dict, WeightSchedule)) else "number"
+
+
+Weight = Annotated[
+    Annotated[float, Field(ge=0), Tag("number")] | Annotated[WeightSchedule, Tag("schedule")],
+    Discriminator(_kind_of_weight),
+]
+"""A constant weight, or its schedule over the training."""
+
+UNION_TAGS = ("number", "schedule")
+"""What pydantic puts into the place of an error in a `Weight`; nobody wrote it."""
 
 
 class LossSection(Section):

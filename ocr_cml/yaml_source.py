@@ -7,6 +7,7 @@ cost people trainings, so this reader refuses the first and mends the second.
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ class Source:
     """A configuration as plain data, knowing where each key was written.
 
     Attributes:
+        name: the file, for messages.
         data: nested dicts, lists and scalars.
         lines: for each dotted key (as a tuple) the place it was written: `configs/det_cml.yml:12` or `-o a.b`.
         problems: mistakes found while reading, already worded for people.
@@ -39,6 +41,7 @@ class Source:
         notes: what a reader of another dialect (`ocr_cml.compat`) understood differently, worded for people.
     """
 
+    name: str = ""
     data: dict[str, Any] = field(default_factory=dict)
     lines: dict[Path_, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
@@ -54,15 +57,26 @@ class Source:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader whose floats are YAML 1.2's (`1e-3` is a number)."""
+    """PyYAML's safe loader with the scalars of YAML 1.2: `1e-3` is a number; dates, base 60 and octal are not."""
 
 
-# The first letters under which PyYAML files its own float rule; ours replaces it there.
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:float"]
-    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+_SCALARS = {
+    "bool": (re.compile(r"true|True|TRUE|false|False|FALSE"), "tTfF"),
+    "int": (re.compile(r"[-+]?(?:0|[1-9][0-9]*)"), "-+0123456789"),
+    "float": (_FLOAT, "-+0123456789."),
+    "null": (re.compile(r"~|null|Null|NULL|"), ("~", "n", "N", "")),
+    "merge": (re.compile(r"<<"), "<"),
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+_Loader.yaml_implicit_resolvers = {}
+for _name, (_rule, _firsts) in _SCALARS.items():
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_name}", re.compile(f"(?:{_rule.pattern})$", _rule.flags), list(_firsts)
+    )
+
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
+_UNBUILDABLE = (yaml.YAMLError, ValueError, RecursionError, TypeError)
+"""What PyYAML raises for text that is no YAML, numbers of 5,000 digits, and mappings that hold themselves."""
 
 
 def read_yaml(path: Path) -> Source:
@@ -79,17 +93,16 @@ def read_yaml(path: Path) -> Source:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
-    loader = _Loader(text)
+    source = Source(name=str(path))
     try:
-        node = loader.get_single_node()
-        source = Source()
-        if node is not None:
-            source.data = _construct(loader, node, (), source, str(path))
+        source.data = _parse(text, (), source, str(path))
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path}{line}: not valid YAML: {error.problem}") from None
-    finally:
-        loader.dispose()
+    except _UNBUILDABLE as error:
+        raise ConfigError(f"{path}: not valid YAML: {str(error)[:200] or type(error).__name__}") from None
+    if source.data is None:
+        source.data = {}
     if not isinstance(source.data, dict):
         raise ConfigError(
             f"{path}: expected sections such as Global, Architecture, Loss; found a {type(source.data).__name__}"
@@ -97,12 +110,26 @@ def read_yaml(path: Path) -> Source:
     return source
 
 
+def _parse(text: str, path: Path_, source: Source, place: str) -> Any:
+    """Plain data of one YAML document; lines and repeated keys are noted in `source`."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        return None if node is None else _construct(loader, node, path, source, place)
+    finally:
+        loader.dispose()
+
+
 def _construct(loader: _Loader, node: yaml.Node, path: Path_, source: Source, name: str) -> Any:
     """Build plain data from a YAML node, noting lines and repeated keys on the way."""
     source.lines[path] = f"{name}:{node.start_mark.line + 1}"
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
+        raise yaml.constructor.ConstructorError(None, None, f"the tag {node.tag} is not allowed here", node.start_mark)
     if isinstance(node, yaml.MappingNode):
-        own = {id(key_node) for key_node, _ in node.value}
-        loader.flatten_mapping(node)  # resolves `<<: *anchor`: its keys come first, and may be overridden here
+        # `<<: *anchor` is resolved in place: its keys come first, and may be overridden here. A mapping that is itself
+        # anchored is met again where it is used, and then no longer shows which keys it wrote.
+        own = vars(node).setdefault("own_keys", {id(key_node) for key_node, _ in node.value})
+        loader.flatten_mapping(node)
         written_here: set[str] = set()
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -134,11 +161,15 @@ def apply_override(source: Source, assignment: str) -> None:
     if not equals or not all(keys):
         source.problems.append(f"-o {assignment}: expected Section.key=value, for example -o Global.max_steps=100")
         return
+    scratch = Source()
     try:
-        value = yaml.load(text, Loader=_Loader) if text.strip() else None
-    except yaml.YAMLError as error:
-        source.problems.append(f"-o {dotted}: {text!r} is not a YAML value ({error.__class__.__name__}); quote it")
+        value = _parse(text, keys, scratch, f"-o {dotted}")
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text
+    except _UNBUILDABLE as error:
+        shown = text if len(text) < 60 else text[:57] + "..."
+        source.problems.append(f"-o {dotted}: {shown!r} is not a YAML value ({type(error).__name__}); quote it")
         return
+    source.problems += [f"-o {problem}" for problem in scratch.problems]
     _assign(source, keys, value)
 
 
@@ -150,12 +181,8 @@ def _assign(source: Source, keys: Path_, value: Any) -> None:
         last = position == len(keys) - 1
         if isinstance(node, list):
             index = _list_index(node, key)
-            if index is None:
-                names = [next(iter(item)) for item in node if isinstance(item, dict) and len(item) == 1]
-                source.problems.append(
-                    f"-o {'.'.join(keys)}: {'.'.join(path)} is a list without {key!r}; "
-                    f"it has {', '.join(names) or f'{len(node)} entries'}"
-                )
+            if isinstance(index, str):
+                source.problems.append(f"-o {'.'.join(keys)}: {'.'.join(path)} {index}")
                 return
             path += (str(index),)
             by_name = isinstance(node[index], dict) and key in node[index] and not key.isdigit()
@@ -174,16 +201,23 @@ def _assign(source: Source, keys: Path_, value: Any) -> None:
         else:
             if node.get(key) is None:
                 node[key] = {}
+                source.lines.setdefault(path, f"-o {'.'.join(keys)}")
             node = node[key]
     _forget_lines(source, path)
     source.lines[path] = f"-o {'.'.join(keys)}"
 
 
-def _list_index(items: list[Any], key: str) -> int | None:
-    if key.isdigit():
-        return int(key) if int(key) < len(items) else None
+def _list_index(items: list[Any], key: str) -> int | str:
+    """The position that a key means in a list of one-key mappings, or why there is none."""
+    if key.isascii() and key.isdigit() and int(key[:9]) < len(items):
+        return int(key)
     matches = [i for i, item in enumerate(items) if isinstance(item, dict) and list(item) == [key]]
-    return matches[0] if len(matches) == 1 else None
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        return f"has {key!r} at the positions {', '.join(map(str, matches))}; name one by its position"
+    names = [next(iter(item)) for item in items if isinstance(item, dict) and len(item) == 1]
+    return f"is a list without {key!r}; it has {', '.join(names) or f'{len(items)} entries'}"
 
 
 def _forget_lines(source: Source, path: Path_) -> None:
