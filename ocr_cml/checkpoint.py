@@ -1,14 +1,13 @@
 """Checkpoints that survive a kill at any moment and load without running code.
 
 A checkpoint is a folder: one safetensors file for each student, one for each student's optimizer, one for connectors
-and
-exponential means where there are any, and `state.json` with the step, the best result and a SHA-256 of every file.
-It is
-written beside its place and renamed into it, and the one before is kept, so that there is a whole one at every moment.
+and exponential means where there are any, and `state.json` with the step, the best result and a SHA-256 of every file.
+It is written beside its place and renamed into it, and the one before is kept, so that there is a whole one at every
+moment.
 
 What is *not* in it: the teachers (their path and hash are), and the state of a random number generator: samples are
-drawn
-from (seed, epoch, index) and no operation of a step is random, so the step alone says where the data order stands.
+drawn from (seed, epoch, index) and no operation of a step is random, so the step alone says where the data order
+stands.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,13 +75,7 @@ def optimizer_arrays(optimizer: paddle.optimizer.Optimizer, layers: Mapping[str,
 
     Paddle names it after process-wide counters (`conv2d_17.w_0_moment1_0`), which another process need not repeat.
     """
-    state = optimizer.state_dict()
-    arrays: Arrays = {}
-    for name, parameter in _named_parameters(layers).items():
-        for key, value in state.items():
-            if isinstance(value, paddle.Tensor) and key.startswith(parameter.name + "_"):
-                arrays[f"{name}/{key[len(parameter.name) + 1 :]}"] = value.numpy()
-    return arrays
+    return {f"{name}/{slot}": value.numpy() for name, slot, value in _optimizer_state(optimizer, layers)}
 
 
 def restore_optimizer(optimizer: paddle.optimizer.Optimizer, layers: Mapping[str, nn.Layer], arrays: Arrays) -> None:
@@ -91,16 +84,43 @@ def restore_optimizer(optimizer: paddle.optimizer.Optimizer, layers: Mapping[str
     A parameter may be without state: one that no term reaches has none. Files are whole, their hashes were checked.
 
     Raises:
-        WeightsError: the file holds a parameter that this run's networks lack.
+        WeightsError: there is no state at all, or state of a parameter that this run's networks lack, or of another
+            shape or kind of optimizer.
     """
+    if not arrays:
+        raise WeightsError("the checkpoint holds no optimizer state, so the run cannot go on from it")
     parameters = _named_parameters(layers)
-    state: dict[str, Any] = {}
-    for key, value in arrays.items():
-        name, _, slot = key.rpartition("/")
-        if name not in parameters:
-            raise WeightsError(f"the optimizer's state is for another network: it holds {name!r}, which this run lacks")
-        state[f"{parameters[name].name}_{slot}"] = paddle.to_tensor(value)
-    optimizer.set_state_dict(state)
+    owners = {key.rpartition("/")[0] for key in arrays}
+    if foreign := sorted(owners - parameters.keys()):
+        raise WeightsError(
+            f"the optimizer's state is for another network: it holds {foreign[0]!r}, which this run lacks"
+        )
+    # Paddle creates state at a parameter's first step. `set_state_dict` would do, but from then on it refuses every
+    # parameter that had none, and it finds the others by counters that another process need not repeat.
+    optimizer._create_accumulators(
+        paddle.static.default_main_program().global_block(), [parameters[name] for name in sorted(owners)]
+    )
+    made = {f"{name}/{slot}": value for name, slot, value in _optimizer_state(optimizer, layers)}
+    wrong = sorted(made.keys() ^ arrays.keys())
+    wrong += [key for key in made.keys() & arrays.keys() if tuple(made[key].shape) != arrays[key].shape]
+    if wrong:
+        raise WeightsError(f"the optimizer's state is of another optimizer or network: {wrong[0]!r} does not fit")
+    for key, value in made.items():
+        paddle.assign(paddle.to_tensor(arrays[key], dtype=value.dtype), value)
+
+
+def _optimizer_state(
+    optimizer: paddle.optimizer.Optimizer, layers: Mapping[str, nn.Layer]
+) -> Iterator[tuple[str, str, paddle.Tensor]]:
+    """Every tensor of the state with the structured name of its parameter and its own, such as `moment1_0`.
+
+    Paddle's own name ends in a count of the optimizers that this process has made for the parameter; here it is 0.
+    """
+    state = optimizer.state_dict()
+    for name, parameter in _named_parameters(layers).items():
+        for key, value in state.items():
+            if isinstance(value, paddle.Tensor) and key.startswith(parameter.name + "_"):
+                yield name, f"{key[len(parameter.name) + 1 :].rpartition('_')[0]}_0", value
 
 
 def _named_parameters(layers: Mapping[str, nn.Layer]) -> dict[str, paddle.Tensor]:
@@ -137,7 +157,7 @@ def save(folder: Path, files: Mapping[str, Arrays], progress: Progress, config_y
 
 
 def _write(path: Path, arrays: Arrays) -> str:
-    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, path)
+    save_file({name: np.asarray(value, order="C") for name, value in arrays.items()}, path)
     with path.open("rb") as file:
         os.fsync(file.fileno())
     return _digest(path)
@@ -157,10 +177,20 @@ def _write_text(path: Path, text: str) -> None:
 def _swap_in(temporary: Path, folder: Path) -> None:
     """Put the new checkpoint in place. Between any two renames at least one whole checkpoint has a known name."""
     previous = folder.with_name(f"{folder.name}.previous")
-    if folder.exists():
+    if _is_whole(folder):
         shutil.rmtree(previous, ignore_errors=True)
         os.rename(folder, previous)
+    elif folder.is_dir():
+        shutil.rmtree(folder)  # damaged: the one before it stays, it may be the only whole one
     os.rename(temporary, folder)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        open_checkpoint(folder)
+    except WeightsError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -185,13 +215,8 @@ def find(where: Path) -> tuple[Checkpoint, list[str]]:
     Raises:
         WeightsError: there is no checkpoint, or none that is whole.
     """
-    candidates = [where] if (where / "state.json").is_file() else []
-    candidates += [where / LATEST, where / f"{LATEST}.previous"]
-    if candidates[0] == where:
-        candidates = [where, where.with_name(f"{where.name}.previous")]
-    found = [folder for folder in candidates if folder.is_dir()]
     damaged: list[str] = []
-    for folder in found:
+    for folder in _candidates(where):
         try:
             return open_checkpoint(folder), damaged
         except WeightsError as error:
@@ -199,6 +224,19 @@ def find(where: Path) -> tuple[Checkpoint, list[str]]:
     if damaged:
         raise WeightsError("no whole checkpoint to resume from:\n" + "\n".join(f"  {line}" for line in damaged))
     raise WeightsError(f"{where}: no checkpoint here; expected a run folder with {LATEST}/, or a checkpoint folder")
+
+
+def _candidates(where: Path) -> list[Path]:
+    """The folders to try, newest first.
+
+    A run folder holds `latest/`, or after a kill between two renames only the one before it. Any other folder is taken
+    for a checkpoint, which after such a kill may itself be gone or cut short while its predecessor lies beside it.
+    """
+    in_run = [where / LATEST, where / f"{LATEST}.previous"]
+    if any(folder.is_dir() for folder in in_run):
+        return [folder for folder in in_run if folder.is_dir()]
+    alone = [folder for folder in (where, where.with_name(f"{where.name}.previous")) if folder.is_dir()]
+    return alone if any((folder / "state.json").is_file() for folder in alone) else []
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
@@ -214,7 +252,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
                 raise WeightsError(f"{folder}: {name} is damaged (its SHA-256 is not the one that was written)")
         stems = tuple(name.removesuffix(".safetensors") for name in state["sha256"])
         return Checkpoint(folder, Progress.from_json(state["progress"]), stems)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{folder}: state.json cannot be read ({error.__class__.__name__}: {error})") from None
 
 
