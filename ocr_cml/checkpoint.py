@@ -12,6 +12,7 @@ stands.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -147,9 +148,10 @@ def save(folder: Path, files: Mapping[str, Arrays], progress: Progress, config_y
         hashes = {
             f"{stem}.safetensors": _write(temporary / f"{stem}.safetensors", arrays) for stem, arrays in files.items()
         }
-        (temporary / "config.yml").write_text(config_yaml, encoding="utf-8")
+        _write_text(temporary / "config.yml", config_yaml)
         state = {"format": FORMAT, "progress": asdict(progress), "sha256": hashes}
         _write_text(temporary / "state.json", json.dumps(state, indent=1))
+        _sync_folder(temporary)
         _swap_in(temporary, folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -174,6 +176,17 @@ def _write_text(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
+def _sync_folder(folder: Path) -> None:
+    """Ask for the folder's entries to be on the disk before what follows: a power cut may otherwise lose a rename."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _swap_in(temporary: Path, folder: Path) -> None:
     """Put the new checkpoint in place. Between any two renames at least one whole checkpoint has a known name."""
     previous = folder.with_name(f"{folder.name}.previous")
@@ -183,6 +196,18 @@ def _swap_in(temporary: Path, folder: Path) -> None:
     elif folder.is_dir():
         shutil.rmtree(folder)  # damaged: the one before it stays, it may be the only whole one
     os.rename(temporary, folder)
+    _sync_folder(folder.parent)
+
+
+def finish_interrupted_save(folder: Path) -> None:
+    """Complete a save that was killed between its two renames: what it wrote is whole and newer than the one before.
+
+    Only the run's owner may call it: what looks abandoned could else be a save at work.
+    """
+    temporary = folder.with_name(f"{folder.name}.tmp")
+    if not folder.exists() and temporary.is_dir() and _is_whole(temporary):
+        with contextlib.suppress(OSError):  # a folder that cannot be written is told by whoever writes next
+            os.rename(temporary, folder)
 
 
 def _is_whole(folder: Path) -> bool:
@@ -222,7 +247,11 @@ def find(where: Path) -> tuple[Checkpoint, list[str]]:
         except WeightsError as error:
             damaged.append(str(error))
     if damaged:
-        raise WeightsError("no whole checkpoint to resume from:\n" + "\n".join(f"  {line}" for line in damaged))
+        listed = "\n".join(f"  {line}" for line in damaged)
+        raise WeightsError(
+            f"no whole checkpoint to resume from:\n{listed}\n  Put a copy back, or start anew in another "
+            "Global.save_model_dir; Global.pretrained_model takes a run's best/ for its initial weights"
+        )
     raise WeightsError(f"{where}: no checkpoint here; expected a run folder with {LATEST}/, or a checkpoint folder")
 
 

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import yaml
 
 from ocr_cml import config as configuration
-from ocr_cml.checkpoint import LATEST
+from ocr_cml.checkpoint import BEST, LATEST, finish_interrupted_save
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError
 
@@ -53,39 +53,64 @@ class RunFolder:
         self.path = Path(config.Global.save_model_dir)
         self._lock: TextIO | None = None
         self._metrics: TextIO | None = None
-        if is_owner:
-            self._acquire()
-        self.resume_from = self._decide(config)
-        if is_owner:
-            configuration.save(config, self.path / "config.yml")
-            self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")
+        try:
+            if is_owner:
+                self._acquire()
+            self.resume_from = self._decide(config)
+            if is_owner:
+                self._open_records(config)
+        except BaseException:
+            self.close()
+            raise
 
     def _acquire(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / ".lock").open("w")
         except OSError as error:
-            raise UserError(f"Global.save_model_dir: {self.path} cannot be written: {error.strerror}") from None
+            raise self._unwritable(error) from None
         if not _lock_file(self._lock):
             raise UserError(
                 f"Global.save_model_dir: another process is training in {self.path}; choose another folder or stop it"
             )
+        for name in (LATEST, BEST):
+            finish_interrupted_save(self.path / name)
+
+    def _open_records(self, config: Config) -> None:
+        """Record the configuration; a run that starts from nothing begins its metrics anew."""
+        try:
+            configuration.save(config, self.path / "config.yml")
+            self._metrics = (self.path / "metrics.jsonl").open("a" if self.resume_from else "w", encoding="utf-8")
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(f"Global.save_model_dir: {self.path} cannot be written: {error.strerror}")
 
     def _decide(self, config: Config) -> Path | None:
-        if config.Global.checkpoints:
-            return Path(config.Global.checkpoints)
-        recorded = self.path / "config.yml"
+        """Where to resume from. A run that is here is never overwritten by another without being asked."""
+        asked = Path(config.Global.checkpoints) if config.Global.checkpoints else None
         has_checkpoint = any((self.path / name).is_dir() for name in (LATEST, f"{LATEST}.previous"))
-        if not has_checkpoint:
-            return None
-        differing = different_keys(recorded, config) if recorded.is_file() else ["config.yml is missing"]
+        if not has_checkpoint or (asked is not None and self._is_here(asked)):
+            return asked
+        recorded = self.path / "config.yml"
+        if not recorded.is_file():
+            raise ConfigError(self._taken(["config.yml is missing"]))
+        # A run that began from another's checkpoint goes on from its own: the same command, given again, is no rewind.
+        differing = different_keys(recorded, config, also=("Global.checkpoints",) if asked is not None else ())
         if differing:
-            raise ConfigError(
-                f"Global.save_model_dir: {self.path} holds another run ({', '.join(differing[:5])}"
-                f"{' and more' if len(differing) > 5 else ''} differ); choose another folder, or continue it "
-                f"on purpose with -o Global.checkpoints={self.path}"
-            )
+            raise ConfigError(self._taken(differing))
         return self.path
+
+    def _is_here(self, folder: Path) -> bool:
+        return self.path.resolve() in (folder.resolve(), *folder.resolve().parents)
+
+    def _taken(self, differing: list[str]) -> str:
+        return (
+            f"Global.save_model_dir: {self.path} holds another run ({', '.join(differing[:5])}"
+            f"{' and more' if len(differing) > 5 else ''} differ); choose another folder, or continue it "
+            f"on purpose with -o Global.checkpoints={self.path}"
+        )
 
     def record(self, entry: Mapping[str, Any]) -> None:
         """Append one object to `metrics.jsonl`, at full precision."""
@@ -99,17 +124,28 @@ class RunFolder:
                 f"{self.path / 'metrics.jsonl'}: cannot be written: {error.strerror}; checkpoints are whole"
             ) from None
 
-    def forget_after(self, step: int) -> None:
-        """Drop records of steps that a resumed run is about to repeat, so that each step stands there once."""
+    def forget_after(self, step: int) -> int:
+        """Drop records of steps that a resumed run is about to repeat, so that each step stands there once.
+
+        Returns:
+            The last step that was dropped; `step` where there is none.
+        """
         path = self.path / "metrics.jsonl"
         if self._metrics is None:
-            return
+            return step
         self._metrics.close()
-        kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
-        temporary = path.with_name("metrics.jsonl.tmp")
-        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        os.replace(temporary, path)
-        self._metrics = path.open("a", encoding="utf-8")
+        # A kill may have cut a line within a letter: it is no JSON then, and counts as never written.
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        steps = [_step_of(line) for line in lines]
+        kept = [line for line, at in zip(lines, steps, strict=True) if at <= step]
+        try:
+            temporary = path.with_name("metrics.jsonl.tmp")
+            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            os.replace(temporary, path)
+            self._metrics = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise self._unwritable(error) from None
+        return max([step, *(at for at in steps if at != sys.maxsize)])
 
     def close(self) -> None:
         """Release the lock and close the files."""
@@ -118,12 +154,39 @@ class RunFolder:
                 file.close()
 
 
-def different_keys(recorded: Path, config: Config) -> list[str]:
-    """Dotted keys in which a recorded configuration differs from this one, beside those that a resume may change."""
-    before = _flat(yaml.safe_load(recorded.read_text(encoding="utf-8")))
-    now = _flat(yaml.safe_load(configuration.dump(config)))
+def different_keys(recorded: Path, config: Config, also: tuple[str, ...] = ()) -> list[str]:
+    """Dotted keys in which a recorded configuration differs from this one, beside those that a resume may change.
+
+    The record is read by today's schema: a key that came later has its default there, and is no difference.
+
+    Args:
+        recorded: a run's config.yml.
+        config: this start's.
+        also: keys that a resume may change and that are compared this time.
+
+    Raises:
+        ConfigError: the record cannot be read, or holds keys that this version does not know.
+    """
+    try:
+        then = configuration.load(recorded)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{recorded}: the run in this folder was recorded in a form that this version does not read; choose "
+            f"another Global.save_model_dir, or go on with the version that made it\n{error}"
+        ) from None
+    before, now = (_flat(yaml.safe_load(configuration.dump(each))) for each in (then, config))
+    free = [key for key in _FREE_KEYS if key not in also]
     differing = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
-    return sorted(key for key in differing if not any(key == f or key.startswith(f + ".") for f in _FREE_KEYS))
+    return sorted(key for key in differing if not any(key == f or key.startswith(f + ".") for f in free))
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk stops with one line, not with a traceback for every message."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say once that the file takes no more, and leave it."""
+        LOG.removeHandler(self)
+        LOG.warning("%s: cannot be written any more: %s", self.baseFilename, sys.exc_info()[1])
 
 
 def start_logging(path: Path | None) -> None:
@@ -137,7 +200,7 @@ def start_logging(path: Path | None) -> None:
     to_people.setFormatter(logging.Formatter("%(message)s"))
     LOG.addHandler(to_people)
     if path is not None:
-        to_file = logging.FileHandler(path, encoding="utf-8")
+        to_file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
         to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         LOG.addHandler(to_file)
 

@@ -319,8 +319,10 @@ class Trainer:
         if teachers != found.progress.teachers:
             LOG.warning("the teachers are not those of the checkpoint (path or SHA-256 differ); going on with today's")
             self.progress.teachers = teachers
-        self.run.forget_after(self.progress.step)
+        reached = self.run.forget_after(self.progress.step)
         LOG.info("resumed from %s at step %d", found.folder, self.progress.step)
+        if reached > self.progress.step:
+            LOG.info("steps %d to %d had not been saved; they are made again", self.progress.step + 1, reached)
 
     def _restore_student(self, found: Checkpoint, name: str, student: paddle.nn.Layer) -> None:
         connectors = self.cohort.connectors(name)

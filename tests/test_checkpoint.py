@@ -264,6 +264,26 @@ def test_after_a_kill_the_next_save_works(tmp_path: Path) -> None:
         assert not (run / "latest.tmp").exists()
 
 
+def test_the_next_start_takes_what_a_killed_save_had_finished(tmp_path: Path) -> None:
+    """Nothing that was written whole is lost: not even by a kill between the two renames."""
+    taken = []
+    for run, code in kills(tmp_path, lambda run: saved(run / "latest", 1, 2)):
+        between = not (run / "latest").exists()
+        checkpoint.finish_interrupted_save(run / "latest")
+        step = assert_whole(run, 2, 3)
+        assert step == 3 or not between
+        taken.append((between, code))
+    assert any(between for between, _ in taken)
+
+
+def test_a_half_written_first_checkpoint_is_not_taken(tmp_path: Path) -> None:
+    saved(tmp_path / "latest", 1)
+    (tmp_path / "latest").rename(tmp_path / "latest.tmp")
+    (tmp_path / "latest.tmp/Student.safetensors").write_bytes(b"cut")
+    checkpoint.finish_interrupted_save(tmp_path / "latest")
+    assert not (tmp_path / "latest").exists()
+
+
 # --- disks -----------------------------------------------------------------------------------------------------------
 
 

@@ -166,6 +166,45 @@ def test_a_checkpoint_of_elsewhere_starts_a_fresh_folder(folder: Path, tmp_path:
         assert run.resume_from == tmp_path / "source"
 
 
+def test_a_run_that_began_elsewhere_goes_on_from_its_own_checkpoint(folder: Path, tmp_path: Path) -> None:
+    """The same command given again after a kill must not throw away what was trained since."""
+    checkpointed(tmp_path / "source")
+    elsewhere = f"Global.checkpoints={tmp_path / 'source'}"
+    with started(folder, elsewhere) as run:
+        assert run.resume_from == tmp_path / "source"
+        save(folder / "latest", {}, Progress(5), "")
+    with started(folder, elsewhere) as run:
+        assert run.resume_from == folder
+    with pytest.raises(ConfigError, match=r"holds another run \(Global\.checkpoints differ\)"):
+        RunFolder(settings(folder, f"Global.checkpoints={tmp_path / 'third'}"))
+
+
+def test_a_checkpoint_inside_the_folder_may_be_asked_for(folder: Path) -> None:
+    checkpointed(folder)
+    inside = folder / "latest.previous"
+    with started(folder, f"Global.checkpoints={json.dumps(str(inside))}") as run:
+        assert run.resume_from == inside
+
+
+def test_a_record_of_an_older_version_without_keys_of_today_is_the_same_run(folder: Path) -> None:
+    checkpointed(folder)
+    recorded = folder / "config.yml"
+    lines = recorded.read_text(encoding="utf-8").splitlines()
+    older = [line for line in lines if "ema_decay" not in line]
+    assert len(older) < len(lines)
+    recorded.write_text("\n".join(older) + "\n", encoding="utf-8")
+    with started(folder) as run:
+        assert run.resume_from == folder
+
+
+def test_a_record_of_another_version_with_unknown_keys_says_so(folder: Path) -> None:
+    checkpointed(folder)
+    recorded = folder / "config.yml"
+    recorded.write_text(recorded.read_text(encoding="utf-8") + "Sorcery: {wand: 1}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"(?s)config\.yml: .*this version does not read.*Sorcery"):
+        RunFolder(settings(folder))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -242,7 +281,8 @@ def test_steps_that_are_repeated_are_forgotten(folder: Path) -> None:
         for step in (1, 2, 3, 4):
             run.record({"step": step, "loss": step / 3})
         run.record({"step": 2, "eval": {"Student": {"hmean": 0.5}}})
-        run.forget_after(2)
+        assert run.forget_after(2) == 4
+        assert run.forget_after(2) == 2
         run.record({"step": 3, "loss": 9.0})
     assert [record["step"] for record in records(folder)] == [1, 2, 2, 3]
     assert records(folder)[-1]["loss"] == 9.0
@@ -294,3 +334,26 @@ def test_the_log_goes_to_standard_error_and_the_file_once(folder: Path, capsys: 
     assert captured.err == "größe 3\n"
     (line,) = (folder / "train.log").read_text(encoding="utf-8").splitlines()
     assert line.endswith("INFO größe 3")
+
+
+@pytest.mark.usefixtures("quiet_afterwards")
+def test_a_full_disk_ends_the_log_file_with_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    folder.mkdir(parents=True)
+    (folder / "train.log").symlink_to("/dev/full")
+    start_logging(folder / "train.log")
+    for number in range(3):
+        LOG.info("message %d", number)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("message")] == ["message 0", "message 1", "message 2"]
+    (told,) = [line for line in lines if not line.startswith("message")]
+    assert "train.log: cannot be written any more: " in told
+
+
+@pytest.mark.usefixtures("quiet_afterwards")
+def test_a_name_that_is_no_unicode_is_logged(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    start_logging(folder / "train.log")
+    LOG.info("image %s", b"\xff.jpg".decode("utf-8", "surrogateescape"))
+    assert (folder / "train.log").read_text(encoding="utf-8").endswith("image \\udcff.jpg\n")
