@@ -18,6 +18,10 @@ MapFunction = Callable[[np.ndarray], np.ndarray]
 """uint8 images `[N,H,W,3]` (BGR, H and W multiples of 32) -> float32 probability maps `[N,H,W]`."""
 
 
+Watcher = Callable[[Sequence["Page"], Mapping[str, np.ndarray]], None]
+"""Is shown every batch of pages with each network's maps of them, `[N,h,w]`."""
+
+
 @dataclass(frozen=True)
 class Page:
     """One evaluation image: pixels at network size, ground truth in pixels of the original."""
@@ -68,6 +72,7 @@ class Evaluator:
         networks: Mapping[str, MapFunction],
         ensemble_of: Sequence[str] = (),
         tuners: Mapping[str, Tuner] | None = None,
+        watchers: Sequence[Watcher] = (),
     ) -> dict[str, dict[str, float]]:
         """Precision, recall and hmean (and the counts behind them) of each network, and of the `ensemble` if asked.
 
@@ -75,6 +80,7 @@ class Evaluator:
             networks: by name, what answers a batch.
             ensemble_of: names whose mean map is scored too; fewer than two make no ensemble.
             tuners: by name, what is shown the same maps to fit the post-process on them.
+            watchers: what else is shown them.
         """
         names = [*networks, ENSEMBLE] if len(ensemble_of) > 1 else list(networks)
         metrics = {name: DetMetric() for name in names}
@@ -83,6 +89,8 @@ class Evaluator:
             maps = {name: network(images) for name, network in networks.items()}
             if ENSEMBLE in metrics:
                 maps[ENSEMBLE] = np.stack([maps[name] for name in ensemble_of]).mean(axis=0, dtype=np.float32)
+            for watch in watchers:
+                watch(pages, maps)
             for name, metric in metrics.items():
                 for page, map_ in zip(pages, maps[name], strict=True):
                     polygons, _ = self.postprocess(map_, page.original_hw)

@@ -59,18 +59,26 @@ class Overlap:
     gt_care: np.ndarray
     det_care: np.ndarray
 
-    def counts(self, keep: np.ndarray | None = None) -> Counts:
-        """Match and count; with `keep` (bool `[D]`), as if only these detections had been made."""
-        counted = self.det_care if keep is None else self.det_care & keep
-        free = counted.copy()
+    def matches(self, keep: np.ndarray | None = None) -> np.ndarray:
+        """Which detection each ground truth is matched with, int `[G]`, -1 for none and for don't care.
+
+        Args:
+            keep: bool `[D]`; with it, as if only these detections had been made.
+        """
+        free = self.det_care.copy() if keep is None else self.det_care & keep
         hits = self.iou > IOU
-        tp = 0
+        matched = np.full(len(self.gt_care), -1)
         for gt in np.flatnonzero(self.gt_care):
             candidates = np.flatnonzero(hits[gt] & free)
             if len(candidates):
+                matched[gt] = candidates[0]
                 free[candidates[0]] = False
-                tp += 1
-        return Counts(tp, int(self.gt_care.sum()), int(counted.sum()))
+        return matched
+
+    def counts(self, keep: np.ndarray | None = None) -> Counts:
+        """Match and count; with `keep` (bool `[D]`), as if only these detections had been made."""
+        counted = self.det_care if keep is None else self.det_care & keep
+        return Counts(int((self.matches(keep) >= 0).sum()), int(self.gt_care.sum()), int(counted.sum()))
 
 
 class DetMetric:

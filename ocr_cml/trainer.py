@@ -13,7 +13,7 @@ from types import FrameType
 import paddle
 from tqdm import tqdm
 
-from ocr_cml import build, checkpoint, report, startup
+from ocr_cml import build, checkpoint, finish, startup
 from ocr_cml import config as configuration
 from ocr_cml.checkpoint import BEST, LATEST, Best, Checkpoint, Progress
 from ocr_cml.cohort import Cohort, StepResult
@@ -25,6 +25,7 @@ from ocr_cml.optim import ExponentialMean, build_optimizer, learning_rate
 from ocr_cml.run import LOG, RunFolder
 from ocr_cml.runtime import LayerDetector
 from ocr_cml.schema import Config
+from ocr_cml.students_agreement import StudentsAgreement
 from ppocr_data.dataset import DetDataset
 from ppocr_data.errors import UserError, WeightsError
 from ppocr_data.loader import Batch, train_loader
@@ -135,10 +136,7 @@ class Trainer:
         if self.progress.step < self.last_step:
             with _signals() as asked:
                 self._loop(asked)
-        if self.rank == 0:
-            if self.skipped:
-                LOG.warning("%d bad samples were skipped; each is listed above", len(self.skipped))
-            report.write_report(self.run.path)
+        finish.conclude(self)
         return self.progress.best
 
     def _loop(self, asked: list[int]) -> None:
@@ -238,12 +236,15 @@ class Trainer:
     def _evaluate(self) -> None:
         """Score every student and the ensemble; keep the best student's checkpoint."""
         self._average_statistics()
+        students = list(self.cohort.students)
+        agreement = StudentsAgreement(students, self.config.PostProcess.thresh)
         with contextlib.ExitStack() as stack:
-            networks = {name: stack.enter_context(self.answering(name)) for name in self.cohort.students}
-            scores = self.evaluator.score(networks, ensemble_of=list(self.cohort.students))
+            networks = {name: stack.enter_context(self.answering(name)) for name in students}
+            scores = self.evaluator.score(networks, ensemble_of=students, watchers=[agreement])
         self.cohort.train()
         step = self.progress.step
-        self.run.record({"step": step, "eval": scores})
+        agreed = agreement.result(self.world_size)
+        self.run.record({"step": step, "eval": scores, "agreement": agreed})
         if self.rank == 0:
             tqdm.write(f"evaluation at step {step}\n{table(scores)}", file=sys.stderr)
         name = max(self.cohort.students, key=lambda student: scores[student]["hmean"])
@@ -255,6 +256,11 @@ class Trainer:
             self.progress.overtaken = True
             LOG.info("%s has overtaken its teacher: hmean %.4f against %.4f", name, hmean, self.teacher_hmean)
 
+    @property
+    def worth_converting(self) -> bool:
+        """Whether a student is evaluated so often that converting it to the fastest engine pays."""
+        return len(self.evaluator.dataset) >= _WORTH_CONVERTING
+
     @contextlib.contextmanager
     def answering(self, name: str) -> Iterator[MapFunction]:
         """A student as it would be exported now: in eval mode, with its exponential mean where one is kept."""
@@ -264,7 +270,7 @@ class Trainer:
             student.set_state_dict(self.means[name].values)
         student.eval()
         try:
-            if len(self.evaluator.dataset) >= _WORTH_CONVERTING:
+            if self.worth_converting:
                 yield fastest(student, self.cohort.normalization, self.threads, name).probability
             else:
                 yield LayerDetector(student, self.cohort.normalization, name).probability

@@ -1,0 +1,68 @@
+"""What a run does after its last step: look once more at what its best students do, and write the report."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ocr_cml import checkpoint, report, validation
+from ocr_cml.evaluate import MapFunction
+from ocr_cml.fastest import fastest
+from ocr_cml.models import build_detector
+from ocr_cml.run import LOG
+from ocr_cml.runtime import LayerDetector
+from ppocr_data.errors import UserError
+
+if TYPE_CHECKING:
+    from ocr_cml.trainer import Trainer
+
+
+def conclude(trainer: Trainer) -> None:
+    """Record the validation pictures of the best weights and write `report.html` (rank 0).
+
+    Neither is worth losing a finished training for: what fails is a warning.
+    """
+    if trainer.rank != 0:
+        return
+    if trainer.skipped:
+        LOG.warning("%d bad samples were skipped; each is listed above", len(trainer.skipped))
+    try:
+        _examine(trainer)
+        report.write_report(trainer.run.path)
+    except (UserError, OSError) as error:
+        LOG.warning("the report is not complete: %s; tools/report.py makes it again", error)
+
+
+def _examine(trainer: Trainer) -> None:
+    best = trainer.progress.best
+    if best is None or validation.is_recorded(best, trainer.run.path):
+        return
+    began = time.perf_counter()
+    students = _best_students(trainer, trainer.run.path / checkpoint.BEST)
+    teachers = {name: teacher.probability for name, (teacher, _) in trainer.cohort.teachers.items()}
+    asked = trainer.evaluator
+    examination = validation.Examination(asked.dataset, asked.postprocess, students, teachers, asked.batch_size)
+    validation.record(examination, best, trainer.run.path)
+    LOG.info(
+        "looked at %d evaluation images with the best weights in %.1f s: %s",
+        len(examination.indices),
+        time.perf_counter() - began,
+        trainer.run.path / validation.FOLDER,
+    )
+
+
+def _best_students(trainer: Trainer, folder: Path) -> dict[str, MapFunction]:
+    """Every student as `best/` holds it. Raises WeightsError where that is damaged."""
+    found = checkpoint.open_checkpoint(folder)
+    normalization = trainer.cohort.normalization
+    networks: dict[str, MapFunction] = {}
+    for name, network in trainer.config.students.items():
+        layer = build_detector(network.spec)
+        checkpoint.restore_layers({"": layer}, found.arrays(name), f"{folder}: {name}")
+        layer.eval()
+        if trainer.worth_converting:
+            networks[name] = fastest(layer, normalization, trainer.threads, name).probability
+        else:
+            networks[name] = LayerDetector(layer, normalization, name).probability
+    return networks
