@@ -20,6 +20,9 @@ RATIOS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 CONTRADICTION = 0.05
 """A configured ratio whose Dice is this far below the best one's is worth a warning."""
 
+STRANGERS = 0.3
+"""A best Dice below this means that teacher and labels do not mark the same things, whatever the ratio."""
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -82,6 +85,17 @@ def verdict(name: str, fits: Sequence[Fit], configured: float) -> tuple[str, boo
     here = min(fits, key=lambda fit: abs(fit.ratio - configured))
     listed = "  ".join(f"{fit.ratio:g}:{fit.dice:.3f}" for fit in fits)
     line = f"{name} against the labels (shrink ratio:Dice)  {listed}"
+    if best.dice < STRANGERS:
+        return (
+            f"{line}\n  {name} agrees with the labels at no shrink ratio (best Dice {best.dice:.3f}): it does not find "
+            "this text, or marks something else; look at preview.jpg, and choose another teacher",
+            True,
+        )
+    if not fits[0].ratio <= configured <= fits[-1].ratio:
+        return (
+            f"{line}\n  shrink_ratio {configured:g} was not compared; {best.ratio:g} fits best (Dice {best.dice:.3f})",
+            True,
+        )
     if best.dice - here.dice > CONTRADICTION:
         return (
             f"{line}\n  {name} contradicts the labels at shrink_ratio {configured:g} (Dice {here.dice:.3f}); "

@@ -55,8 +55,8 @@ def tune_process(processes: int | None = None) -> list[str]:
     wanted = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": str(trainer_threads(cpu_cores(), processes))}
     if _is_amd():
         wanted["MKL_DEBUG_CPU_TYPE"] = "5"
+    wanted["GLOG_minloglevel"] = "2"  # paddle's C++ side says I and W lines about its own inside
     notes = [_set_unless_set(name, value) for name, value in wanted.items()]
-    os.environ.setdefault("GLOG_minloglevel", "2")  # paddle's C++ side says I and W lines about its own inside
     notes.append(_keep_freed_memory())
     return notes
 

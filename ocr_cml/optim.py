@@ -15,15 +15,15 @@ from ocr_cml.schema import LearningRate, OptimizerSection, WeightSchedule
 def learning_rate(lr: LearningRate, step: int, total_steps: int, steps_per_epoch: float) -> float:
     """The learning rate of optimizer step `step` (0-based) of `total_steps`.
 
-    Linear warm-up from `learning_rate / warm` to `learning_rate` over the warm-up steps, then constant, linear, or
-    half a
-    cosine down to `end_lr`, which the last step approaches without reaching.
+    Linear warm-up from `learning_rate / warm` to `learning_rate` over the warm-up steps, then constant, linear, or half
+    a cosine down to `end_lr`, which the last step approaches without reaching. From step `total_steps` on it stays
+    there: a schedule may be shorter than the training (Optimizer.lr.decay_steps).
     """
     warm = lr.warmup_steps if lr.warmup_steps is not None else round(lr.warmup_epoch * steps_per_epoch)
     warm = min(warm, total_steps)
     if step < warm:
         return lr.learning_rate * (step + 1) / warm
-    done = (step - warm) / max(1, total_steps - warm)
+    done = min(1.0, (step - warm) / max(1, total_steps - warm))
     if lr.name == "Const":
         return lr.learning_rate
     shape = 1 - done if lr.name == "Linear" else (1 + math.cos(math.pi * done)) / 2
@@ -61,9 +61,8 @@ def build_optimizer(section: OptimizerSection, parameters: Iterable[paddle.Tenso
 class ExponentialMean:
     """An exponential moving mean of a network's parameters; running statistics are copied as they are.
 
-    The decay is warmed up as min(decay, (1 + n) / (10 + n)) after n updates, so that a short training is not
-    dominated by
-    its random start.
+    The decay is warmed up as min(decay, (1 + n) / (10 + n)) after n updates, so that a short training is not dominated
+    by its random start.
     """
 
     def __init__(self, network: nn.Layer, decay: float) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import paddle
 
 from ocr_cml import preview
-from ocr_cml.agreement import Crop, sweep, verdict
+from ocr_cml.agreement import RATIOS, Crop, sweep, verdict
 from ocr_cml.environment import cpu_cores
 from ocr_cml.evaluate import table
 from ocr_cml.run import LOG
@@ -86,7 +86,8 @@ def _check_teachers(trainer: Trainer) -> None:
     records = [trainer.dataset[0, index] for index in range(min(_CROPS, len(trainer.dataset)))]
     crops = [Crop(r["image"], r["polygons"], r["ignore"]) for r in records if r["has_label"]]
     configured = next(op.schedule.at(0) for op in trainer.dataset.ops if isinstance(op, MakeShrinkMap))
+    ratios = sorted({*RATIOS, configured})
     if crops:
         for name, (teacher, _) in trainer.cohort.teachers.items():
-            line, contradicts = verdict(name, sweep(teacher, crops), configured)
+            line, contradicts = verdict(name, sweep(teacher, crops, ratios=ratios), configured)
             (LOG.warning if contradicts else LOG.info)("%s", line)

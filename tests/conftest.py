@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,16 @@ def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import tiny
 
     return tiny.teacher_weights(tmp_path_factory.mktemp("teacher") / "teacher.safetensors")
+
+
+@pytest.fixture(autouse=True)
+def log_left_alone() -> Iterator[None]:
+    """A test that starts a run's logging leaves no handler on a closed stream to the tests after it."""
+    log = logging.getLogger("ocr_cml")
+    level, propagate, handlers = log.level, log.propagate, list(log.handlers)
+    yield
+    log.setLevel(level)
+    log.propagate, log.handlers = propagate, handlers
 
 
 @pytest.fixture
