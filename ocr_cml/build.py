@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import paddle
 
+from ocr_cml import model_store
 from ocr_cml.binding import TEACHERS, bind, split_arguments
 from ocr_cml.cohort import BoundTerm, Cohort
 from ocr_cml.config import build_op
@@ -17,7 +19,7 @@ from ocr_cml.losses import TERMS
 from ocr_cml.losses.base import FeatureTerm
 from ocr_cml.models import build_detector
 from ocr_cml.models.detector import Detector
-from ocr_cml.models.weights import LoadReport, load_into, read_weights, select
+from ocr_cml.models.weights import LoadReport, find_weights, load_into, read_weights, select
 from ocr_cml.runtime import FrozenDetector, LayerDetector, Normalization, open_detector
 from ocr_cml.schema import Config, Network
 from ppocr_data import synth
@@ -75,21 +77,26 @@ def build_students(config: Config) -> tuple[dict[str, Detector], dict[str, LoadR
         students[name] = build_detector(network.spec)
         where = config.Global.pretrained_model or network.pretrained
         if where:
-            reports[name] = load_student(students[name], name, network, Path(where))
+            reports[name] = load_student(students[name], name, network, where)
     return students, reports
 
 
-def load_student(student: Detector, name: str, network: Network, where: Path) -> LoadReport:
-    """Load one student from a weight file or from a run's folder. Raises WeightsError with the keys that do not fit."""
-    weights, _ = select(read_weights(where, name), name)
-    return load_into(
+def load_student(student: Detector, name: str, network: Network, where: str) -> LoadReport:
+    """Load one student from a weight file (a path, or an address) or from a run's folder.
+
+    Raises:
+        WeightsError: there is no such file, or keys do not fit.
+    """
+    weights, rest = select(read_weights(model_store.weight_file(where), name), name)
+    report = load_into(
         student,
         weights,
         frozen=False,
         min_share=network.pretrained_share,
         allow_missing=network.allow_missing,
-        source=str(where),
+        source=where,
     )
+    return replace(report, left_aside=rest)
 
 
 def build_teachers(
@@ -102,14 +109,16 @@ def build_teachers(
     for name, network in config.teachers.items():
         if network.inference_model:
             engine = "auto" if network.engine in ("auto", "layer") else network.engine
-            where = Path(network.inference_model)
+            where = model_store.resolve(network.inference_model)
             teacher: FrozenDetector = open_detector(
                 where, engine=engine, device="gpu" if on_gpu else "cpu", threads=threads
             )
         else:
             layer = build_detector(network.spec)
-            weights, _ = select(read_weights(str(network.pretrained), name), name)
-            reports[name] = load_into(layer, weights, frozen=True, source=str(network.pretrained))
+            file = model_store.weight_file(str(network.pretrained))
+            weights, rest = select(read_weights(file, name), name)
+            report = load_into(layer, weights, frozen=True, source=str(network.pretrained))
+            reports[name] = replace(report, left_aside=rest)
             seen_inside = any(getattr(TERMS[name], "needs_layers", False) for name in _term_names(config))
             as_layer = seen_inside or network.engine in ("layer", "paddle")
             source = str(network.pretrained)
@@ -129,14 +138,18 @@ def teacher_record(config: Config) -> dict[str, dict[str, str]]:
     """Each teacher's path and the SHA-256 of its file or of its folder's files, for the checkpoint's record."""
     record = {}
     for name, network in config.teachers.items():
-        where = Path(str(network.inference_model or network.pretrained))
+        if network.inference_model:
+            where = model_store.resolve(network.inference_model)
+        else:
+            where = find_weights(model_store.weight_file(str(network.pretrained)), name)
         files = (
             sorted(p for p in where.iterdir() if p.is_file()) if where.is_dir() else [p for p in [where] if p.is_file()]
         )
         digest = hashlib.sha256()
         for path in files:
             digest.update(path.read_bytes())
-        record[name] = {"path": str(where), "sha256": digest.hexdigest()}
+        named = str(network.inference_model or network.pretrained)
+        record[name] = {"path": named, "sha256": digest.hexdigest()}
     return record
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,23 +100,61 @@ def _write_json(path: Path, data: object) -> None:
         raise ConfigError(f"--json {path}: cannot be written: {error.strerror}") from None
 
 
-def export(config_path: str, overrides: Sequence[str], *, student: str = "best") -> int:
-    """Write the inference model of one student or of the ensemble, checked. Returns the exit code."""
+def export(
+    config_path: str, overrides: Sequence[str], *, student: str = "best", to_paddleocr: str | None = None
+) -> int:
+    """Write the inference model of one student or of the ensemble, checked, or a checkpoint, or both.
+
+    Args:
+        config_path, overrides: the run's configuration.
+        student: `best`, `ensemble` or a name; for a checkpoint also `all`.
+        to_paddleocr: where to write weights that PaddleOCR and other runs start from; None writes none.
+
+    Returns:
+        The exit code.
+    """
     tune_process()
     from ocr_cml import build, config
-    from ocr_cml.export import Ensemble, export_detector
 
     settings = config.load(config_path, overrides)
     build.use_device(settings)
     target = settings.Global.save_inference_dir
-    if not target:
+    if not target and not to_paddleocr:
         raise ConfigError(
-            "Global.save_inference_dir: says where to export to; set it with -o Global.save_inference_dir=DIR"
+            "Global.save_inference_dir: says where to export to; set it with -o Global.save_inference_dir=DIR "
+            "(or write a checkpoint with --to-paddleocr FILE)"
         )
+    several = {"ensemble": bool(target) and not to_paddleocr, "all": bool(to_paddleocr) and not target}
     students = _loaded_students(settings)
     name = _best_student(settings, list(students)) if student == "best" else student
-    if name != "ensemble" and name not in students:
-        raise ConfigError(f"--student {name}: choose best, ensemble or one of {', '.join(students)}")
+    choices = ["best", *(choice for choice, possible in several.items() if possible), *students]
+    if name not in choices[1:]:
+        raise ConfigError(f"--student {name}: choose one of {', '.join(choices)}")
+    if to_paddleocr:
+        _write_checkpoint(students, name, Path(to_paddleocr))
+    if target:
+        _write_inference_model(settings, students, name, target)
+    return 0
+
+
+def _write_checkpoint(students: Mapping[str, Detector], name: str, file: Path) -> None:
+    """One student under PaddleOCR's names; or all of them, each name behind its student's, as PaddleOCR distils."""
+    from ocr_cml.models.pdparams import write_pdparams
+
+    file = file if file.suffix == ".pdparams" else file.with_name(f"{file.name}.pdparams")
+    chosen = {f"{owner}.": layer for owner, layer in students.items()} if name == "all" else {"": students[name]}
+    weights = {
+        prefix + key: value.numpy() for prefix, layer in chosen.items() for key, value in layer.state_dict().items()
+    }
+    write_pdparams(weights, file)
+    print(f"in PaddleOCR: -o Global.pretrained_model={file.with_suffix('')}")
+    print(f"wrote student={name} file={file} arrays={len(weights)}")
+
+
+def _write_inference_model(settings: Config, students: Mapping[str, Detector], name: str, target: str) -> None:
+    from ocr_cml import build
+    from ocr_cml.export import Ensemble, export_detector
+
     network = Ensemble(list(students.values())) if name == "ensemble" else students[name]
     build.prepare_embedded_set(settings)
     report = export_detector(
@@ -130,7 +168,6 @@ def export(config_path: str, overrides: Sequence[str], *, student: str = "best")
     )
     print(f"in PaddleOCR: {report.runtime_call}")
     print(f"exported student={name} dir={target} map_difference={report.map_difference:.1e} boxes={report.boxes}")
-    return 0
 
 
 def _loaded_students(settings: Config) -> dict[str, Detector]:

@@ -6,14 +6,16 @@ import re
 from typing import Any
 
 from ocr_cml.compat_reading import Reading
+from ocr_cml.model_store import is_address
 from ocr_cml.yaml_source import Path_
 from ppocr_data.errors import ConfigError
 
 PARTS = ("Backbone", "Neck", "Head")
-_URL = re.compile(r"https?://", re.IGNORECASE)
 _BACKBONE_FILE = re.compile(
     r"(MobileNetV3|PPLCNetV3|PPHGNetV2_B4|PPHGNet_small|ResNet\d+_vd)_(?:.*_)?(?:pretrained|ocr_det)(?:\.pdparams)?"
 )
+# What only a detector adds to a backbone: the published file may or may not have it.
+_ADDED_FOR_DETECTION = {"PPLCNetV3": ["backbone.layer_list"], "PPHGNetV2_B4": ["backbone.last_conv"]}
 _WITHOUT_EFFECT = {"ResNet_vd": ("disable_se",)}
 
 
@@ -61,9 +63,9 @@ def translate_networks(reading: Reading) -> None:
 
 
 def translate_weights(reading: Reading) -> None:
-    """Refuse addresses (nothing is downloaded), and let a backbone's file leave neck and head as they are."""
+    """Say what addresses mean, and let a backbone's file leave neck and head as they are."""
     shared = reading.section("Global").get("pretrained_model")
-    _refuse_address(reading, ("Global", "pretrained_model"), shared, "; null starts from random weights")
+    _tell_address(reading, ("Global", "pretrained_model"), shared)
     several = len(reading.section("Architecture", "Models")) > 1
     if isinstance(shared, str) and several:
         reading.note(
@@ -75,8 +77,10 @@ def translate_weights(reading: Reading) -> None:
     for name in reading.section("Architecture", "Models"):
         path = ("Architecture", "Models", name)
         network = reading.section(*path)
-        _refuse_address(reading, (*path, "pretrained"), network.get("pretrained"), "")
-        if network and not network.get("freeze_params"):
+        _tell_address(reading, (*path, "pretrained"), network.get("pretrained"))
+        if network.get("freeze_params"):
+            _frozen_in_shared(reading, path, network, shared)
+        elif network:
             own = ("Global", "pretrained_model") if shared else (*path, "pretrained")
             _backbone_file(reading, path, own, shared or network.get("pretrained"), told)
 
@@ -125,14 +129,24 @@ def _arguments_without_effect(reading: Reading, path: Path_, network: dict[str, 
             reading.take(backbone, here, key)
 
 
-def _refuse_address(reading: Reading, path: Path_, value: Any, otherwise: str) -> None:
-    if isinstance(value, str) and _URL.match(value):
-        file = f"pretrain_models/{value.rstrip('/').rsplit('/', 1)[-1]}"
-        reading.problem(
+def _tell_address(reading: Reading, path: Path_, value: Any) -> None:
+    if is_address(value):
+        reading.note(
             path,
-            f"{value} is not downloaded here; download it yourself and name the file, for example "
-            f"-o {'.'.join(path)}={file}{otherwise}",
+            "is downloaded when it is needed, once, to a place of its own under ~/.cache/ocr_cml; PaddleOCR keeps "
+            "only the file's name, so that one teacher.pdparams is taken for another",
         )
+
+
+def _frozen_in_shared(reading: Reading, path: Path_, network: dict[str, Any], shared: Any) -> None:
+    """A frozen network without weights of its own has them in the distillation checkpoint that all start from."""
+    own = network.get("pretrained") or network.get("inference_model")
+    if own or not isinstance(shared, str) or _backbone_of(shared):
+        return
+    network["pretrained"] = shared
+    reading.note(
+        path, f"has no weights of its own, so it takes those of its name from Global.pretrained_model, {shared}"
+    )
 
 
 def _backbone_file(reading: Reading, path: Path_, place: Path_, value: Any, told: set[Path_]) -> None:
@@ -140,11 +154,10 @@ def _backbone_file(reading: Reading, path: Path_, place: Path_, value: Any, told
 
     `told` are the places of which people have been told already: one file may be for several students.
     """
-    found = _BACKBONE_FILE.fullmatch(value.replace("\\", "/").rsplit("/", 1)[-1]) if isinstance(value, str) else None
+    family = _backbone_of(value)
     backbone = reading.section(*path, "Backbone").get("name")
-    if found is None or not isinstance(backbone, str) or _URL.match(value):
+    if family is None or not isinstance(backbone, str):
         return
-    family = "ResNet_vd" if found[1].startswith("ResNet") else found[1]
     network = reading.section(*path)
     if family != backbone:
         text = (
@@ -154,7 +167,7 @@ def _backbone_file(reading: Reading, path: Path_, place: Path_, value: Any, told
         if place not in told:
             reading.problem(place, text)
     elif "allow_missing" not in network:
-        network["allow_missing"] = ["neck", "head"]
+        network["allow_missing"] = ["neck", "head", *_ADDED_FOR_DETECTION.get(backbone, [])]
         if place not in told:
             reading.note(
                 place,
@@ -162,3 +175,11 @@ def _backbone_file(reading: Reading, path: Path_, place: Path_, value: Any, told
                 "everything must fit, where PaddleOCR takes what fits",
             )
     told.add(place)
+
+
+def _backbone_of(file: Any) -> str | None:
+    """The backbone that a file of PaddleOCR's holds alone, by its name; None for any other."""
+    found = _BACKBONE_FILE.fullmatch(file.replace("\\", "/").rsplit("/", 1)[-1]) if isinstance(file, str) else None
+    if found is None:
+        return None
+    return "ResNet_vd" if found[1].startswith("ResNet") else found[1]

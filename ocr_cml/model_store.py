@@ -1,12 +1,26 @@
-"""PaddleOCR's published detectors by name, from the store that paddleocr itself keeps on a machine."""
+"""What a configuration names and a machine may not have yet: published detectors by name, weight files by address.
+
+Detectors come from the store that paddleocr itself keeps. Both are fetched once, at the moment they are needed; where
+there is no network, the message says where to put the files.
+"""
 
 from __future__ import annotations
 
+import http.client
+import logging
 import os
+import re
+import shutil
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 from ocr_cml.yaml_source import nearest
-from ppocr_data.errors import ModelError
+from ppocr_data.errors import ModelError, WeightsError
+
+LOG = logging.getLogger("ocr_cml")
+_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
+_SECONDS = 30
 
 DETECTORS = (
     *("PP-OCRv3_mobile_det", "PP-OCRv3_server_det", "PP-OCRv4_mobile_det", "PP-OCRv4_server_det"),
@@ -61,3 +75,64 @@ def _download(name: str) -> Path:
             f"inference.json (or inference.pdmodel), inference.pdiparams and inference.yml into {store() / name}; or "
             "give the folder that holds them instead of the name"
         ) from None
+
+
+# --- weight files by address -----------------------------------------------------------------------------------------
+
+
+def is_address(where: object) -> bool:
+    """Whether a weight file is named by an `http://` or `https://` address."""
+    return isinstance(where, str) and _ADDRESS.match(where) is not None
+
+
+def weight_file(where: str) -> str:
+    """The path that `where` means: itself, or the file that its address was downloaded to, now or earlier.
+
+    Each address has a place of its own, host and path, under `weight_cache()`: PaddleOCR keeps only the file's name,
+    under which `teacher.pdparams` of one model is taken for that of another.
+
+    Raises:
+        WeightsError: the file is not there and cannot be downloaded; the message says where to put it.
+    """
+    if not is_address(where):
+        return where
+    target = cached_at(where)
+    if not target.is_file():
+        LOG.info("downloading %s to %s", where, target)
+        try:
+            _fetch(where, target)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise WeightsError(
+                f"{where}: could not be downloaded ({error}). On a machine with a network download it and put it at "
+                f"{target}; or name another file, or null for random weights"
+            ) from None
+    return str(target)
+
+
+def weight_cache() -> Path:
+    """Where downloaded weight files are kept: `OCR_CML_CACHE`, or `~/.cache/ocr_cml`."""
+    return Path(os.environ.get("OCR_CML_CACHE") or Path.home() / ".cache" / "ocr_cml")
+
+
+def cached_at(address: str) -> Path:
+    """The place of an address in the cache. Raises WeightsError where the address names no file."""
+    parts = urllib.parse.urlsplit(address)
+    inside = [part for part in urllib.parse.unquote(parts.path).split("/") if part not in ("", ".", "..")]
+    if not parts.hostname or not inside or parts.path.endswith("/"):
+        raise WeightsError(f"{address}: names no file")
+    return weight_cache().joinpath(parts.hostname, *inside)
+
+
+def _fetch(address: str, target: Path) -> None:
+    """Download, whole or not at all; processes that do so at once do not disturb each other."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with urllib.request.urlopen(address, timeout=_SECONDS) as answer, temporary.open("wb") as file:
+            shutil.copyfileobj(answer, file)
+            promised, got = answer.headers.get("Content-Length"), file.tell()
+        if promised is not None and int(promised) != got:
+            raise OSError(f"it ended after {got} of {promised} bytes")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

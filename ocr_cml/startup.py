@@ -17,6 +17,7 @@ from ocr_cml.run import LOG
 from ppocr_data.targets import MakeShrinkMap
 
 if TYPE_CHECKING:
+    from ocr_cml.models.weights import LoadReport
     from ocr_cml.trainer import Trainer
 
 _CROPS = 12
@@ -52,10 +53,17 @@ def _networks(trainer: Trainer) -> str:
         count = sum(int(p.size) for p in student.parameters() if not p.stop_gradient)
         loaded = trainer.load_reports.get(name)
         origin = f"{loaded.share:.1%} loaded from {loaded.source}" if loaded else "from scratch"
-        lines.append(f"  {name}: student, {count / 1e6:.2f} M parameters, {origin}")
+        lines.append(f"  {name}: student, {count / 1e6:.2f} M parameters, {origin}{_left_aside(loaded)}")
     for name, (teacher, _) in trainer.cohort.teachers.items():
-        lines.append(f"  {name}: teacher, frozen, {teacher.engine}, {teacher.source}")
+        rest = _left_aside(trainer.load_reports.get(name))
+        lines.append(f"  {name}: teacher, frozen, {teacher.engine}, {teacher.source}{rest}")
     return "networks\n" + "\n".join(lines)
+
+
+def _left_aside(loaded: LoadReport | None) -> str:
+    """The other networks of a distillation checkpoint, which this one did not take."""
+    others = [f"{name} ({count} arrays)" for name, count in loaded.left_aside.items()] if loaded else []
+    return f"; the file also holds {', '.join(others)}" if others else ""
 
 
 def _lengths(trainer: Trainer) -> str:

@@ -498,21 +498,31 @@ def test_another_key_that_is_written_twice_is_still_a_mistake(write: Write) -> N
 # --- weights ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_address_is_refused_with_what_to_do(write: Write) -> None:
+def test_an_address_stays_for_the_start_of_the_training(write: Write) -> None:
     address = "https://example.com/pretrained/MobileNetV3_large_x0_5_pretrained.pdparams"
     path = write(changed(SINGLE, "pretrained_model:", f"pretrained_model: {address}"))
-    message = refusal(path)
-    file = "pretrain_models/MobileNetV3_large_x0_5_pretrained.pdparams"
-    assert f"{address} is not downloaded here" in message
-    assert f"-o Global.pretrained_model={file}" in message
-    assert read(path, f"Global.pretrained_model={file}")[0].Global.pretrained_model == file
+    settings, notes = read(path)
+    assert settings.Global.pretrained_model == address
+    assert settings.students["Student"].allow_missing == ["neck", "head"]
+    assert sum("Global.pretrained_model: is downloaded when it is needed, once" in note for note in notes) == 1
     assert read(path, "Global.pretrained_model=null")[0].Global.pretrained_model is None
 
 
-def test_an_address_of_a_teacher_is_refused(write: Write) -> None:
+def test_an_address_of_a_teacher_is_told_too(write: Write) -> None:
     path = write(changed(CML, "pretrained: w/teacher", "pretrained: http://example.com/a/teacher.pdparams"))
-    assert "-o Architecture.Models.Teacher.pretrained=pretrain_models/teacher.pdparams" in refusal(path)
-    assert read(path, "Architecture.Models.Teacher.pretrained=t.npz")[0].teachers["Teacher"].pretrained == "t.npz"
+    settings, notes = read(path)
+    assert settings.teachers["Teacher"].pretrained == "http://example.com/a/teacher.pdparams"
+    assert sum("Models.Teacher.pretrained: is downloaded" in note for note in notes) == 1
+
+
+def test_a_teacher_without_weights_takes_its_own_from_the_checkpoint_of_all(write: Write) -> None:
+    path = write(changed(CML, "      pretrained: w/teacher\n", ""))
+    assert "Teacher: is frozen but has no weights" in refusal(path)
+    settings, notes = read(path, "Global.pretrained_model=ch_PP-OCRv2_det_distill_train/best_accuracy")
+    assert settings.teachers["Teacher"].pretrained == "ch_PP-OCRv2_det_distill_train/best_accuracy"
+    assert sum("it takes those of its name from Global.pretrained_model" in note for note in notes) == 1
+    backbone = "Global.pretrained_model=MobileNetV3_large_x0_5_pretrained"
+    assert "Teacher: is frozen but has no weights" in refusal(path, backbone)
 
 
 @pytest.mark.parametrize(

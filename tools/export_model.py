@@ -23,12 +23,22 @@ def main(argv: list[str] | None = None) -> int:
         ),
     )
     add_config_arguments(parser)
-    parser.add_argument("--student", default="best", metavar="best|ensemble|NAME", help="which network (default: best)")
+    parser.add_argument(
+        "--student",
+        default="best",
+        metavar="best|ensemble|NAME|all",
+        help="which network (default: best); all: every student in one --to-paddleocr file",
+    )
+    parser.add_argument(
+        "--to-paddleocr",
+        metavar="FILE",
+        help="write a .pdparams checkpoint from which PaddleOCR, or a student of another run, starts",
+    )
     args = parser.parse_args(argv)
 
     from ocr_cml.commands import export
 
-    return export(args.config, args.override, student=args.student)
+    return export(args.config, args.override, student=args.student, to_paddleocr=args.to_paddleocr)
 
 
 if __name__ == "__main__":

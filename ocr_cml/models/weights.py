@@ -6,159 +6,30 @@ noise; both happened to users of PaddleOCR. So what does not fit is an error tha
 
 from __future__ import annotations
 
-import codecs
+import contextlib
 import math
 import os
 import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 import numpy as np
 from paddle import nn
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from ocr_cml.models.pdparams import Weights, read_pdparams
 from ppocr_data.errors import WeightsError
 
-Weights = dict[str, np.ndarray]
 PARTS = ("backbone", "neck", "head")
 WRAPPERS = ("module", "_layers", "model")
 UNUSED_WHEN_FROZEN = ("head.thresh",)
 """What a frozen network never computes: the threshold map exists in training only, so exports drop it."""
-
-
-# --- .pdparams: a pickle, decoded by stand-ins that can only become arrays ------------------------------------------
-
-
-class _Inert:
-    """A stand-in for a class named in a pickle. BUILD on the class itself, which could change it, is a TypeError."""
-
-    def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError(f"{type(self).__name__} takes no state")
-
-
-class _NdArray(_Inert):
-    """numpy.ndarray: only a name to hand to _reconstruct."""
-
-    def __new__(cls, *_: Any) -> NoReturn:  # type: ignore[misc]
-        raise pickle.UnpicklingError("numpy.ndarray is called directly")
-
-
-class _Dtype(_Inert):
-    """numpy.dtype("f4", align, copy), then its state (version, byte order, ...)."""
-
-    def __init__(self, code: str, *_: Any) -> None:
-        self.dtype = np.dtype(str(code))
-        if self.dtype.kind not in "fiub" or self.dtype.itemsize > 8:
-            raise pickle.UnpicklingError(f"an array of {self.dtype}, where numbers are expected")
-
-    def __setstate__(self, state: Any) -> None:
-        self.dtype = self.dtype.newbyteorder(state[1] if state[1] in ("<", ">") else "=")
-
-
-def _decode(dtype: Any, raw: Any, shape: tuple[int, ...], fortran: bool = False) -> np.ndarray:
-    raw = raw.encode("latin1") if isinstance(raw, str) else raw
-    if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes):
-        raise pickle.UnpicklingError("an array that holds objects, not numbers")
-    flat = np.frombuffer(raw, dtype.dtype)
-    if flat.size != math.prod(shape):
-        raise pickle.UnpicklingError(f"an array of shape {shape} with {flat.size} numbers")
-    return flat.reshape(shape, order="F" if fortran else "C")
-
-
-class _Reconstruct(_Inert):
-    """numpy's _reconstruct(ndarray, (0,), b"b"): an empty array that BUILD fills with its state."""
-
-    def __init__(self, *_: Any) -> None:
-        self.array: np.ndarray | None = None
-
-    def __setstate__(self, state: Any) -> None:
-        _, shape, dtype, fortran, raw = state
-        self.array = _decode(dtype, raw, tuple(shape), bool(fortran))
-
-
-class _Scalar(_Inert):
-    """numpy's scalar(dtype, bytes)."""
-
-    def __init__(self, dtype: Any, raw: Any) -> None:
-        self.array = _decode(dtype, raw, ())
-
-
-class _Encode(_Inert):
-    """_codecs.encode(text, "latin1"): how protocol 2 writes bytes."""
-
-    def __new__(cls, text: str, encoding: str = "latin1") -> bytes:  # type: ignore[misc]
-        if codecs.lookup(str(encoding)).name != "iso8859-1":
-            raise pickle.UnpicklingError(f"text in {encoding}")
-        return text.encode("latin1")
-
-
-class _Tuple(_Inert):
-    """builtins.tuple: paddle.save writes each tensor outside a state_dict as (name, array)."""
-
-    def __new__(cls, items: Iterable[Any] = ()) -> tuple[Any, ...]:  # type: ignore[misc]
-        return tuple(items)
-
-
-class _OrderedDict(_Inert):
-    """collections.OrderedDict: a dict."""
-
-    def __new__(cls, items: Iterable[tuple[Any, Any]] = ()) -> dict[Any, Any]:  # type: ignore[misc]
-        return dict(items)
-
-
-_ADMITTED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): _NdArray,
-    ("numpy", "dtype"): _Dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _Reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _Reconstruct,
-    ("numpy.core.multiarray", "scalar"): _Scalar,
-    ("numpy._core.multiarray", "scalar"): _Scalar,
-    ("_codecs", "encode"): _Encode,
-    ("builtins", "tuple"): _Tuple,
-    ("__builtin__", "tuple"): _Tuple,
-    ("collections", "OrderedDict"): _OrderedDict,
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Every name in the pickle is looked up in a table of stand-ins; nothing is imported, no foreign code is called."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ADMITTED:
-            raise WeightsError(f"it names {module}.{name}, which is not a weight; nothing of it was run")
-        return _ADMITTED[module, name]
-
-
-def _read_pdparams(file: BinaryIO) -> Weights:
-    content = _ArrayUnpickler(file, encoding="latin1").load()
-    if not isinstance(content, dict):
-        raise WeightsError(f"it holds a {type(content).__name__}, not a table of weights by name")
-    content.pop("StructuredToParameterName@@", None)  # a dict of names that paddle keeps for its optimizers
-    # Arrays above 1 GB are cut up under protocols 2 and 3; the misspelling is paddle's.
-    cut = content.pop("UnpackBigParamInfor@@", {})
-    pieces = {key: (info["OriginShape"], [content.pop(name) for name in info["slices"]]) for key, info in cut.items()}
-    weights = {str(key): _as_array(str(key), value) for key, value in content.items()}
-    for key, (shape, values) in pieces.items():
-        weights[str(key)] = np.concatenate([_as_array(str(key), value) for value in values]).reshape(shape)
-    return weights
-
-
-def _as_array(key: str, value: Any) -> np.ndarray:
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):
-        value = value[1]
-    if isinstance(value, (bool, int, float)):
-        return np.asarray(value)
-    if not isinstance(value, (_Reconstruct, _Scalar)) or value.array is None:
-        raise WeightsError(
-            f"{key!r} is a {type(value).__name__}, not an array; is this an optimizer's or a run's state?"
-        )
-    return value.array
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -178,7 +49,7 @@ def _read_npz(file: BinaryIO) -> Weights:
 READERS: dict[str, Callable[[BinaryIO], Weights]] = {
     ".safetensors": _read_safetensors,
     ".npz": _read_npz,
-    ".pdparams": _read_pdparams,
+    ".pdparams": read_pdparams,
 }
 _UNREADABLE = (
     *(pickle.UnpicklingError, SafetensorError, zipfile.BadZipFile, struct.error, zlib.error, EOFError, MemoryError),
@@ -258,7 +129,8 @@ def save_weights(detector_state: Mapping[str, np.ndarray], path: str | Path) -> 
             os.fsync(stream.fileno())
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder on its path may be a file
+            temporary.unlink()
         raise WeightsError(f"{path}: the weights could not be written ({error}); no earlier file was touched") from None
 
 
@@ -316,6 +188,7 @@ class LoadReport:
         missing: the network's keys that kept their initial values because the weights lack them.
         unexpected: keys of the weights that the network has not.
         misshapen: keys whose shapes differ and that were allowed to be missing, with both shapes.
+        left_aside: what else the file holds, as `select` says: other networks and how many arrays each has.
     """
 
     share: float
@@ -323,6 +196,7 @@ class LoadReport:
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     misshapen: tuple[str, ...] = ()
+    left_aside: Mapping[str, int] = field(default_factory=dict)
 
 
 def load_into(
