@@ -216,4 +216,3 @@ def _smaller(image: np.ndarray, side: int) -> np.ndarray:
 
 def _write(path: Path, picture: np.ndarray, quality: int) -> None:
     path.write_bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes())
-
