@@ -80,7 +80,7 @@ class Examination:
         batch = np.stack(images)
         found = {name: network(batch) for name, network in self._students.items()}
         if ENSEMBLE in self.names:
-            found[ENSEMBLE] = np.mean(list(found.values()), axis=0, dtype=np.float32)
+            found[ENSEMBLE] = np.asarray(np.mean(list(found.values()), axis=0, dtype=np.float32))
         return found | {name: network(batch) for name, network in self._teachers.items()}
 
     def curve(self, name: str) -> list[dict[str, float]]:
