@@ -8,11 +8,15 @@ both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
+import paddle
 
+from ocr_cml.losses.base import TEXT_LEVEL, logit, resized
 from ocr_cml.runtime import FrozenDetector
 from ppocr_data.targets import shrink_target
 
@@ -53,14 +57,18 @@ def sweep(
     crops: Sequence[Crop],
     *,
     thresh: float = 0.3,
+    dilation: int = 0,
     min_text_size: int = 8,
     ratios: Sequence[float] = RATIOS,
 ) -> list[Fit]:
-    """Compare the teacher's map with label targets over shrink ratios, on crops of equal size.
+    """Compare what the teacher teaches with label targets over shrink ratios, on crops of equal size.
+
+    What it teaches is its map over `thresh`, grown by `dilation` pixels in width and height as `TeacherLoss` grows it:
+    two pixels are a tenth of the height of a line of 20.
 
     The Dice is 0 where neither the teacher nor the labels have a text pixel in any crop: nothing was shown.
     """
-    maps = [teacher.probability(crop.image[None])[0] > thresh for crop in crops]
+    maps = [_taught(teacher.probability(crop.image[None])[0], thresh, dilation) for crop in crops]
     fits = []
     for ratio in ratios:
         both = taught = labelled = 0
@@ -74,17 +82,26 @@ def sweep(
     return fits
 
 
+def _taught(map_: np.ndarray, thresh: float, dilation: int) -> np.ndarray:
+    """The text pixels of a target made of a probability map `[H,W]`; see `ocr_cml.losses.teacher.dilated_target`."""
+    size = 2 * (dilation // 2) + 1
+    return cv2.dilate((map_ > thresh).astype(np.uint8), np.ones((size, size), np.uint8)).astype(bool)
+
+
 def best_fit(fits: Sequence[Fit]) -> Fit:
     """The ratio on which teacher and labels agree best."""
     return max(fits, key=lambda fit: fit.dice)
 
 
-def verdict(name: str, fits: Sequence[Fit], configured: float) -> tuple[str, bool]:
-    """One line for people, and whether it is a warning."""
+def verdict(name: str, fits: Sequence[Fit], configured: float, dilation: int = 0) -> tuple[str, bool]:
+    """One line for people, and whether it is a warning; `dilation` is the one of the sweep."""
     best = best_fit(fits)
     here = min(fits, key=lambda fit: abs(fit.ratio - configured))
     listed = "  ".join(f"{fit.ratio:g}:{fit.dice:.3f}" for fit in fits)
     line = f"{name} against the labels (shrink ratio:Dice)  {listed}"
+    advice = "Set it in MakeShrinkMap and MakeBorderMap, and fit unclip_ratio with tools/eval.py --tune afterwards"
+    if dilation:
+        advice += f"; or set TeacherLoss.dilation, which makes the teacher's regions {dilation} pixels larger, to 0"
     if best.dice < STRANGERS:
         return (
             f"{line}\n  {name} agrees with the labels at no shrink ratio (best Dice {best.dice:.3f}): it does not find "
@@ -99,11 +116,41 @@ def verdict(name: str, fits: Sequence[Fit], configured: float) -> tuple[str, boo
     if best.dice - here.dice > CONTRADICTION:
         return (
             f"{line}\n  {name} contradicts the labels at shrink_ratio {configured:g} (Dice {here.dice:.3f}); "
-            f"{best.ratio:g} fits better ({best.dice:.3f}). Set it in MakeShrinkMap and MakeBorderMap, and fit "
-            f"unclip_ratio with tools/eval.py --tune afterwards",
+            f"{best.ratio:g} fits better ({best.dice:.3f}). {advice}",
             True,
         )
     return (
         f"{line}\n  shrink_ratio {configured:g} fits (Dice {here.dice:.3f}, best {best.dice:.3f} at {best.ratio:g})",
         False,
     )
+
+
+# --- between students ------------------------------------------------------------------------------------------------
+
+
+def agreement_name(first: str, second: str) -> str:
+    """The key of two students' agreement in `metrics.jsonl`: `agreement/Student,Student2`."""
+    return f"agreement/{first},{second}"
+
+
+def dice_of_maps(first: paddle.Tensor, second: paddle.Tensor) -> float:
+    """How far two networks see the same text: the Dice of their thresholded maps, in [0, 1]; waits for the device.
+
+    2 |A and B| / (|A| + |B|), A and B the pixels of the whole batch whose probability is above 0.3; don't-care regions
+    count like all others, as no label is needed. 1 where neither sees any text.
+
+    Args:
+        first, second: logits `[N,1,H,W]`; the second is resized to the first where strides differ.
+    """
+    a, b = (x > logit(TEXT_LEVEL) for x in (first, resized(second, first)))
+    total = int(a.sum()) + int(b.sum())
+    return 2 * int(paddle.logical_and(a, b).sum()) / total if total else 1.0
+
+
+def student_agreements(logits: Mapping[str, paddle.Tensor]) -> dict[str, float]:
+    """`dice_of_maps` of every pair of students by `agreement_name`, from their logits on one batch.
+
+    The trainer logs it at its log points: in training mode, on augmented crops, before the step's update. It is not a
+    score (two students that are wrong together agree as well), but shows how fast mutual learning makes students alike.
+    """
+    return {agreement_name(a, b): dice_of_maps(logits[a], logits[b]) for a, b in itertools.combinations(logits, 2)}

@@ -43,10 +43,12 @@ class StepResult:
     Attributes:
         total: the weighted sum of the parts, a scalar whose scale does not depend on the batch size.
         parts: each term's unweighted value by its label, detached scalars on the device.
+        maps: the shrink logit `[N,1,H,W]` of every student that was run, detached.
     """
 
     total: paddle.Tensor
     parts: dict[str, paddle.Tensor]
+    maps: dict[str, paddle.Tensor]
 
 
 class Cohort:
@@ -131,11 +133,13 @@ class Cohort:
             elif name in peers:
                 with _only_asked(student):
                     outputs[name] = student(images)
-        return self._sum(terms, outputs, targets, progress)
+        total, parts = self._sum(terms, outputs, targets, progress)
+        maps = {name: outputs[name].shrink_logit.detach() for name in self.students if name in outputs}
+        return StepResult(total, parts, maps)
 
     def _sum(
         self, terms: Sequence[BoundTerm], outputs: Mapping[str, DetOutput], targets: Targets, progress: float
-    ) -> StepResult:
+    ) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
         parts: dict[str, paddle.Tensor] = {}
         weighted: list[paddle.Tensor] = []
         for bound in terms:
@@ -143,7 +147,7 @@ class Cohort:
             value = bound.term(outputs[bound.binding.learner], guide, targets)
             parts[bound.binding.label] = value.detach()
             weighted.append(value * bound.factor(progress))
-        return StepResult(paddle.add_n(weighted), parts)
+        return paddle.add_n(weighted), parts
 
 
 def _answer(teacher: FrozenDetector, batch: Batch) -> DetOutput:

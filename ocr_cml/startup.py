@@ -11,8 +11,11 @@ import paddle
 
 from ocr_cml import preview
 from ocr_cml.agreement import RATIOS, Crop, sweep, verdict
+from ocr_cml.binding import TEACHERS
 from ocr_cml.environment import cpu_cores
 from ocr_cml.evaluate import table
+from ocr_cml.losses import TeacherLoss
+from ocr_cml.losses.base import TEXT_LEVEL
 from ocr_cml.run import LOG
 from ppocr_data.targets import MakeShrinkMap
 
@@ -97,5 +100,16 @@ def _check_teachers(trainer: Trainer) -> None:
     ratios = sorted({*RATIOS, configured})
     if crops:
         for name, (teacher, _) in trainer.cohort.teachers.items():
-            line, contradicts = verdict(name, sweep(teacher, crops, ratios=ratios), configured)
+            thresh, dilation = _target_of(trainer, name)
+            fits = sweep(teacher, crops, thresh=thresh, dilation=dilation, ratios=ratios)
+            line, contradicts = verdict(name, fits, configured, dilation)
             (LOG.warning if contradicts else LOG.info)("%s", line)
+
+
+def _target_of(trainer: Trainer, teacher: str) -> tuple[float, int]:
+    """Threshold and dilation by which the teacher's map becomes a target: those of the first term that makes one."""
+    for bound in trainer.cohort.terms:
+        term = bound.term
+        if bound.binding.guide in (teacher, TEACHERS) and isinstance(term, TeacherLoss) and term.kind == "dilated":
+            return term.thresh, term.dilation
+    return TEXT_LEVEL, 0

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ocr_cml import build, checkpoint, finish, startup
 from ocr_cml import config as configuration
+from ocr_cml.agreement import student_agreements
 from ocr_cml.checkpoint import BEST, LATEST, Best, Checkpoint, Progress
 from ocr_cml.cohort import Cohort, StepResult
 from ocr_cml.distributed import average_gradients, average_statistics, broadcast_weights, largest_of_ranks
@@ -227,7 +228,8 @@ class Trainer:
         parts = {label: float(value) for label, value in result.parts.items()}
         step, loss = self.progress.step, float(result.total)
         rate = learning_rate(self.config.Optimizer.lr, step - 1, self.schedule_steps, self.steps_per_epoch)
-        self.run.record({"step": step, "loss": loss, "lr": rate, "seconds": seconds, **parts})
+        alike = student_agreements(result.maps)
+        self.run.record({"step": step, "loss": loss, "lr": rate, "seconds": seconds, **parts, **alike})
         bar.set_postfix_str(f"loss {loss:.3f}")
         if bar.disable and self.rank == 0:
             listed = "  ".join(f"{label} {value:.4f}" for label, value in parts.items())
@@ -389,7 +391,8 @@ def _merged(results: list[StepResult], accumulate: int) -> StepResult:
     for result in results:
         for label, value in result.parts.items():
             parts[label] = parts[label] + value / accumulate if label in parts else value / accumulate
-    return StepResult(total, parts)
+    maps = {name: map_ for result in results for name, map_ in result.maps.items()}  # the last batch's, newest last
+    return StepResult(total, parts, maps)
 
 
 @contextlib.contextmanager

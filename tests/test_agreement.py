@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import paddle
 import pytest
 
-from ocr_cml.agreement import CONTRADICTION, RATIOS, Crop, Fit, best_fit, sweep, verdict
+from ocr_cml.agreement import (
+    CONTRADICTION,
+    RATIOS,
+    Crop,
+    Fit,
+    best_fit,
+    dice_of_maps,
+    student_agreements,
+    sweep,
+    verdict,
+)
+from ocr_cml.losses.teacher import dilated_target
 from ppocr_data.targets import shrink_target
 
 BOX = np.array([[8, 16], [56, 16], [56, 40], [8, 40]], np.float32)
@@ -56,6 +68,17 @@ def test_dice_and_area_by_hand() -> None:
     (fit,) = sweep(Drawn(map_), [crop(BOX)], ratios=[0.5])
     assert fit.dice == pytest.approx(2 * left / (64 * 32 + inside))
     assert fit.area == pytest.approx(64 * 32 / inside)
+
+
+@pytest.mark.parametrize("dilation", [0, 2, 4])
+def test_what_is_compared_is_the_target_that_the_teacher_term_makes(dilation: int) -> None:
+    map_ = kernel(0.5) * np.float32(0.8) + np.float32(0.05)
+    target = dilated_target(paddle.logit(paddle.to_tensor(map_[None, None])), 0.3, dilation).numpy()[0, 0] > 0
+    label = kernel(0.5).astype(bool)
+    (fit,) = sweep(Drawn(map_), [crop(BOX)], dilation=dilation, ratios=[0.5])
+    assert fit.area == pytest.approx(target.sum() / label.sum())
+    assert fit.dice == pytest.approx(2 * (target & label).sum() / (target.sum() + label.sum()))
+    assert (fit.dice == 1.0) is (dilation == 0)
 
 
 def test_pixels_of_all_crops_are_pooled() -> None:
@@ -123,3 +146,43 @@ def test_a_teacher_that_agrees_with_no_ratio_is_a_warning() -> None:
 def test_a_ratio_outside_the_sweep_is_not_called_fitting() -> None:
     line, _ = verdict("Teacher", fits_of(r0_3=0.5, r0_7=0.9), 0.95)
     assert "shrink_ratio 0.95 fits" not in line
+
+
+def test_only_a_dilated_target_is_advised_to_be_smaller() -> None:
+    fits = fits_of(r0_4=0.6, r0_5=0.9)
+    assert "dilation" not in verdict("Teacher", fits, 0.4)[0]
+    assert "2 pixels larger, to 0" in verdict("Teacher", fits, 0.4, dilation=2)[0]
+
+
+# --- between students ------------------------------------------------------------------------------------------------
+
+
+def logits(*probabilities: float) -> paddle.Tensor:
+    """One row of pixels."""
+    return paddle.logit(paddle.to_tensor(np.array(probabilities, np.float32).reshape(1, 1, 1, -1)))
+
+
+def test_agreement_by_hand() -> None:
+    a, b = logits(0.9, 0.31, 0.29, 0.1), logits(0.31, 0.1, 0.9, 0.29)
+    assert dice_of_maps(a, b) == 2 * 1 / (2 + 2)
+    assert dice_of_maps(a, a) == 1.0
+    assert dice_of_maps(a, logits(0.1, 0.1, 0.9, 0.9)) == 0.0
+    assert dice_of_maps(logits(0.1, 0.2), logits(0.2, 0.1)) == 1.0  # neither sees text
+
+
+def test_agreement_of_maps_of_unequal_size() -> None:
+    whole = np.zeros((1, 1, 4, 8), np.float32)
+    whole[..., :4] = 4
+    half = whole[:, :, ::2, ::2]
+    assert dice_of_maps(paddle.to_tensor(whole - 2), paddle.to_tensor(half - 2)) > 0.8
+
+
+def test_every_pair_of_students_has_its_agreement() -> None:
+    maps = {"Student": logits(0.9, 0.1), "Student2": logits(0.9, 0.9), "Student3": logits(0.1, 0.9)}
+    found = student_agreements(maps)
+    assert found == {
+        "agreement/Student,Student2": pytest.approx(2 / 3),
+        "agreement/Student,Student3": 0.0,
+        "agreement/Student2,Student3": pytest.approx(2 / 3),
+    }
+    assert student_agreements({"Student": logits(0.5)}) == {}

@@ -84,7 +84,7 @@ def test_three_steps_equal_a_plain_two_network_loop(tiny_set: Path, tmp_path: Pa
         network.train()
         moved = [p for p in network.parameters() if not p.stop_gradient]
         optimizers.append(paddle.optimizer.Adam(learning_rate=0.0, parameters=moved))
-    losses = []
+    losses, alike = [], []
     with train_loader(build.labelled_dataset(start["config"]), batch_size=2, seed=5) as batches:
         for step in range(3):
             batch = next(batches)
@@ -107,8 +107,12 @@ def test_three_steps_equal_a_plain_two_network_loop(tiny_set: Path, tmp_path: Pa
                 optimizer.step()
                 optimizer.clear_grad()
             losses.append(float(total))
+            a, b = (output.shrink_prob.numpy() > 0.3 for output in outputs)
+            alike.append(2 * (a & b).sum() / (a.sum() + b.sum()))
 
     assert [record["loss"] for record in records(tmp_path / "run")] == pytest.approx(losses, rel=1e-5)
+    found = [record["agreement/Student,Student2"] for record in records(tmp_path / "run")]
+    assert found == pytest.approx(alike, abs=0.01)  # a pixel at the threshold may fall on either side
     for name, network in start["students"].items():
         found, expected = tiny.state_of(trainer.cohort.students[name]), tiny.state_of(network)
         for key in expected:
@@ -282,6 +286,16 @@ def test_another_runs_checkpoint_goes_on_in_a_new_folder(tiny_set: Path, tmp_pat
     assert [record["step"] for record in records(tmp_path / "other")] == [3]
 
 
+def test_students_that_move_in_turns_are_compared_on_one_batch(tiny_set: Path, tmp_path: Path) -> None:
+    """Each turn runs the one that learns and those that guide it; without a mutual term the other turn has the rest."""
+    for name, terms in (("mutual", [tiny.LABELS, tiny.MUTUAL]), ("apart", [tiny.LABELS])):
+        data = tiny.settings(tiny_set, tmp_path / name, terms=terms, Loss__update="alternating")
+        data["Optimizer"]["accumulate"] = 2
+        fit(data, max_steps=1)
+        (record,) = records(tmp_path / name)
+        assert 0 < record["agreement/Student,Student2"] <= 1
+
+
 # --- what it keeps and says ------------------------------------------------------------------------------------------
 
 
@@ -291,7 +305,7 @@ def test_a_log_point_has_step_loss_rate_and_each_term_at_full_precision(tiny_set
     found = records(tmp_path / "run")
     assert [record["step"] for record in found] == [1, 2, 3]
     for record in found:
-        assert set(record) == {"step", "loss", "lr", *terms}
+        assert set(record) == {"step", "loss", "lr", "agreement/Student,Student2", *terms}
         assert record["loss"] == pytest.approx(sum(record[term] for term in terms), rel=1e-6)
         assert float(np.float32(record["loss"])) == record["loss"]  # every bit of the float32
     assert found[0]["lr"] == pytest.approx(0.0015)
