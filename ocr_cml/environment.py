@@ -52,13 +52,17 @@ def tune_process(processes: int | None = None) -> list[str]:
     warnings.filterwarnings("ignore", message="When training, we now always track global mean")
     if processes is None:
         processes = int(os.environ.get("PADDLE_LOCAL_SIZE") or os.environ.get("PADDLE_TRAINERS_NUM") or 1)
-    wanted = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": str(trainer_threads(cpu_cores(), processes))}
-    if _is_amd():
-        wanted["MKL_DEBUG_CPU_TYPE"] = "5"
+    wanted = cpu_environment(processes)
     wanted["GLOG_minloglevel"] = "2"  # paddle's C++ side says I and W lines about its own inside
     notes = [_set_unless_set(name, value) for name, value in wanted.items()]
     notes.append(_keep_freed_memory())
     return notes
+
+
+def cpu_environment(processes: int = 1) -> dict[str, str]:
+    """The variables that one of `processes` training processes on this machine should have."""
+    wanted = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": str(trainer_threads(cpu_cores(), processes))}
+    return wanted | ({"MKL_DEBUG_CPU_TYPE": "5"} if _is_amd() else {})
 
 
 def restore_math_threads() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from ocr_cml.binding import ENSEMBLE
 from ocr_cml.distributed import sum_over_ranks
 from ocr_cml.metrics import DetMetric
+from ocr_cml.overlap import ahead
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.tune import Tuner
 from ppocr_data.dataset import EvalDataset
@@ -36,9 +37,12 @@ class Page:
 def batches(dataset: EvalDataset, batch_size: int, indices: Sequence[int]) -> Iterator[list[Page]]:
     """Read pages and give them in batches of equal shape, each page once, holding few in memory."""
     waiting: dict[tuple[int, ...], list[Page]] = {}
-    for index in indices:
+
+    def read(index: int) -> Page:
         record = dataset[index]
-        page = Page(record["image"], record["polygons"], record["ignore"], record["image_hw"], record["source"])
+        return Page(record["image"], record["polygons"], record["ignore"], record["image_hw"], record["source"])
+
+    for page in ahead(read, indices, 2 * batch_size):
         group = waiting.setdefault(page.image.shape, [])
         group.append(page)
         if len(group) == batch_size:
@@ -84,11 +88,17 @@ class Evaluator:
         """
         names = [*networks, ENSEMBLE] if len(ensemble_of) > 1 else list(networks)
         metrics = {name: DetMetric() for name in names}
-        for pages in batches(self.dataset, self.batch_size, self._indices):
-            images = np.stack([page.image for page in pages])
-            maps = {name: network(images) for name, network in networks.items()}
-            if ENSEMBLE in metrics:
-                maps[ENSEMBLE] = np.stack([maps[name] for name in ensemble_of]).mean(axis=0, dtype=np.float32)
+
+        def answered() -> Iterator[tuple[list[Page], dict[str, np.ndarray]]]:
+            for pages in batches(self.dataset, self.batch_size, self._indices):
+                images = np.stack([page.image for page in pages])
+                maps = {name: network(images) for name, network in networks.items()}
+                if ENSEMBLE in metrics:
+                    maps[ENSEMBLE] = np.stack([maps[name] for name in ensemble_of]).mean(axis=0, dtype=np.float32)
+                yield pages, maps
+
+        def judge(answer: tuple[list[Page], dict[str, np.ndarray]]) -> None:
+            pages, maps = answer
             for watch in watchers:
                 watch(pages, maps)
             for name, metric in metrics.items():
@@ -97,6 +107,10 @@ class Evaluator:
                     metric.add(polygons, page.polygons, page.ignore)
                     if tuners:
                         tuners[name].add(map_, page.original_hw, page.polygons, page.ignore)
+
+        # One thread judges, batch after batch, while the networks answer the next one.
+        for _ in ahead(judge, answered(), 1):
+            pass
         if self._world_size > 1:
             for metric in metrics.values():
                 metric.counts = type(metric.counts)(*sum_over_ranks(metric.counts))

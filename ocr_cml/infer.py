@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-import cv2
 import numpy as np
 
+from ocr_cml.overlap import ahead
+from ocr_cml.pictures import as_bgr, draw, find_images, read_image, save_picture
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.runtime import FrozenDetector, open_detector
-from ppocr_data.decode import DecodeImage
 from ppocr_data.errors import DataError
 from ppocr_data.transforms import DetResizeForTest
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+__all__ = [
+    "Detections",
+    "Summary",
+    "TextDetector",
+    "detect_files",
+    "draw",
+    "find_images",
+    "load_detector",
+    "read_image",
+]
+
 RESULTS = "results.txt"
-_GREEN = (40, 190, 40)
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -64,14 +75,29 @@ class TextDetector:
         Raises:
             DataError: the file or the array is no image.
         """
-        pixels = _as_bgr(image) if isinstance(image, np.ndarray) else read_image(Path(image))
+        pixels = as_bgr(image) if isinstance(image, np.ndarray) else read_image(Path(image))
         return self.batch([pixels])[0]
 
     def batch(self, images: Sequence[np.ndarray]) -> list[Detections]:
         """Several uint8 BGR images at once, all of one size after resizing."""
         maps = self.network.probability(np.stack([self.resize.resize(image) for image in images]))
-        sizes = [(image.shape[0], image.shape[1]) for image in images]
-        return [Detections(*self.postprocess(map_, size)) for map_, size in zip(maps, sizes, strict=True)]
+        return [self.read_map(map_, image) for map_, image in zip(maps, images, strict=True)]
+
+    def read_map(self, map_: np.ndarray, image: np.ndarray) -> Detections:
+        """The text of an image `[H,W,3]` from its probability map, float32 `[h,w]`."""
+        return Detections(*self.postprocess(map_, (image.shape[0], image.shape[1])))
+
+    def stream(self, paths: Iterable[Path], batch_size: int = 1) -> Iterator[tuple[Path, Detections]]:
+        """The text of many files, in their order; while the network answers, neighbours are read and post-processed.
+
+        Args:
+            paths: image files.
+            batch_size: neighbours of equal size after resizing that the network answers at once.
+
+        Raises:
+            DataError: a file is no image.
+        """
+        return _finished(self, paths, batch_size, None, lambda path, _, found: (path, found))
 
 
 @dataclass
@@ -95,32 +121,6 @@ def load_detector(
         ModelError: it is no text detector, or the engine or device is not there.
     """
     return TextDetector(open_detector(folder, engine, device, threads))
-
-
-def read_image(path: Path) -> np.ndarray:
-    """The file's pixels, uint8 BGR `[H,W,3]`. Raises DataError, naming it, where there are none."""
-    try:
-        return DecodeImage().decode(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
-
-
-def find_images(path: Path) -> list[Path]:
-    """The image itself, or a folder's images (not those of its subfolders), img_2 before img_10.
-
-    Raises:
-        DataError: there is none.
-    """
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise DataError(f"{path}: does not exist; give an image or a folder of images")
-    found = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
-    if not found:
-        raise DataError(f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
-    return sorted(found, key=lambda file: _natural(file.name))
 
 
 def detect_files(
@@ -147,69 +147,78 @@ def detect_files(
     if any(output.resolve() == path.resolve().parent for path in paths):
         raise DataError(f"{output}: holds the images, which the pictures would overwrite; choose another --output")
     summary = Summary()
+
+    def finish(path: Path, image: np.ndarray, found: Detections) -> tuple[Path, Detections]:
+        save_picture(output / path.name, draw(image, found.polygons))
+        return path, found
+
     try:
         output.mkdir(parents=True, exist_ok=True)
         with (output / RESULTS).open("w", encoding="utf-8") as results:
-            for group in _groups(detector, progress(paths), batch_size, summary):
-                answers = detector.batch([image for _, image in group])
-                for (path, image), found in zip(group, answers, strict=True):
-                    results.write(found.line(str(path)) + "\n")
-                    _save_picture(output / path.name, draw(image, found.polygons))
-                    summary.images += 1
-                    summary.boxes += len(found.polygons)
+            for path, found in _finished(detector, progress(paths), batch_size, summary.failures, finish):
+                results.write(found.line(str(path)) + "\n")
+                summary.images += 1
+                summary.boxes += len(found.polygons)
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error.strerror})") from error
     return summary
 
 
-def draw(image: np.ndarray, polygons: Sequence[np.ndarray]) -> np.ndarray:
-    """A copy of uint8 BGR `[H,W,3]` with the polygons outlined in green, thicker on larger images."""
-    picture = image.copy()
-    thickness = max(1, round(max(image.shape[:2]) / 600))
-    cv2.polylines(picture, [np.rint(p).astype(np.int32) for p in polygons], True, _GREEN, thickness, cv2.LINE_AA)
-    return picture
+def _finished(
+    detector: TextDetector,
+    paths: Iterable[Path],
+    batch_size: int,
+    failures: list[str] | None,
+    finish: Callable[[Path, np.ndarray, Detections], Result],
+) -> Iterator[Result]:
+    """`finish(path, image, detections)` of every image, in order.
 
+    Args:
+        failures: takes the message of every file that is no image; None raises the first.
+        finish: runs beside the network.
+    """
 
-def _groups(
-    detector: TextDetector, paths: Iterable[Path], batch_size: int, summary: Summary
-) -> Iterator[list[tuple[Path, np.ndarray]]]:
-    """Neighbouring images of equal network size, in order, at most `batch_size` in memory."""
-    group: list[tuple[Path, np.ndarray]] = []
-    group_size: tuple[int, int] | None = None
-    for path in paths:
+    def read(path: Path) -> tuple[Path, np.ndarray, np.ndarray] | DataError:
         try:
             image = read_image(path)
         except DataError as error:
-            summary.failures.append(str(error))
-            continue
-        size = detector.resize.target_size(*image.shape[:2])
-        if group and (len(group) >= batch_size or size != group_size):
+            return error
+        return path, image, detector.resize.resize(image)
+
+    def answered() -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
+        images = _readable(ahead(read, paths, 2 * batch_size), failures)
+        for group in _groups(images, batch_size):
+            maps = detector.network.probability(np.stack([pixels for _, _, pixels in group]))
+            yield from ((path, image, map_) for (path, image, _), map_ in zip(group, maps, strict=True))
+
+    def last(item: tuple[Path, np.ndarray, np.ndarray]) -> Result:
+        path, image, map_ = item
+        return finish(path, image, detector.read_map(map_, image))
+
+    return ahead(last, answered(), 2 * batch_size)
+
+
+def _readable(
+    read: Iterable[tuple[Path, np.ndarray, np.ndarray] | DataError], failures: list[str] | None
+) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
+    for item in read:
+        if not isinstance(item, DataError):
+            yield item
+        elif failures is None:
+            raise item
+        else:
+            failures.append(str(item))
+
+
+def _groups(
+    images: Iterable[tuple[Path, np.ndarray, np.ndarray]], batch_size: int
+) -> Iterator[list[tuple[Path, np.ndarray, np.ndarray]]]:
+    """Neighbours whose last arrays have one shape, at most `batch_size` together."""
+    group: list[tuple[Path, np.ndarray, np.ndarray]] = []
+    for item in images:
+        if group and (len(group) >= batch_size or item[2].shape != group[0][2].shape):
             yield group
             group = []
-        group_size = size
-        group.append((path, image))
+        group.append(item)
     if group:
         yield group
-
-
-def _save_picture(path: Path, picture: np.ndarray) -> None:
-    encoded, data = cv2.imencode(path.suffix, picture)
-    if not encoded:
-        raise DataError(f"{path}: OpenCV cannot write {path.suffix} files")
-    path.write_bytes(data.tobytes())
-
-
-def _as_bgr(image: np.ndarray) -> np.ndarray:
-    if image.dtype != np.uint8 or not image.size or image.ndim not in (2, 3):
-        raise DataError(f"an image must be uint8 [H,W,3] BGR and not empty; got {image.dtype} {list(image.shape)}")
-    channels = 1 if image.ndim == 2 else image.shape[2]
-    if channels not in (1, 3, 4):
-        raise DataError(f"an image must have 1, 3 or 4 channels, the last axis; got {list(image.shape)}")
-    if channels == 3:
-        return image
-    return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR)
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """img_2 sorts before img_10; names without figures as usual."""
-    return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,107 @@
+"""One side of a comparison: a process that does a case again and again when it is told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ppocr_data.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+OURS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
+"""What `environment.tune_process` sets for a process; the other half, malloc, it does at run time."""
+
+_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**31 - 1),
+    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+    "MALLOC_TOP_PAD_": str(256 * 1024 * 1024),
+}
+"""glibc's names for the same settings, for a process that cannot call `mallopt`."""
+
+
+class Side:
+    """A process that answers requests, see `worker.py`. Use it in a `with` statement.
+
+    Args:
+        name: how the table calls it.
+        kind: `ours`, `plain` or `peer`: which module holds its cases.
+        python: the interpreter; by default this one.
+        environment: variables to set. Threads and malloc are PaddleOCR's defaults unless they are named here; ours sets
+            its own in the process, as its tools do.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        python: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        clean = {key: value for key, value in os.environ.items() if key not in OURS and not key.startswith("MALLOC_")}
+        clean["PADDLE_PDX_DISABLE_MODEL_SOURCE_CHECK"] = "True"
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in __exit__
+        self._process = subprocess.Popen(
+            [python or sys.executable, str(Path(__file__).with_name("worker.py")), kind, str(ROOT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=clean | dict(environment or {}),
+            text=True,
+        )
+
+    def prepare(self, case: str, **arguments: Any) -> dict[str, Any]:
+        """Prepare a case and do a first round, which warms up caches and is not counted."""
+        return self._ask({"case": case, "arguments": arguments})
+
+    def round(self) -> dict[str, Any]:
+        """Do the case once more; what the process measured."""
+        return self._ask({})
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        answer = json.loads(line) if line else {"error": self._last_words()}
+        if "error" in answer:
+            raise UserError(f"benchmark: {self.name} failed: {answer['error'].strip()}")
+        return answer
+
+    def _last_words(self) -> str:
+        self._process.wait()
+        self._errors.seek(0)
+        return f"exit code {self._process.returncode}\n{self._errors.read()[-2000:]}"
+
+    def __enter__(self) -> Side:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._errors.close()
+
+
+def our_environment() -> dict[str, str]:
+    """The environment that our tools set up, as variables: for giving another side the same."""
+    from ocr_cml.environment import cpu_environment
+
+    return cpu_environment() | _MALLOC

@@ -1,0 +1,57 @@
+"""The process of one side: `python worker.py ours|plain|peer ROOT`. Requests come in as JSON lines, answers go out so.
+
+It runs in PaddleOCR's virtual environment too, so it imports the standard library alone. A request is `{"case": name,
+"arguments": {...}}`, which prepares the case (and warms it up by one round), or `{}`, which carries out one more round.
+An answer is what the round measured, or `{"error": message}`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
+
+
+def main(side: str, root: str) -> None:
+    """Answer requests until the other end closes."""
+    # What libraries print must not get between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    here = str(Path(__file__).resolve().parent)
+    sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != Path(here)]
+    serve(_load(side, here, root), sys.stdin, answers)
+
+
+def _load(side: str, here: str, root: str) -> Any:
+    if side != "peer":
+        sys.path.insert(0, root)
+        return importlib.import_module(f"ocr_cml.benchmark.{side}")
+    spec = importlib.util.spec_from_file_location("benchmark_peer", Path(here) / "peer.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def serve(cases: Any, requests: TextIO, answers: TextIO) -> None:
+    """Carry out each request with the functions of `cases`; the last case prepared is the one that is repeated."""
+    current: Any = None
+    for line in requests:
+        request = json.loads(line)
+        try:
+            if "case" in request:
+                current = getattr(cases, request["case"])(**request["arguments"])
+            answer = current()
+        except Exception:  # noqa: BLE001 - told to the other end, which decides
+            answer = {"error": traceback.format_exc()}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])

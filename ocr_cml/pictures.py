@@ -1,0 +1,75 @@
+"""Picture files: finding, reading, drawing polygons on them, writing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ppocr_data.decode import DecodeImage
+from ppocr_data.errors import DataError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+_GREEN = (40, 190, 40)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """The file's pixels, uint8 BGR `[H,W,3]`. Raises DataError, naming it, where there are none."""
+    try:
+        return DecodeImage().decode(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def find_images(path: Path) -> list[Path]:
+    """The image itself, or a folder's images (not those of its subfolders), img_2 before img_10.
+
+    Raises:
+        DataError: there is none.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise DataError(f"{path}: does not exist; give an image or a folder of images")
+    found = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+    if not found:
+        raise DataError(f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    return sorted(found, key=lambda file: _natural(file.name))
+
+
+def draw(image: np.ndarray, polygons: Sequence[np.ndarray]) -> np.ndarray:
+    """A copy of uint8 BGR `[H,W,3]` with the polygons outlined in green, thicker on larger images."""
+    picture = image.copy()
+    thickness = max(1, round(max(image.shape[:2]) / 600))
+    cv2.polylines(picture, [np.rint(p).astype(np.int32) for p in polygons], True, _GREEN, thickness, cv2.LINE_AA)
+    return picture
+
+
+def save_picture(path: Path, picture: np.ndarray) -> None:
+    """Write uint8 BGR `[H,W,3]` in the format that the suffix names. Raises DataError for a suffix that names none."""
+    encoded, data = cv2.imencode(path.suffix, picture)
+    if not encoded:
+        raise DataError(f"{path}: OpenCV cannot write {path.suffix} files")
+    path.write_bytes(data.tobytes())
+
+
+def as_bgr(image: np.ndarray) -> np.ndarray:
+    """A grey, BGR or BGRA array as uint8 BGR `[H,W,3]`. Raises DataError for anything else."""
+    if image.dtype != np.uint8 or not image.size or image.ndim not in (2, 3):
+        raise DataError(f"an image must be uint8 [H,W,3] BGR and not empty; got {image.dtype} {list(image.shape)}")
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    if channels not in (1, 3, 4):
+        raise DataError(f"an image must have 1, 3 or 4 channels, the last axis; got {list(image.shape)}")
+    if channels == 3:
+        return image
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """img_2 sorts before img_10; names without figures as usual."""
+    return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]
