@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,16 +63,18 @@ def resize_rule(config: Config) -> DetResizeForTest:
 # --- networks --------------------------------------------------------------------------------------------------------
 
 
-def build_students(config: Config) -> tuple[dict[str, Detector], dict[str, LoadReport]]:
+def build_students(config: Config, without: Collection[str] = ()) -> tuple[dict[str, Detector], dict[str, LoadReport]]:
     """Every student with its initial weights, and what was loaded into which.
 
     The weights come from `Global.pretrained_model` (a file for all, or a run's folder with one for each), else from the
     student's own `pretrained`, else from the seed: student i is initialised from (seed, i), whoever its peers are, so a
-    student alone starts from the weights that it would have in a cohort.
+    student alone starts from the weights that it would have in a cohort. `without` names those that are not wanted.
     """
     students: dict[str, Detector] = {}
     reports: dict[str, LoadReport] = {}
     for position, (name, network) in enumerate(config.students.items()):
+        if name in without:
+            continue
         paddle.seed(_mixed(config.Global.seed, position))
         students[name] = build_detector(network.spec)
         where = config.Global.pretrained_model or network.pretrained

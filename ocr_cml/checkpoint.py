@@ -53,17 +53,32 @@ class Progress:
         best: the best student so far, or None before the first evaluation.
         teachers: for each teacher the path and hash of what answered, for the record.
         overtaken: the teachers' hmean was passed by a student, and it was said.
+        dropped: students that diverged and were left out, with the step after which that was.
+        restarts: for each student that diverged and began anew, the steps after which it did.
+        loss_scale: float16's factor of the loss, and the steps since it last changed.
     """
 
     step: int = 0
     best: Best | None = None
     teachers: dict[str, dict[str, str]] = field(default_factory=dict)
     overtaken: bool = False
+    dropped: dict[str, int] = field(default_factory=dict)
+    restarts: dict[str, list[int]] = field(default_factory=dict)
+    loss_scale: tuple[float, int] | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Progress:
         best = Best(**data["best"]) if data.get("best") else None
-        return cls(data["step"], best, dict(data.get("teachers", {})), bool(data.get("overtaken", False)))
+        scale = data.get("loss_scale")
+        return cls(
+            step=data["step"],
+            best=best,
+            teachers=dict(data.get("teachers", {})),
+            overtaken=bool(data.get("overtaken", False)),
+            dropped=dict(data.get("dropped", {})),
+            restarts={name: list(steps) for name, steps in dict(data.get("restarts", {})).items()},
+            loss_scale=(float(scale[0]), int(scale[1])) if scale else None,
+        )
 
 
 def arrays_of(layer: nn.Layer) -> Arrays:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import paddle
 from paddle import nn
@@ -97,6 +97,25 @@ class Cohort:
         mine = [term for term in self.terms if term.binding.learner == name]
         return {term.binding.label: term.term for term in mine if term.term.parameters()}
 
+    def drop(self, name: str) -> None:
+        """Go on without a student: neither learner nor guide any more. What a term's peers shared is shared anew.
+
+        Raises:
+            ValueError: nobody would be left, or a student whose only terms were with this one.
+        """
+        left = [term for term in self.terms if name not in (term.binding.learner, term.binding.guide)]
+        remaining = [student for student in self.students if student != name]
+        if not remaining or {term.binding.learner for term in left} != set(remaining):
+            raise ValueError(f"without {name} nobody could go on")
+        before, after = _shares(self.terms), _shares(left)
+        del self.students[name]
+        self.turns = [turn for turn in (tuple(n for n in turn if n != name) for turn in self.turns) if turn]
+        self.terms = [
+            replace(term, binding=replace(b, share=b.share * before[b.term, b.learner] / after[b.term, b.learner]))
+            for term in left
+            for b in [term.binding]
+        ]
+
     def ask_teachers(self, batch: Batch) -> dict[str, DetOutput]:
         """Each teacher's answer, computed once a step, without gradient."""
         answers = {name: _answer(teacher, batch) for name, (teacher, _) in self.teachers.items()}
@@ -131,7 +150,7 @@ class Cohort:
             if name in learners:
                 outputs[name] = student(images)
             elif name in peers:
-                with _only_asked(student):
+                with only_asked(student):
                     outputs[name] = student(images)
         total, parts = self._sum(terms, outputs, targets, progress)
         maps = {name: outputs[name].shrink_logit.detach() for name in self.students if name in outputs}
@@ -150,6 +169,14 @@ class Cohort:
         return paddle.add_n(weighted), parts
 
 
+def _shares(terms: Sequence[BoundTerm]) -> dict[tuple[int, str], float]:
+    """By entry of the loss list and learner, the sum of its guides' shares."""
+    sums: dict[tuple[int, str], float] = {}
+    for binding in (term.binding for term in terms):
+        sums[binding.term, binding.learner] = sums.get((binding.term, binding.learner), 0.0) + binding.share
+    return sums
+
+
 def _answer(teacher: FrozenDetector, batch: Batch) -> DetOutput:
     """A teacher's answer: with features where it is a network of ours, else its map alone."""
     if isinstance(teacher, LayerDetector):
@@ -159,7 +186,7 @@ def _answer(teacher: FrozenDetector, batch: Batch) -> DetOutput:
 
 
 @contextmanager
-def _only_asked(student: nn.Layer) -> Iterator[None]:
+def only_asked(student: nn.Layer) -> Iterator[None]:
     """Let a student answer as a guide: no gradient, and its running statistics stay as they were."""
     before = [(value, value.clone()) for value in running_statistics(student).values()]
     with paddle.no_grad():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -177,10 +177,17 @@ def _loaded_students(settings: Config) -> dict[str, Detector]:
         raise ConfigError(
             "Global.pretrained_model: says which weights; set it with -o Global.pretrained_model=RUN/best"
         )
-    students, _ = build.build_students(settings)
+    students, _ = build.build_students(settings, without=_dropped(Path(settings.Global.pretrained_model)))
     for network in students.values():
         network.eval()
     return students
+
+
+def _dropped(folder: Path) -> Collection[str]:
+    """The students that diverged in the run whose checkpoint this is, and that it therefore does not hold."""
+    from ocr_cml.checkpoint import open_checkpoint
+
+    return open_checkpoint(folder).progress.dropped if (folder / "state.json").is_file() else ()
 
 
 def _best_student(settings: Config, names: list[str]) -> str:

@@ -31,6 +31,7 @@ _FREE_KEYS = (
     "Global.save_inference_dir",
     "Global.model_name",
     "Global.teacher_check",
+    "Global.on_divergence",
     "Global.use_gpu",
     "Train.loader.num_workers",
     "Optimizer.lr.decay_steps",

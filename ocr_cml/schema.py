@@ -62,6 +62,11 @@ class GlobalSection(Section):
     amp_dtype: Literal["bfloat16", "float16"] = Field(
         "bfloat16", description="float16 overflows on DB heads; see docs."
     )
+    on_divergence: Literal["stop", "drop", "restart"] = Field(
+        "stop",
+        description="A student whose numbers are no longer finite: stop the run, go on without it, or let it begin "
+        "anew from its initial weights (at most three times).",
+    )
     teacher_check: bool = Field(
         True, description="Score the teacher and compare its map with the labels before training."
     )

@@ -10,10 +10,11 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
+import numpy as np
 import paddle
 from tqdm import tqdm
 
-from ocr_cml import build, checkpoint, finish, startup
+from ocr_cml import build, checkpoint, divergence, finish, startup
 from ocr_cml import config as configuration
 from ocr_cml.agreement import student_agreements
 from ocr_cml.checkpoint import BEST, LATEST, Best, Checkpoint, Progress
@@ -22,6 +23,7 @@ from ocr_cml.distributed import average_gradients, average_statistics, broadcast
 from ocr_cml.environment import cpu_cores, trainer_threads
 from ocr_cml.evaluate import Evaluator, MapFunction, table
 from ocr_cml.fastest import fastest
+from ocr_cml.models.detector import DetOutput
 from ocr_cml.optim import ExponentialMean, build_optimizer, learning_rate
 from ocr_cml.run import LOG, RunFolder
 from ocr_cml.runtime import LayerDetector
@@ -33,6 +35,7 @@ from ppocr_data.loader import Batch, train_loader
 
 _WORTH_CONVERTING = 30
 """Evaluation images from which on a CPU it pays to convert a student for the evaluation."""
+_MOST_RESTARTS = 3
 
 
 class Interrupted(Exception):
@@ -78,7 +81,8 @@ class Trainer:
         self.progress = Progress(teachers=build.teacher_record(config))
         self.teacher_hmean: float | None = None
         self.skipped: dict[str, int] = {}
-        self.scaler = paddle.amp.GradScaler() if self.amp and config.Global.amp_dtype == "float16" else None
+        self.loss_scale = divergence.LossScale(self.amp and config.Global.amp_dtype == "float16")
+        self._initial = {name: self._state_of(name) for name in students if config.Global.on_divergence == "restart"}
 
     # --- lengths ---
 
@@ -176,29 +180,62 @@ class Trainer:
         drawn = [next(batches) for _ in range(self._accumulate)]
         answers = [self.cohort.ask_teachers(batch) for batch in drawn]  # once a step, however many turns it has
         self._note_skipped(drawn)
-        results = []
-        for learners in self.cohort.turns:
-            for batch, guides in zip(drawn, answers, strict=True):
-                with paddle.amp.auto_cast(enable=self.amp, dtype=self.config.Global.amp_dtype):
-                    result = self.cohort(batch, min(1.0, step / self.schedule_steps), guides, learners)
-                self._refuse_non_finite(result, batch)
-                total = result.total / self._accumulate
-                (self.scaler.scale(total) if self.scaler else total).backward()
-                results.append(result)
-            for name in learners:
-                self._move(name, rate)
-        if self.scaler:
-            self.scaler.update()
+        results: list[StepResult] = []
+        for learners in list(self.cohort.turns):
+            results += self._turn(learners, drawn, answers, rate)
         self.progress.step += 1
         return _merged(results, self._accumulate)
 
-    def _move(self, name: str, rate: float) -> None:
+    def _turn(
+        self, learners: tuple[str, ...], drawn: list[Batch], answers: list[dict[str, DetOutput]], rate: float
+    ) -> list[StepResult]:
+        """Move some students together; where one's numbers are not finite nobody moves before it is dealt with."""
+        while learners := tuple(name for name in learners if name in self.cohort.students):
+            results = [self._learn(batch, guides, learners) for batch, guides in zip(drawn, answers, strict=True)]
+            for name in learners:
+                average_gradients(self.cohort.parameters(name), self.world_size)
+            broken = self._broken(results, learners, answers)
+            overflow = self.loss_scale.may_back_off and "" not in broken
+            self.loss_scale.update(overflowed=bool(broken) and overflow)
+            if not broken or overflow:  # too large a loss scale is no divergence: the step is lost, the scale halved
+                for name in learners:
+                    self._move(name, rate, skip=name in broken)
+                return results
+            with self._autocast():
+                finding = divergence.examine(self.cohort, drawn, answers, results, learners)
+            for name in learners:
+                self.optimizers[name].clear_grad()
+            self._recover(finding, drawn)
+        return []
+
+    def _learn(self, batch: Batch, guides: dict[str, DetOutput], learners: tuple[str, ...]) -> StepResult:
+        """Forward and backward for one batch."""
+        with self._autocast():
+            result = self.cohort(batch, min(1.0, self.progress.step / self.schedule_steps), guides, learners)
+        total = result.total / self._accumulate
+        (total * self.loss_scale.value if self.loss_scale.used else total).backward()
+        return result
+
+    def _autocast(self) -> contextlib.AbstractContextManager[None]:
+        return paddle.amp.auto_cast(enable=self.amp, dtype=self.config.Global.amp_dtype)
+
+    def _broken(
+        self, results: list[StepResult], learners: tuple[str, ...], answers: list[dict[str, DetOutput]]
+    ) -> set[str]:
+        """Whose gradients are not finite, `""` for the total or a teacher's answer; the same on every rank."""
+        owned = {name: self.cohort.parameters(name) for name in learners}
+        # A NaN of a teacher's need not reach the total: compared with a threshold it silently teaches "no text".
+        sums = [result.total.detach() for result in results]
+        sums += [divergence.checksum(answer) for given in answers for answer in given.values()]
+        broken = divergence.broken_gradients(owned, paddle.add_n(sums), self.loss_scale.value)
+        if largest_of_ranks(int("" in broken), self.world_size):  # gradients are averaged already, totals are not
+            broken.add("")
+        return broken
+
+    def _move(self, name: str, rate: float, *, skip: bool = False) -> None:
         optimizer = self.optimizers[name]
-        average_gradients(self.cohort.parameters(name), self.world_size)
         optimizer.set_lr(rate)
-        if self.scaler:
-            self.scaler.step(optimizer)
-        else:
+        if not skip:
             optimizer.step()
         optimizer.clear_grad()
         if self.means:
@@ -211,16 +248,58 @@ class Trainer:
                 self.skipped[problem] = self.progress.step + 1
                 LOG.warning("skipped: %s", problem)
 
-    def _refuse_non_finite(self, result: StepResult, batch: Batch) -> None:
-        """Stop before a non-finite total reaches any weight. The last checkpoint is from before it."""
-        if math.isfinite(float(result.total)):
-            return
-        bad = [label for label, value in result.parts.items() if not math.isfinite(float(value))]
-        raise UserError(
-            f"step {self.progress.step + 1}: {', '.join(bad) or 'the weighted total'} is not finite; "
-            "nothing was updated. Lower Optimizer.lr.learning_rate or set Optimizer.clip_norm; "
-            f"the batch was: {', '.join(batch.sources)}"
+    # --- numbers that go wrong ---
+
+    def _recover(self, finding: divergence.Finding, drawn: list[Batch]) -> None:
+        """Leave out, or begin anew, the students that are to blame. Nothing was updated; the step is made again.
+
+        Raises:
+            UserError: that is not asked for, or would not help.
+        """
+        mode = self.config.Global.on_divergence
+        names = list(self.cohort.students)
+        culprits = divergence.agreed(finding, names, self.world_size)
+        step = self.progress.step + 1
+        hint = (
+            "nothing was updated. Lower Optimizer.lr.learning_rate or set Optimizer.clip_norm"
+            f"{'; Global.on_divergence says whether others go on' if mode == 'stop' and len(names) > 1 else ''}; "
+            f"the batch was: {', '.join(source for batch in drawn for source in batch.sources)}"
         )
+        often = [name for name in culprits if len(self.progress.restarts.get(name, [])) >= _MOST_RESTARTS]
+        if mode == "stop" or not culprits or (mode == "restart" and often):
+            again = f" again after {_MOST_RESTARTS} restarts" if often else ""
+            raise UserError(f"step {step}: {finding.text}{again}; {hint}")
+        for name in culprits:
+            try:
+                self._drop(name) if mode == "drop" else self._restart(name)
+            except ValueError as error:
+                raise UserError(f"step {step}: {finding.text}; {error}; {hint}") from None
+        self.run.record({"step": self.progress.step, "divergence": {"students": culprits, mode: finding.text}})
+        done = "dropped; the others go on" if mode == "drop" else "restarted from the initial weights"
+        LOG.warning("step %d: %s; %s: %s", step, finding.text, ", ".join(culprits), done)
+
+    def _drop(self, name: str) -> None:
+        """Go on without a student. Raises ValueError where that cannot be."""
+        self.cohort.drop(name)
+        self.progress.dropped[name] = self.progress.step
+        self.optimizers.pop(name)
+        self.means.pop(name, None)
+
+    def _restart(self, name: str) -> None:
+        """Give a student and its connectors the weights that it began with, and an optimizer without a past."""
+        for value, initial in zip(self._tensors_of(name), self._initial[name], strict=True):
+            paddle.assign(paddle.to_tensor(initial), value)
+        self.optimizers[name] = build_optimizer(self.config.Optimizer, self.cohort.parameters(name))
+        if name in self.means:
+            self.means[name] = ExponentialMean(self.cohort.students[name], self.means[name].decay)
+        self.progress.restarts.setdefault(name, []).append(self.progress.step)
+
+    def _tensors_of(self, name: str) -> list[paddle.Tensor]:
+        layers = [self.cohort.students[name], *self.cohort.connectors(name).values()]
+        return [value for layer in layers for value in layer.state_dict().values()]
+
+    def _state_of(self, name: str) -> list[np.ndarray]:
+        return [value.numpy().copy() for value in self._tensors_of(name)]
 
     # --- looking ---
 
@@ -306,6 +385,8 @@ class Trainer:
                 }
             if mean and averaged is not None:
                 files[f"{student_name}.mean"] = averaged
+        if self.loss_scale.used:
+            self.progress.loss_scale = self.loss_scale.value, self.loss_scale.good_steps
         checkpoint.save(self.run.path / name, files, self.progress, configuration.dump(self.config))
 
     def _average_statistics(self) -> None:
@@ -320,8 +401,13 @@ class Trainer:
         found, damaged = checkpoint.find(self.run.resume_from)
         for line in damaged:
             LOG.warning("passed over a damaged checkpoint: %s", line)
+        for name, step in found.progress.dropped.items():
+            LOG.info("%s had diverged at step %d and was dropped", name, step + 1)
+            self._drop(name)
         for name, student in self.cohort.students.items():
             self._restore_student(found, name, student)
+        if self.loss_scale.used and found.progress.loss_scale:
+            self.loss_scale.value, self.loss_scale.good_steps = found.progress.loss_scale
         teachers = self.progress.teachers
         self.progress = found.progress
         if teachers != found.progress.teachers:
@@ -340,10 +426,12 @@ class Trainer:
         checkpoint.restore_layers({"": student}, found.arrays(name), f"{found.folder}: {name}")
         checkpoint.restore_layers(connectors, found.arrays(f"{name}.connectors"), f"{found.folder}: {name}.connectors")
         layers = {name: student, **connectors}
-        checkpoint.restore_optimizer(self.optimizers[name], layers, found.arrays(f"{name}.optimizer"))
+        state = found.arrays(f"{name}.optimizer")
+        if state or not found.progress.loss_scale:  # steps that overflow move nothing: the very first leave no state
+            checkpoint.restore_optimizer(self.optimizers[name], layers, state)
         if name in self.means:
             mean = self.means[name]
-            mean.updates = found.progress.step
+            mean.updates = found.progress.step - max(found.progress.restarts.get(name, [0]))
             for key, value in found.arrays(f"{name}.mean").items():
                 paddle.assign(paddle.to_tensor(value), mean.values[key])
 

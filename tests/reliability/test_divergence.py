@@ -1,0 +1,283 @@
+"""Numbers that are no longer finite are named at their source, and one student's failure is not its peer's."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import pytest
+import tiny
+from safetensors.numpy import load_file
+
+from ocr_cml.divergence import LossScale
+from ocr_cml.run import LOG
+from ocr_cml.trainer import Trainer
+from ppocr_data.errors import UserError
+
+Tool = Callable[..., tuple[int, str, str]]
+NAN = math.nan
+
+
+def records(run: Path, key: str = "loss") -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in lines if key in record]
+
+
+def states(trainer: Trainer) -> dict[str, np.ndarray]:
+    students = trainer.cohort.students.items()
+    return {f"{name}/{key}": value for name, student in students for key, value in tiny.state_of(student).items()}
+
+
+def weights(trainer: Trainer) -> dict[str, np.ndarray]:
+    """Without running statistics, which a forward pass moves."""
+    return {key: value for key, value in states(trainer).items() if not key.endswith(("_mean", "_variance"))}
+
+
+def poison(trainer: Trainer, name: str, *at: int) -> None:
+    """Make a student's weights NaN just before its forward passes of these steps, counted from 1."""
+    done: set[int] = set()
+
+    def hook(layer: paddle.nn.Layer, _: object) -> None:
+        step = trainer.progress.step + 1
+        if step in at and step not in done:
+            done.add(step)
+            tiny.say(layer, NAN)
+
+    trainer.cohort.students[name].register_forward_pre_hook(hook)
+
+
+def train(data: dict[str, Any], *at: int, student: str = "Student2", steps: int = 4, mode: str = "stop") -> Trainer:
+    with tiny.Run(data, max_steps=steps, on_divergence=mode) as trainer:
+        poison(trainer, student, *at)
+        trainer.fit()
+    return trainer
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What the log says; it does not reach the root's handlers by itself."""
+    LOG.addHandler(caplog.handler)
+    yield caplog
+    LOG.removeHandler(caplog.handler)
+
+
+# --- the source ------------------------------------------------------------------------------------------------------
+
+
+def test_weights_are_named_with_student_and_parameter(tiny_set: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        train(tiny.settings(tiny_set, tmp_path / "run"), 2)
+    message = str(caught.value)
+    assert message.startswith("step 2: Student2's weights are not finite (head.binarize.conv3.")
+    assert "Global.on_divergence" in message
+    assert "train.txt:" in message
+
+
+def test_a_teacher_that_answers_nan_is_named_and_no_student_is_dropped_for_it(
+    tiny_set: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run", terms=[tiny.LABELS, tiny.TEACHER], teacher=tiny_teacher)
+    with tiny.Run(data, on_divergence="drop") as trainer:
+        teacher, _ = trainer.cohort.teachers["Teacher"]
+        teacher._run = lambda images: np.full((len(images), 1, *images.shape[1:3]), NAN, np.float32)
+        before = weights(trainer)
+        with pytest.raises(UserError, match="step 1: the answer of the teacher Teacher is not finite"):
+            trainer.fit()
+        tiny.assert_same(weights(trainer), before)
+        assert list(trainer.cohort.students) == ["Student", "Student2"]
+
+
+def test_activations_that_overflow_are_told_from_weights(tiny_set: Path, tmp_path: Path) -> None:
+    with tiny.Run(tiny.settings(tiny_set, tmp_path / "run")) as trainer:
+        weight = trainer.cohort.students["Student"].head.binarize.conv3.weight
+        with paddle.no_grad():
+            paddle.assign(paddle.full_like(weight, 3e38), weight)
+        with pytest.raises(UserError, match=r"step 1: Student's answer is not finite though its weights are"):
+            trainer.fit()
+
+
+def test_a_gradient_is_named_and_nothing_moves(tiny_set: Path, tmp_path: Path) -> None:
+    with tiny.Run(tiny.settings(tiny_set, tmp_path / "run")) as trainer:
+        trainer.cohort.students["Student2"].head.binarize.conv1.weight.register_hook(lambda grad: grad * NAN)
+        before = weights(trainer)
+        with pytest.raises(UserError) as caught:
+            trainer.fit()
+        tiny.assert_same(weights(trainer), before)
+    assert "step 1: the gradient of Student2 is not finite (head.binarize.conv1.weight)" in str(caught.value)
+
+
+def test_a_scale_that_makes_pixels_infinite_is_named(tiny_set: Path, tmp_path: Path) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run")
+    for part in ("Train", "Eval"):
+        normalize = {"NormalizeImage": {"std": [1e-44, 1.0, 1.0], "mean": [0.5, 0.5, 0.5]}}
+        data[part]["dataset"]["transforms"].append(normalize)
+    with tiny.Run(data) as trainer, pytest.raises(UserError, match="normalised pixels"):
+        trainer.fit()
+
+
+# --- the others go on ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("update", ["synchronous", "alternating"])
+def test_a_dropped_student_leaves_its_peer_whole(
+    update: str, tiny_set: Path, tmp_path: Path, told: pytest.LogCaptureFixture
+) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run", Loss__update=update, Optimizer__ema_decay=0.9)
+    trainer = train(data, 3, mode="drop")
+    assert list(trainer.cohort.students) == ["Student"]
+    assert trainer.progress.step == 4
+    assert all(np.isfinite(value).all() for value in states(trainer).values())
+    lines = records(tmp_path / "run")
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert "mutual/Student<-Student2" in lines[1]
+    assert {key for key in lines[2] if "/" in key} == {"db/Student"}
+    (event,) = records(tmp_path / "run", "divergence")
+    assert event["step"] == 2
+    assert event["divergence"]["students"] == ["Student2"]
+    assert "step 3: Student2's weights are not finite" in told.text
+    assert "Student2: dropped; the others go on" in told.text
+    assert {file.name for file in (tmp_path / "run/latest").glob("*.safetensors")} == {
+        *("Student.safetensors", "Student.optimizer.safetensors", "Student.mean.safetensors")
+    }
+
+
+def test_a_run_without_the_dropped_one_resumes_and_ends_with_the_same_bits(tiny_set: Path, tmp_path: Path) -> None:
+    whole = train(tiny.settings(tiny_set, tmp_path / "whole"), 2, mode="drop", steps=4)
+    train(tiny.settings(tiny_set, tmp_path / "half"), 2, mode="drop", steps=3)
+    resumed = train(tiny.settings(tiny_set, tmp_path / "half"), steps=4)  # even where it is not asked for any more
+    assert resumed.progress.dropped == {"Student2": 1}
+    tiny.assert_same(states(resumed), states(whole))
+
+
+def test_of_three_the_two_left_share_what_three_shared(tiny_set: Path, tmp_path: Path) -> None:
+    trainer = train(tiny.settings(tiny_set, tmp_path / "run", students=3), 2, mode="drop", steps=2)
+    shares = {term.binding.label: term.binding.share for term in trainer.cohort.terms}
+    assert shares == {
+        **{f"db/{name}": 1.0 for name in ("Student", "Student3")},
+        "mutual/Student<-Student3": 1.0,
+        "mutual/Student3<-Student": 1.0,
+    }
+
+
+def test_tools_know_that_a_student_was_dropped(tiny_set: Path, tmp_path: Path, tool: Tool) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run")
+    train(data, 2, mode="drop", steps=3)
+    path = tiny.write(data, tmp_path / "config.yml")
+    code, out, err = tool("eval", "-c", path, "-o", f"Global.pretrained_model={tmp_path / 'run/best'}")
+    assert code == 0, err
+    assert [line.split()[0] for line in out.splitlines()] == ["network", "Student"]
+
+
+@pytest.mark.parametrize(
+    ("students", "terms", "reason"),
+    [(1, [tiny.LABELS], "without Student nobody"), (2, [tiny.MUTUAL], "without Student nobody")],
+)
+def test_where_nobody_could_go_on_the_run_stops(
+    students: int, terms: list[dict[str, Any]], reason: str, tiny_set: Path, tmp_path: Path
+) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run", students=students, terms=terms)
+    with pytest.raises(UserError, match=f"step 2: Student's weights.*{reason}"):
+        train(data, 2, student="Student", mode="drop")
+
+
+# --- beginning anew --------------------------------------------------------------------------------------------------
+
+
+def test_a_restarted_student_has_its_first_weights_and_no_past(tiny_set: Path, tmp_path: Path) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run", Optimizer__ema_decay=0.9)
+    with tiny.Run(data, max_steps=3, on_divergence="restart") as trainer:
+        first = tiny.state_of(trainer.cohort.students["Student2"])
+        poison(trainer, "Student2", 3)
+        restart, seen = trainer._restart, {}
+
+        def watched(name: str) -> None:
+            restart(name)
+            seen["state"] = tiny.state_of(trainer.cohort.students[name])
+            seen["mean"] = {key: value.numpy().copy() for key, value in trainer.means[name].values.items()}
+            seen["optimizer"] = trainer.optimizers[name].state_dict()
+
+        trainer._restart = watched
+        trainer.fit()
+    tiny.assert_same(seen["state"], first)
+    tiny.assert_same(seen["mean"], first)
+    assert not [value for value in seen["optimizer"].values() if isinstance(value, paddle.Tensor)]
+    assert trainer.progress.restarts == {"Student2": [2]}
+    after = tiny.state_of(trainer.cohort.students["Student2"])
+    assert all(np.isfinite(value).all() for value in after.values())
+    assert any(not np.array_equal(after[key], first[key]) for key in after)  # and it learned again in the same step
+    assert "mutual/Student<-Student2" in records(tmp_path / "run")[2]
+
+
+def test_a_run_with_a_restarted_student_resumes_and_ends_with_the_same_bits(tiny_set: Path, tmp_path: Path) -> None:
+    terms = [tiny.LABELS, tiny.MUTUAL]
+    settings = {"terms": terms, "Optimizer__ema_decay": 0.5}
+    whole = train(tiny.settings(tiny_set, tmp_path / "whole", **settings), 2, mode="restart", steps=5)
+    train(tiny.settings(tiny_set, tmp_path / "half", **settings), 2, mode="restart", steps=3)
+    resumed = train(tiny.settings(tiny_set, tmp_path / "half", **settings), mode="restart", steps=5)
+    assert resumed.progress.restarts == {"Student2": [1]}
+    tiny.assert_same(states(resumed), states(whole))
+    for file in (tmp_path / "whole/latest").glob("*.safetensors"):
+        tiny.assert_same(load_file(tmp_path / "half/latest" / file.name), load_file(file))
+
+
+def test_a_student_that_diverges_again_and_again_stops_the_run(tiny_set: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"step 5: Student2's weights.* again after 3 restarts"):
+        train(tiny.settings(tiny_set, tmp_path / "run"), 2, 3, 4, 5, mode="restart", steps=6)
+
+
+# --- float16's loss scale --------------------------------------------------------------------------------------------
+
+
+def test_the_scale_halves_at_an_overflow_and_doubles_after_2000_good_steps() -> None:
+    scale = LossScale(used=True)
+    first = scale.value
+    scale.update(overflowed=True)
+    scale.update(overflowed=True)
+    assert scale.value == first / 4
+    for _ in range(1999):
+        scale.update(overflowed=False)
+    assert scale.value == first / 4
+    scale.update(overflowed=False)
+    assert scale.value == first / 2
+    for _ in range(100):
+        scale.update(overflowed=True)
+    assert scale.value == 1.0
+    assert not scale.may_back_off
+
+
+def test_an_overflow_costs_the_student_a_step_and_halves_the_scale(tiny_set: Path, tmp_path: Path) -> None:
+    """What float16 does on a GPU, with an infinity put in by hand: gradients overflow above a scale of 2 ** 13."""
+
+    def run(name: str, *steps: int) -> Trainer:
+        for last in steps:
+            with tiny.Run(tiny.settings(tiny_set, tmp_path / name), max_steps=last) as trainer:
+                scale = trainer.loss_scale = LossScale(used=True)
+                weight = trainer.cohort.students["Student2"].head.binarize.conv1.weight
+                weight.register_hook(lambda grad, scale=scale: grad * (math.inf if scale.value > 2**13 else 1.0))
+                start = weights(trainer)
+                trainer.fit()
+                moved = {key for key, value in weights(trainer).items() if not np.array_equal(value, start[key])}
+                if last == 2:
+                    assert moved
+                    assert all(key.startswith("Student/") for key in moved)
+        return trainer
+
+    halved = run("half", 2, 4)
+    assert halved.loss_scale.value == 2.0**13
+    assert halved.loss_scale.good_steps == 2
+    whole = run("whole", 4)
+    tiny.assert_same(states(halved), states(whole))
+
+
+def test_scaling_the_loss_by_a_power_of_two_changes_no_weight(tiny_set: Path, tmp_path: Path) -> None:
+    plain = train(tiny.settings(tiny_set, tmp_path / "plain"), steps=2)
+    with tiny.Run(tiny.settings(tiny_set, tmp_path / "scaled"), max_steps=2) as trainer:
+        trainer.loss_scale = LossScale(used=True)
+        trainer.fit()
+    for key, value in states(plain).items():
+        np.testing.assert_allclose(states(trainer)[key], value, rtol=1e-4, atol=1e-5, err_msg=key)
