@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from ppocr_data.convert import FORMATS
 from ppocr_data.labels import read_label_file
+
+Tool = Callable[..., tuple[int, str, str]]
 
 
 def prepare(repository: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -69,7 +77,64 @@ def test_real_receipts_print_their_companies(repository: Path, shared: Path, tmp
     assert "companies with 120 receipts to train" in done.stdout and "companies with 30 receipts to val" in done.stdout
 
 
-@pytest.mark.parametrize("command", [[], ["sroie"], ["icdar2015"], ["synth"]])
+@pytest.mark.parametrize("command", [[], ["sroie"], ["totaltext"], ["synth"]])
 def test_help_shows_an_example(repository: Path, command: list[str]) -> None:
     done = prepare(repository, *command, "--help")
     assert done.returncode == 0 and "python tools/prepare_data.py sroie --images" in done.stdout
+
+
+def test_every_format_is_a_command(tool: Tool, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        tool("prepare_data", "--help")
+    text = capsys.readouterr().out
+    assert all(f"    {name}" in text for name in [*FORMATS, "synth"])
+
+
+def test_the_counts_and_the_next_steps(tool: Tool, tmp_path: Path, folders: list[str | Path]) -> None:
+    (tmp_path / "gt" / "gt_img_2.txt").write_text("1,2,11,2,11,8,1,8,###\n1,2,11,2,11,8,1,8,A\n")
+    code, out, err = tool("prepare_data", "icdar2015", *folders, "--val-first-id", "3")
+    assert (code, err) == (0, "")
+    lines = [line.split() for line in out.splitlines()]
+    assert ["train", "2", "3", "2", "1", "0"] in lines and ["val", "1", "1", "1", "0", "0"] in lines
+    assert "preview.jpg" in out
+    assert f"prepare_data.py check {tmp_path}/out/train.txt {tmp_path}/out/val.txt --data-dir {tmp_path}/img" in out
+
+
+def test_labels_that_a_training_would_refuse_are_said(tool: Tool, tmp_path: Path, folders: list[str | Path]) -> None:
+    (tmp_path / "gt" / "gt_img_2.txt").write_text("0,0,9,9,9,0,0,9,crossing\n")
+    out = tool("prepare_data", "icdar2015", *folders, "--val-first-id", "3")[1]
+    assert f"1 labels in {tmp_path}/out/train.txt cannot be used" in out and "train.txt:2: text 1 ('crossing')" in out
+
+
+def test_an_official_test_part(tool: Tool, tmp_path: Path, folders: list[str | Path]) -> None:
+    shutil.copytree(tmp_path / "img", tmp_path / "img2")
+    code, out, _ = tool("prepare_data", "icdar2015", *folders, "--val-images", tmp_path / "img2")
+    assert code == 0 and f"Eval.dataset.data_dir={tmp_path / 'img2'}" in shlex.split(out.splitlines()[-1])
+    assert len(read_label_file(tmp_path / "out" / "val.txt", tmp_path / "img2")) == 3
+
+
+def test_a_random_share_keeps_groups_and_look_alikes_together(tool: Tool, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    line = json.dumps([{"transcription": "A", "points": [[1, 2], [11, 2], [11, 8], [1, 8]]}])
+    with (tmp_path / "set" / "Label.txt").open("w") as file:
+        for scene in range(6):
+            picture = np.random.default_rng(scene).integers(0, 256, (9, 12, 3), np.uint8)
+            for name in (f"a{scene}.png", f"b{scene}.png"):
+                cv2.imwrite(str(tmp_path / "set" / name), cv2.resize(picture, (160, 120)))
+                file.write(f"set/{name}\t{line}\n")
+    arguments = ["prepare_data", "ppocrlabel", "--images", tmp_path / "set", "--output", tmp_path / "out"]
+
+    def validation(*more: str) -> list[str]:
+        assert tool(*arguments, "--val-share", "0.5", *more)[0] == 0
+        return [line.split("\t")[0] for line in (tmp_path / "out" / "val.txt").read_text().splitlines()]
+
+    names = validation()
+    assert len(names) == 6 and {f"a{name[1]}.png" for name in names} | {f"b{name[1]}.png" for name in names} == {*names}
+    assert {name[0] for name in validation("--group-by", "^[ab]", "--allow-near-duplicates")} in ({"a"}, {"b"})
+    assert len({tuple(validation("--seed", str(seed))) for seed in range(4)}) > 1
+
+
+def test_splits_exclude_each_other(tool: Tool, folders: list[str | Path], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        tool("prepare_data", "icdar2015", *folders, "--val-share", "0.5", "--val-first-id", "3")
+    assert left.value.code == 2 and "not allowed with argument" in capsys.readouterr().err

@@ -1,11 +1,12 @@
-"""Convert a public data set to PaddleOCR label files, or generate the synthetic one."""
+"""Prepare data: convert a public data set or a labelling tool's folder, check labels, or make the synthetic set."""
 
 from __future__ import annotations
 
 import argparse
 import functools
+import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,84 +16,199 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ocr_cml.cli import exit_cleanly
 from ppocr_data import synth
-from ppocr_data.convert import convert, overrides
-from ppocr_data.convert_split import by_company, by_list, by_number
+from ppocr_data.convert import FORMATS, Converted, Part, Record, Source, Split, convert, overrides
+from ppocr_data.convert.companies import by_company
+from ppocr_data.convert.near_duplicates import near_duplicates
+from ppocr_data.convert.split import Groups, by_list, by_number, by_part, by_share, name_keys
 
 EXAMPLES = """examples:
   python tools/prepare_data.py icdar2015 --images ch4_training_images \\
-      --labels ch4_training_localization_transcription_gt --output data/icdar2015 --val-first-id 901
+      --labels ch4_training_localization_transcription_gt --output data/icdar2015
+  python tools/prepare_data.py totaltext --images Images/Train --labels Polygon/Train \\
+      --val-images Images/Test --val-labels Polygon/Test --output data/totaltext
   python tools/prepare_data.py sroie --images train/img --labels train/box --output data/sroie --val-count 30
+  python tools/prepare_data.py ppocrlabel --images my_photos --output data/mine --val-share 0.2
   python tools/prepare_data.py synth --output data/synth --train 400 --val 60
 """
+BESIDE_IMAGES = ("labelme", "ppocrlabel", "td500")  # formats whose labels lie in the image folder as a rule
+OWN_SPLIT = {
+    "icdar2015": "images from number 901 on",
+    "sroie": "30 receipts, whole companies",
+    "cocotext": "its own part",
+}
 
 
 @exit_cleanly
 def main(argv: list[str] | None = None) -> int:
-    """Run one sub-command and print the `-o` arguments that make a training use its result."""
+    """Run one sub-command. Returns the exit code."""
     arguments = _parser().parse_args(argv)
-    arguments.run(arguments)
-    return 0
+    return arguments.run(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES, formatter_class=style)
-    commands = parser.add_subparsers(required=True, metavar="icdar2015|sroie|synth")
-    icdar = commands.add_parser(
-        "icdar2015", help="ICDAR 2015 Incidental Scene Text", epilog=EXAMPLES, formatter_class=style
-    )
-    split = _add_source(icdar, "icdar2015")
-    split.add_argument("--val-first-id", type=int, default=901, metavar="N", help="validate on images N and up (901)")
-    sroie = commands.add_parser("sroie", help="ICDAR 2019 SROIE receipts", epilog=EXAMPLES, formatter_class=style)
-    split = _add_source(sroie, "sroie")
-    split.add_argument(
-        "--val-count", type=int, default=30, metavar="N", help="validate on N receipts, whole companies (30)"
-    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    for name, reader in FORMATS.items():
+        text = (reader.__doc__ or "").strip()
+        command = commands.add_parser(
+            name,
+            help=str(sys.modules[reader.__module__].__doc__).partition("\n")[0].partition(":")[0].rstrip("."),
+            description=text.replace("\n    ", "\n"),
+            epilog=EXAMPLES,
+            formatter_class=style,
+        )
+        _add_source(command, name)
+        _add_split(command, name)
     synthetic = commands.add_parser("synth", help="the synthetic set", epilog=EXAMPLES, formatter_class=style)
-    synthetic.set_defaults(run=_synthesise)
-    synthetic.add_argument(
-        "--output", type=Path, required=True, help="the folder to make; a set made earlier is replaced"
-    )
-    synthetic.add_argument("--train", type=int, default=400, metavar="N", help="training images (400)")
-    synthetic.add_argument("--val", type=int, default=60, metavar="N", help="validation images (60)")
-    synthetic.add_argument("--size", type=int, nargs=2, default=(384, 384), metavar=("H", "W"), help="pixels (384 384)")
-    synthetic.add_argument("--seed", type=int, default=2026, help="the whole set follows from it (2026)")
-    synthetic.add_argument(
-        "--fonts", type=Path, metavar="FOLDER", help=".ttf and .otf files instead of the shipped fonts"
-    )
+    _add_synth(synthetic)
     return parser
 
 
-def _add_source(parser: argparse.ArgumentParser, data_format: str) -> argparse._MutuallyExclusiveGroup:
-    """The options that all converters share; the group that takes further ways to split."""
+def _add_source(parser: argparse.ArgumentParser, data_format: str) -> None:
     parser.set_defaults(run=functools.partial(_convert, data_format))
-    parser.add_argument("--images", type=Path, required=True, help="the set's image folder (only read)")
-    parser.add_argument("--labels", type=Path, required=True, help="the set's label folder (only read)")
-    parser.add_argument("--output", type=Path, required=True, help="where train.txt and val.txt go")
-    parser.add_argument("--copy", action="store_true", help="copy the images to OUTPUT/images")
-    split = parser.add_mutually_exclusive_group()
-    split.add_argument("--val", type=Path, metavar="LIST_FILE", help="validate on the images named there, one a line")
-    return split
+    parser.add_argument("--images", type=Path, required=True, metavar="FOLDER", help="the set's images (only read)")
+    beside = data_format in BESIDE_IMAGES
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        required=not beside,
+        metavar="FILE" if data_format == "cocotext" else "FOLDER",
+        help="the set's labels (only read)" + "; the image folder if left out" * beside,
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FOLDER", help="where train.txt and val.txt are written"
+    )
+    parser.add_argument("--copy", action="store_true", help="copy the images to OUTPUT, instead of naming their folder")
+    parser.add_argument("--only-with-text", action="store_true", help="leave out images without a readable text")
 
 
-def _convert(data_format: str, arguments: argparse.Namespace) -> None:
-    if arguments.val is not None:
-        split = functools.partial(by_list, listing=arguments.val)
-    elif data_format == "sroie":
-        split = functools.partial(by_company, count=arguments.val_count)
-    else:
-        split = functools.partial(by_number, first=arguments.val_first_id)
-    source = {"images": arguments.images, "labels": arguments.labels, "output": arguments.output}
+def _add_split(parser: argparse.ArgumentParser, data_format: str) -> None:
+    group = parser.add_argument_group(
+        "validation", f"one of these; default: {OWN_SPLIT.get(data_format, '--val-share 0.1')}"
+    )
+    split = group.add_mutually_exclusive_group()
+    split.add_argument("--val-images", type=Path, metavar="FOLDER", help="a second folder, such as the official test")
+    split.add_argument("--val", type=Path, metavar="LIST_FILE", help="the images named there, one a line")
+    split.add_argument("--val-first-id", type=int, metavar="N", help="the images from this number on")
+    split.add_argument("--val-share", type=float, metavar="S", help="this share of the images, drawn by chance")
+    if data_format == "sroie":
+        split.add_argument("--val-count", type=int, metavar="N", help="about N receipts, whole companies")
+    if data_format == "cocotext":
+        split.add_argument("--val-part", action="store_true", help="what the set itself calls val")
+    group.add_argument("--val-labels", type=Path, metavar="FOLDER", help="the labels of --val-images")
+    group.add_argument("--seed", type=int, default=2026, metavar="N", help="of --val-share (2026)")
+    group.add_argument(
+        "--group-by",
+        metavar="REGEX",
+        help="with --val-share: keep images together for which this finds the same in their names, such as '^[^_]+'",
+    )
+    group.add_argument(
+        "--allow-near-duplicates",
+        action="store_true",
+        help="with --val-share: do not look for images that look the same, which are kept together otherwise",
+    )
+
+
+def _add_synth(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_synthesise)
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FOLDER", help="the folder to make; an earlier set is replaced"
+    )
+    parser.add_argument("--train", type=int, default=400, metavar="N", help="training images (400)")
+    parser.add_argument("--val", type=int, default=60, metavar="N", help="validation images (60)")
+    parser.add_argument("--size", type=int, nargs=2, default=(384, 384), metavar=("H", "W"), help="pixels (384 384)")
+    parser.add_argument("--seed", type=int, default=2026, help="the whole set follows from it (2026)")
+    parser.add_argument("--fonts", type=Path, metavar="FOLDER", help=".ttf and .otf files instead of the shipped fonts")
+
+
+# --- converting -------------------------------------------------------------------------------------------------------
+
+
+def _convert(data_format: str, arguments: argparse.Namespace) -> int:
+    source = Source(arguments.images, arguments.labels or arguments.images)
+    val_source = None
+    if arguments.val_images:
+        val_source = Source(arguments.val_images, arguments.val_labels or arguments.labels or arguments.val_images)
     with _progress_bar() as progress:
-        done = convert(data_format, **source, split=split, copy=arguments.copy, progress=progress)
-    print(done.summary)
-    print(f"\nTo train on it, add:\n{done.overrides()}")
+        done = convert(
+            data_format,
+            source,
+            arguments.output,
+            split=_split(data_format, arguments),
+            val_source=val_source,
+            only_with_text=arguments.only_with_text,
+            copy=arguments.copy,
+            progress=progress,
+        )
+    _report(done)
+    return 0
 
 
-def _synthesise(arguments: argparse.Namespace) -> None:
+def _split(data_format: str, arguments: argparse.Namespace) -> Callable[[Sequence[Record]], Split]:
+    """The split that the arguments ask for, else that of the format."""
+    if arguments.val is not None:
+        return functools.partial(by_list, listing=arguments.val)
+    if arguments.val_first_id is not None:
+        return functools.partial(by_number, first=arguments.val_first_id)
+    if arguments.val_share is None:
+        if data_format == "sroie":
+            return functools.partial(by_company, count=30 if arguments.val_count is None else arguments.val_count)
+        if data_format == "icdar2015":
+            return functools.partial(by_number, first=901)
+        if data_format == "cocotext":
+            return by_part
+    return functools.partial(_by_chance, arguments=arguments)
+
+
+def _by_chance(records: Sequence[Record], arguments: argparse.Namespace) -> Split:
+    groups = Groups(len(records))
+    if arguments.group_by is not None:
+        groups.join_equal(name_keys(records, arguments.group_by))
+    if not arguments.allow_near_duplicates:
+        with _progress_bar("looking for near-duplicates") as progress:
+            for i, j in near_duplicates([arguments.images / record.image for record in records], progress):
+                groups.join(i, j)
+    return by_share(records, 0.1 if arguments.val_share is None else arguments.val_share, arguments.seed, groups)
+
+
+def _report(done: Converted) -> None:
+    """What was written, what to do next, and on the last line the arguments to paste."""
+    print("\n".join(done.notes))
+    _table(done.train, done.val)
+    for part in (done.train, done.val):
+        if part.problems:
+            print(
+                f"\n{len(part.problems)} labels in {part.label_file} cannot be used as they are, the first:\n"
+                f"  {part.problems[0]}\nThe check below shows them. Mend them, or add Train.dataset.on_bad_sample=skip"
+            )
+    _next_steps(done.train, done.val)
+
+
+def _table(*parts: Part) -> None:
+    rows: list[tuple[object, ...]] = [("", "images", "boxes", "readable", "don't care", "without text")]
+    for name, part in zip(("train", "val"), parts, strict=True):
+        rows.append((name, part.images, part.boxes, part.boxes - part.ignored, part.ignored, part.empty))
+    print()
+    for row in rows:
+        print(f"{row[0]:5}" + "".join(f"{figure:>14}" for figure in row[1:]))
+
+
+def _next_steps(train: Part, val: Part) -> None:
+    files = shlex.join([str(train.label_file), str(val.label_file)])
+    folders = [str(part.data_dir) for part in ((train,) if train.data_dir == val.data_dir else (train, val))]
+    print(
+        f"\nTo look for label mistakes:\npython tools/prepare_data.py check {files} --data-dir {shlex.join(folders)}\n"
+        "\nTo train on it, add this to tools/train.py, and look at preview.jpg in the run folder at once:\n"
+        f"{overrides(train, val)}"
+    )
+
+
+def _synthesise(arguments: argparse.Namespace) -> int:
+    folder = arguments.output
     with _progress_bar() as progress:
         synth.generate(
-            arguments.output,
+            folder,
             train=arguments.train,
             val=arguments.val,
             size=tuple(arguments.size),
@@ -100,17 +216,19 @@ def _synthesise(arguments: argparse.Namespace) -> None:
             fonts=arguments.fonts,
             progress=progress,
         )
-    folder = arguments.output
     print(f"train: {arguments.train} images\nval: {arguments.val} images")
-    print(f"\nTo train on it, add:\n{overrides(folder, folder / 'train.txt', folder / 'val.txt')}")
+    _next_steps(Part(folder / "train.txt", folder), Part(folder / "val.txt", folder))
+    return 0
 
 
 @contextmanager
-def _progress_bar() -> Iterator[Callable[[int, int], None]]:
+def _progress_bar(what: str | None = None) -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error where that is a terminal, else nothing."""
-    with tqdm(unit="image", disable=None, leave=False) as bar:
+    with tqdm(desc=what, unit="image", disable=None, leave=False) as bar:
 
         def progress(done: int, total: int) -> None:
+            if done < bar.n:  # a second folder
+                bar.reset()
             bar.total = total
             bar.update(done - bar.n)
 

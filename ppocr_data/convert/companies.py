@@ -1,4 +1,4 @@
-"""Which images of a converted set are for validation: by number, by a list, or by the company that issued a receipt."""
+"""Splitting receipts by the company that issued them: a company's receipts are near-duplicates of one another."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import hashlib
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-from ppocr_data.errors import DataError
+from ppocr_data.convert.record import Record
+from ppocr_data.convert.split import Groups, Split
 
 HEADER_LINES = 3  # of a receipt: company, its second name or number, the address's first line
 ALIKE = 0.8  # difflib ratio from which two header lines are one, read or typed a little differently
@@ -19,63 +18,6 @@ GENERIC = re.compile(
     r"(SIMPLIFIED)?(TAX)?INVOICE|CASH(SALES?|BILL)|(OFFICIAL)?RECEIPT|POSTED|WELCOME|THANKYOU|OPERATEDBY|SDNBHD"
     r"|(CO(MPANY)?|GST|BRN?|ROC|ID|BUSINESS)?(CO)?(REG(ISTRATION)?)?(GST)?(ID)?(NO)?[A-Z]?|(TEL(EPHONE)?|FAX|PHONE)(NO)?"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One labelled image: its name in the folder; a polygon `[K][2]` in pixels and a transcription for each text."""
-
-    image: str
-    polygons: list[list[list[float]]]
-    texts: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """The indices of the records that are for validation, and a sentence about how they were chosen."""
-
-    val: frozenset[int]
-    note: str
-
-
-def by_number(records: Sequence[Record], first: int) -> Split:
-    """Validation is every image whose number (the last digits of its name) is at least `first`.
-
-    Raises:
-        DataError: an image without a number.
-    """
-    numbers = []
-    for record in records:
-        digits = re.findall(r"\d+", Path(record.image).stem)
-        if not digits:
-            raise DataError(f"{record.image}: no number in the name; split by a list of names instead")
-        numbers.append(int(digits[-1]))
-    return Split(
-        frozenset(i for i, n in enumerate(numbers) if n >= first), f"validation: images from number {first} on"
-    )
-
-
-def by_list(records: Sequence[Record], listing: Path) -> Split:
-    """Validation is every image named in `listing`, one name a line (with or without suffix; `#` begins a comment).
-
-    Raises:
-        DataError: the list cannot be read, or names an image that is not there (with the line).
-    """
-    try:
-        lines = listing.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{listing}: cannot be read ({error})") from error
-    known = {record.image: i for i, record in enumerate(records)}
-    known |= {Path(record.image).stem: i for i, record in enumerate(records)}
-    chosen = set()
-    for number, line in enumerate(lines, start=1):
-        name = line.strip()
-        if not name or name.startswith("#"):
-            continue
-        if name not in known:
-            raise DataError(f"{listing}:{number}: no image named {name!r} among the {len(records)} converted ones")
-        chosen.add(known[name])
-    return Split(frozenset(chosen), f"validation: the images listed in {listing}")
 
 
 def by_company(records: Sequence[Record], count: int) -> Split:
@@ -100,7 +42,7 @@ def by_company(records: Sequence[Record], count: int) -> Split:
 
 
 def company_groups(records: Sequence[Record]) -> list[list[int]]:
-    """Receipts of one company together: those that share a header line, or nearly; transitively (union-find).
+    """Receipts of one company together: those that share a header line, or nearly; transitively.
 
     Two companies that share an address end in one group as well. That is the safe side: a group is never cut.
     """
@@ -108,25 +50,15 @@ def company_groups(records: Sequence[Record]) -> list[list[int]]:
     for i, record in enumerate(records):
         for line in header_lines(record):
             holders.setdefault(line, []).append(i)
-    parent = list(range(len(records)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
+    groups = Groups(len(records))
     for members in holders.values():
         for i in members:
-            parent[root(i)] = root(members[0])
+            groups.join(i, members[0])
     for a, b in itertools.combinations(sorted(holders), 2):
-        i, j = root(holders[a][0]), root(holders[b][0])
-        if i != j and _alike(a, b):
-            parent[i] = j
-    groups: dict[int, list[int]] = {}
-    for i in range(len(records)):
-        groups.setdefault(root(i), []).append(i)
-    return list(groups.values())
+        i, j = holders[a][0], holders[b][0]
+        if groups.root(i) != groups.root(j) and _alike(a, b):
+            groups.join(i, j)
+    return groups.members()
 
 
 def header_lines(record: Record) -> list[str]:

@@ -1,0 +1,140 @@
+"""Public data sets, and the folders of labelling tools, to PaddleOCR's label files.
+
+The source is only read; its images are used where they lie, or copied.
+
+A format is a file with a function `read(images, labels, progress) -> Reading`, and a line in `FORMATS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppocr_data.convert import (
+    cocotext,
+    ctw1500,
+    icdar2013,
+    icdar2015,
+    icdar2017,
+    labelme,
+    ppocrlabel,
+    sroie,
+    td500,
+    totaltext,
+)
+from ppocr_data.convert.record import Progress, Reading, Record
+from ppocr_data.convert.split import Split, by_part
+from ppocr_data.convert.write import Part, overrides, write
+from ppocr_data.errors import DataError
+
+Reader = Callable[[Path, Path, Progress | None], Reading]
+
+FORMATS: dict[str, Reader] = {
+    "icdar2013": icdar2013.read,
+    "icdar2015": icdar2015.read,
+    "icdar2017": icdar2017.read,
+    "sroie": sroie.read,
+    "td500": td500.read,
+    "totaltext": totaltext.read,
+    "ctw1500": ctw1500.read,
+    "cocotext": cocotext.read,
+    "labelme": labelme.read,
+    "ppocrlabel": ppocrlabel.read,
+}
+
+__all__ = ["FORMATS", "Converted", "Part", "Record", "Source", "Split", "convert", "overrides"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a data set lies: the folder of its images, and the folder or file of its labels."""
+
+    images: Path
+    labels: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What a conversion wrote: two label files with their figures, and what a person should know about it."""
+
+    train: Part
+    val: Part
+    notes: tuple[str, ...]
+
+    def overrides(self) -> str:
+        """The `-o` arguments that make a config use this data, quoted for a shell."""
+        return overrides(self.train, self.val)
+
+
+def convert(
+    data_format: str,
+    source: Source,
+    output: Path,
+    *,
+    split: Callable[[Sequence[Record]], Split] | None = None,
+    val_source: Source | None = None,
+    only_with_text: bool = False,
+    copy: bool = False,
+    progress: Progress | None = None,
+) -> Converted:
+    """Read a data set and write `output/train.txt` and `output/val.txt`.
+
+    Args:
+        data_format: a key of `FORMATS`.
+        source: the set; only read.
+        output: created where missing; must not lie in a folder of the source. Label files there are replaced whole.
+        split: which records are for validation (see `split`); None with `val_source`, which holds them all.
+        val_source: a second set of the same format, such as the official test part, that is the validation.
+        only_with_text: leave out images without a readable text.
+        copy: copy the images below `output` instead of referring to them where they are.
+        progress: called after each image read.
+
+    Raises:
+        DataError: a folder, image or line that is missing or not understood, with file and line.
+    """
+    if data_format not in FORMATS:
+        raise DataError(f"unknown format {data_format!r}; known: {', '.join(FORMATS)}")
+    sources = [source, *([val_source] if val_source else [])]
+    for each in sources:
+        _check_source(each, output)
+    readings = [FORMATS[data_format](each.images, each.labels, progress) for each in sources]
+    notes = [note for reading in readings for note in reading.notes]
+    kept = [_with_text(reading.records) if only_with_text else reading.records for reading in readings]
+    if only_with_text:
+        lost = sum(len(reading.records) for reading in readings) - sum(map(len, kept))
+        notes.append(f"{lost} images without readable text left out")
+    if val_source:
+        chosen = (kept[0], kept[1])
+    else:
+        chosen, note = _divide(kept[0], split or by_part)
+        notes.append(note)
+    if not all(chosen):
+        raise DataError(
+            f"{source.labels}: of {len(chosen[0]) + len(chosen[1])} images {len(chosen[1])} would be for validation; "
+            "both parts need some"
+        )
+    train, val = write(chosen, [each.images for each in (source, val_source or source)], output, copy)
+    return Converted(train, val, tuple(notes))
+
+
+def _check_source(source: Source, output: Path) -> None:
+    if not source.images.is_dir():
+        raise DataError(f"{source.images}: no such folder")
+    if not source.labels.exists():
+        raise DataError(f"{source.labels}: no such folder or file")
+    for folder in (source.images, source.labels):
+        if output.resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"{output}: lies in the source {folder}, which is never written to; name another folder")
+
+
+def _with_text(records: list[Record]) -> list[Record]:
+    return [record for record in records if record.readable]
+
+
+def _divide(
+    records: list[Record], split: Callable[[Sequence[Record]], Split]
+) -> tuple[tuple[list[Record], list[Record]], str]:
+    chosen = split(records)
+    train = [record for i, record in enumerate(records) if i not in chosen.val]
+    return (train, [record for i, record in enumerate(records) if i in chosen.val]), chosen.note

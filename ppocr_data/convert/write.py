@@ -1,0 +1,113 @@
+"""Writing label files, and the overrides that name them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ppocr_data.convert.record import Record
+from ppocr_data.errors import DataError
+from ppocr_data.labels import read_labels
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A label file, the folder that its image paths start from, and its figures.
+
+    boxes: all texts; ignored: those that are don't-care; empty: images without a readable text. problems: what a
+    training would refuse in it, a line each ("train.txt:12: ...").
+    """
+
+    label_file: Path
+    data_dir: Path
+    images: int = 0
+    boxes: int = 0
+    ignored: int = 0
+    empty: int = 0
+    problems: tuple[str, ...] = ()
+
+
+def overrides(train: Part, val: Part) -> str:
+    """`-o` arguments for `tools/train.py` that name data folders and label files, quoted for a shell."""
+    parts = []
+    for section, part in (("Train", train), ("Eval", val)):
+        parts.append(f"{section}.dataset.data_dir={part.data_dir}")
+        files = json.dumps([str(part.label_file)], ensure_ascii=False)
+        parts.append(f"{section}.dataset.label_file_list={files}")
+    return "-o " + " ".join(shlex.quote(part) for part in parts)
+
+
+def write(
+    chosen: tuple[list[Record], list[Record]], folders: Sequence[Path], output: Path, copy: bool
+) -> tuple[Part, Part]:
+    """Write `train.txt` and `val.txt`, and with `copy` the images too.
+
+    Args:
+        chosen: records to train on and to validate on.
+        folders: the image folder of each.
+        output: created where missing.
+        copy: copy the images to `output/images` (and to `output/val_images` where they come from another folder).
+
+    Raises:
+        DataError: something cannot be written, or a name does not fit into a label file.
+    """
+    places = ("images", "images" if folders[0] == folders[1] else "val_images")
+    contents = [
+        "".join(_label_line(record, f"{place}/" if copy else "") for record in records)
+        for records, place in zip(chosen, places, strict=True)
+    ]
+    parts = []
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for records, folder, place in zip(chosen, folders, places, strict=True) if copy else ():
+            for record in records:
+                target = output / place / record.image
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _replace(target, folder / record.image)
+        for name, content, records, folder in zip(("train", "val"), contents, chosen, folders, strict=True):
+            path = output / f"{name}.txt"
+            _replace(path, content.encode("utf-8"))
+            parts.append(_part(path, output if copy else folder, records))
+    except OSError as error:
+        raise DataError(f"{output}: cannot be written ({error})") from error
+    return parts[0], parts[1]
+
+
+def _part(path: Path, data_dir: Path, records: Sequence[Record]) -> Part:
+    """The figures of a written file, which is read back as a training would read it."""
+    return Part(
+        label_file=path,
+        data_dir=data_dir,
+        images=len(records),
+        boxes=sum(len(record.texts) for record in records),
+        ignored=sum(len(record.texts) - record.readable for record in records),
+        empty=sum(not record.readable for record in records),
+        problems=read_labels(path, data_dir, on_bad="skip").problems,
+    )
+
+
+def _label_line(record: Record, below: str) -> str:
+    if "\t" in record.image or "\n" in record.image:
+        raise DataError(f"{record.image!r}: a label file cannot hold a name with a tab or a line end; rename the image")
+    boxes = [
+        {"transcription": text, "points": polygon} for text, polygon in zip(record.texts, record.polygons, strict=True)
+    ]
+    return f"{below}{record.image}\t{json.dumps(boxes, ensure_ascii=False)}\n"
+
+
+def _replace(path: Path, content: bytes | Path) -> None:
+    """Write bytes, or copy a file, so that a reader sees the old content or the new, never a part."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if isinstance(content, Path):
+            shutil.copyfile(content, fresh)
+        else:
+            fresh.write_bytes(content)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)

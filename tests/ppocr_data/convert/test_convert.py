@@ -1,0 +1,239 @@
+"""Converting as a whole: what is written, what is said about it, and that the source stays as it is."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ppocr_data.convert import FORMATS, Converted, Part, Source, convert, overrides
+from ppocr_data.convert.companies import by_company, header_lines
+from ppocr_data.convert.record import Record
+from ppocr_data.convert.split import Split, by_number
+from ppocr_data.errors import DataError
+from ppocr_data.labels import read_label_file
+
+LINE = "1,2,11,2,11,8,1,8,TEXT\n"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Images 1, 2 and 10 with ICDAR 2015 labels: a text, a don't-care text, none."""
+    (tmp_path / "img").mkdir()
+    (tmp_path / "gt").mkdir()
+    for number, text in ((1, "\ufeff" + LINE), (2, "5,5,9,5,9,9,5,9,###\r\n\r\n"), (10, "")):
+        (tmp_path / "img" / f"img_{number}.jpg").write_bytes(b"jpeg %d" % number)
+        (tmp_path / "gt" / f"gt_img_{number}.txt").write_text(text, encoding="utf-8", newline="")
+    return tmp_path
+
+
+def run(source: Path, *, output: str = "out", **changes: Any) -> Converted:
+    given = {"split": partial(by_number, first=10), **changes}
+    return convert("icdar2015", Source(source / "img", source / "gt"), source / output, **given)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize("text", ["A, B,C", ",", "", '"quoted"', 'tab\there, "x"', "\u65e5\u672c\u2028x", " spaced "])
+def test_transcriptions_survive_as_they_are(source: Path, text: str) -> None:
+    (source / "gt" / "gt_img_1.txt").write_text(f"1.5,2,11,2,11,8,-1,8,{text}\r\n", encoding="utf-8", newline="")
+    run(source)
+    sample = read_label_file(source / "out" / "train.txt", source / "img")[0]
+    assert sample.texts == (text,)
+    assert sample.polygons[0].tolist() == [[1.5, 2], [11, 2], [11, 8], [-1, 8]]
+
+
+def test_written_labels_are_read_back_and_counted(source: Path) -> None:
+    done = run(source)
+    train = read_label_file(done.train.label_file, done.train.data_dir)
+    assert [sample.image.name for sample in train] == ["img_1.jpg", "img_2.jpg"]
+    assert [sample.ignore.tolist() for sample in train] == [[False], [True]]
+    assert [len(sample.polygons) for sample in read_label_file(done.val.label_file, done.val.data_dir)] == [0]
+    assert done.train == Part(source / "out" / "train.txt", source / "img", images=2, boxes=2, ignored=1, empty=1)
+    assert done.val == Part(source / "out" / "val.txt", source / "img", images=1, boxes=0, ignored=0, empty=1)
+    assert done.notes == ("validation: images from number 10 on",)
+
+
+def test_what_a_training_would_refuse_is_said(source: Path) -> None:
+    (source / "gt" / "gt_img_2.txt").write_text(LINE + "0,0,9,9,9,0,0,9,crossing\n")
+    (problem,) = run(source).train.problems
+    assert "train.txt:2: text 2 ('crossing'): the outline crosses" in problem
+
+
+def test_the_source_is_not_touched_and_conversion_repeats_itself(source: Path) -> None:
+    before = snapshot(source / "img") | snapshot(source / "gt")
+    run(source)
+    first = snapshot(source / "out")
+    run(source)
+    assert snapshot(source / "out") == first
+    assert list(first) == ["train.txt", "val.txt"]
+    assert snapshot(source / "img") | snapshot(source / "gt") == before
+
+
+def test_copy_makes_a_folder_that_stands_alone(source: Path) -> None:
+    (source / "img" / "below").mkdir()
+    (source / "img" / "img_2.jpg").rename(source / "img" / "below" / "img_2.jpg")
+    done = run(source, copy=True)
+    assert done.train.data_dir == done.val.data_dir == source / "out"
+    samples = [s for part in (done.train, done.val) for s in read_label_file(part.label_file, part.data_dir)]
+    assert [s.image.read_bytes() for s in samples] == [b"jpeg 2", b"jpeg 1", b"jpeg 10"]
+    assert all(s.image.is_relative_to(source / "out") for s in samples)
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_an_official_test_part_is_the_validation(source: Path, copy: bool) -> None:
+    (source / "img2").mkdir()
+    (source / "gt2").mkdir()
+    (source / "img2" / "img_1.jpg").write_bytes(b"another")
+    (source / "gt2" / "gt_img_1.txt").write_text(LINE)
+    done = run(source, split=None, val_source=Source(source / "img2", source / "gt2"), copy=copy)
+    assert (done.train.images, done.val.images) == (3, 1)
+    (sample,) = read_label_file(done.val.label_file, done.val.data_dir)
+    assert sample.image.read_bytes() == b"another"
+    assert read_label_file(done.train.label_file, done.train.data_dir)[0].image.read_bytes() == b"jpeg 1"
+    assert done.notes == ()
+
+
+def test_images_without_readable_text_can_be_left_out(source: Path) -> None:
+    (source / "gt" / "gt_img_10.txt").write_text(LINE)
+    done = run(source, only_with_text=True)
+    assert (done.train.images, done.val.images) == (1, 1)
+    assert done.notes[0] == "1 images without readable text left out"
+
+
+def test_a_bad_line_is_named_and_nothing_is_written(source: Path) -> None:
+    (source / "gt" / "gt_img_2.txt").write_text(f"{LINE}hello\n")
+    with pytest.raises(DataError, match=r"gt_img_2\.txt:2: expected x1,y1"):
+        run(source)
+    assert not (source / "out").exists()
+
+
+def test_a_failed_conversion_keeps_what_an_earlier_one_wrote(source: Path) -> None:
+    run(source)
+    before = snapshot(source / "out")
+    (source / "gt" / "gt_img_10.txt").write_text("broken\n")
+    with pytest.raises(DataError):
+        run(source)
+    assert snapshot(source / "out") == before
+
+
+def test_progress_counts_every_image(source: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    run(source, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("where", ["img", "gt", "img/below"])
+def test_output_in_the_source_is_refused(source: Path, where: str) -> None:
+    with pytest.raises(DataError, match="lies in the source"):
+        run(source, output=where)
+
+
+def test_output_in_the_second_source_is_refused(source: Path) -> None:
+    (source / "img2").mkdir()
+    with pytest.raises(DataError, match="lies in the source"):
+        run(source, output="img2/out", val_source=Source(source / "img2", source / "gt"))
+
+
+@pytest.mark.parametrize("first", [0, 11])
+def test_a_split_needs_both_parts(source: Path, first: int) -> None:
+    with pytest.raises(DataError, match="both parts need some"):
+        run(source, split=partial(by_number, first=first))
+
+
+def test_missing_folders(source: Path) -> None:
+    for images, labels in (("absent", "gt"), ("img", "absent")):
+        with pytest.raises(DataError, match="absent: no such folder"):
+            convert("icdar2015", Source(source / images, source / labels), source / "out")
+
+
+def test_unknown_format(source: Path) -> None:
+    with pytest.raises(DataError, match=r"known: icdar2013, icdar2015, .*ppocrlabel"):
+        convert("imagenet", Source(source, source), source / "out")
+
+
+def test_output_that_cannot_be_written(source: Path) -> None:
+    (source / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        run(source, output="file/out")
+
+
+def test_a_name_that_no_label_file_can_hold(source: Path) -> None:
+    (source / "img" / "img_1.jpg").rename(source / "img" / "a\tb.jpg")
+    (source / "gt" / "gt_img_1.txt").rename(source / "gt" / "gt_a\tb.txt")
+    with pytest.raises(DataError, match="cannot hold a name with a tab"):
+        run(source, split=lambda records: Split(frozenset({0}), ""))
+    assert not (source / "out").exists()
+
+
+def test_overrides_are_what_a_shell_and_yaml_understand() -> None:
+    train, val = Part(Path("out/train.txt"), Path("my data")), Part(Path("out/val.txt"), Path("test"))
+    assert shlex.split(overrides(train, val)) == [
+        "-o",
+        "Train.dataset.data_dir=my data",
+        'Train.dataset.label_file_list=["out/train.txt"]',
+        "Eval.dataset.data_dir=test",
+        'Eval.dataset.label_file_list=["out/val.txt"]',
+    ]
+
+
+def test_label_lines_are_json_with_readable_characters(source: Path) -> None:
+    (source / "gt" / "gt_img_1.txt").write_text("1,2,11,2,11,8,1,8,caf\u00e9 \u65e5\u672c\n", encoding="utf-8")
+    run(source)
+    name, boxes = (source / "out" / "train.txt").read_text(encoding="utf-8").splitlines()[0].split("\t")
+    assert name == "img_1.jpg" and "caf\u00e9 \u65e5\u672c" in boxes
+    assert json.loads(boxes)[0]["points"] == [[1, 2], [11, 2], [11, 8], [1, 8]]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_reader_says_what_it_reads(name: str) -> None:
+    first = (FORMATS[name].__doc__ or "").splitlines()[0]
+    assert ":" in first and len(first) > 40
+
+
+# --- real sets --------------------------------------------------------------------------------------------------------
+
+
+def test_real_photos(shared: Path, tmp_path: Path) -> None:
+    folder = shared / "data" / "icdar2015"
+    source = Source(folder / "ch4_training_images", folder / "ch4_training_localization_transcription_gt")
+    done = convert("icdar2015", source, tmp_path, split=partial(by_number, first=901))
+    parts = (done.train, done.val)
+    train, val = (read_label_file(part.label_file, part.data_dir) for part in parts)
+    assert (len(train), len(val)) == (900, 100)
+    assert {sample.image.stem for sample in val} == {f"img_{n}" for n in range(901, 1001)}
+    ignored = sum(int(sample.ignore.sum()) for sample in train + val)
+    assert sum(len(sample.polygons) for sample in train + val) == 11886
+    assert (ignored, 11886 - ignored) == (7418, 4468)
+    assert sum(part.ignored for part in parts) == 7418 and sum(part.boxes for part in parts) == 11886
+
+
+def test_real_receipts(shared: Path, tmp_path: Path) -> None:
+    folder = shared / "data" / "sroie2019" / "train"
+    found: list[Split] = []
+    records: list[Record] = []
+
+    def split(read: list[Record]) -> Split:
+        records.extend(read)
+        found.append(by_company(read, 30))
+        return found[0]
+
+    done = convert("sroie", Source(folder / "img", folder / "box"), tmp_path, split=split)
+    train, val = (read_label_file(part.label_file, part.data_dir) for part in (done.train, done.val))
+    assert (len(train), len(val)) == (120, 30)
+    assert sum(len(sample.polygons) for sample in train + val) == 7319
+
+    cut = [
+        {line for i, r in enumerate(records) if (i in found[0].val) is side for line in header_lines(r)}
+        for side in (True, False)
+    ]
+    assert not cut[0] & cut[1]
+    for name in ("WAN SHENG", "99 SPEED", "D.I.Y.", "GARDENIA", "YEW CHUAN", "ALAF RESTAURANTS", "GUARDIAN HEALTH"):
+        sides = {i in found[0].val for i, r in enumerate(records) if any(name in text for text in r.texts[:6])}
+        assert len(sides) == 1, name

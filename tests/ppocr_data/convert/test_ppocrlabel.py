@@ -1,0 +1,95 @@
+"""PPOCRLabel folders: Label.txt, fileState.txt and the images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ppocr_data.convert import ppocrlabel
+from ppocr_data.convert.record import Record
+from ppocr_data.errors import DataError
+
+QUAD = [[1, 2], [11, 2], [11, 8], [1, 8]]
+
+
+def entry(text: str = "STOP", **changes: object) -> dict[str, object]:
+    return {"transcription": text, "points": QUAD, "difficult": False, **changes}
+
+
+def line(name: str, *entries: dict[str, object]) -> str:
+    return f"photos/{name}\t{json.dumps(list(entries), ensure_ascii=False)}\n"
+
+
+@pytest.fixture
+def folder(lay: Callable[..., Path]) -> Path:
+    """a: two texts; b: checked, without text; c: not checked; the tool's own crops beside them."""
+    return lay(
+        {
+            "a.jpg": b"",
+            "b.jpg": b"",
+            "c.jpg": b"",
+            "crop_img/a_crop_0.jpg": b"",
+            "Label.txt": line("a.jpg", entry("出口"), entry("x", difficult=True, key_cls="None")),
+            "fileState.txt": "/home/me/photos/a.jpg\t1\nD:\\work\\photos\\b.jpg\t1\n",
+            "rec_gt.txt": "crop_img/a_crop_0.jpg\t出口\n",
+            "Cache.cach": line("c.jpg", entry("guessed")),
+        }
+    )
+
+
+def test_checked_images_with_and_without_text(folder: Path) -> None:
+    reading = ppocrlabel.read(folder, folder)
+    assert reading.records == [Record("a.jpg", [QUAD, QUAD], ["出口", "###"]), Record("b.jpg", [], [])]
+    assert reading.notes == ("1 images that were not checked yet left out",)
+
+
+def test_the_label_file_itself_may_be_named(folder: Path) -> None:
+    assert ppocrlabel.read(folder, folder / "Label.txt") == ppocrlabel.read(folder, folder)
+    (folder / "fileState.txt").unlink()
+    assert [record.image for record in ppocrlabel.read(folder, folder).records] == ["a.jpg"]
+
+
+def test_a_renamed_folder_is_still_understood(folder: Path) -> None:
+    moved = folder.rename(folder.parent / "renamed")
+    assert ppocrlabel.read(moved, moved).records[0].image == "a.jpg"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("photos/a.jpg []", "no tab between the image and its labels"),
+        ("photos/z.jpg\t[]", r"its image .*z\.jpg is missing"),
+        ("photos/a.jpg\t[]", r"a\.jpg was labelled before in this file"),
+        ("photos/c.jpg\t{}", "must be a list"),
+        ("photos/c.jpg\t[", "what follows the tab is not JSON"),
+        ('photos/c.jpg\t[{"points": []}]', "text 1: no 'transcription'"),
+        ('photos/c.jpg\t[{"transcription": "a", "points": [[1, 2], [3, 4]]}]', "text 1: 2 points; a polygon needs"),
+        ('photos/c.jpg\t[{"transcription": "a", "points": [[1, "2"]]}]', r"text 1\.points: '2' is not a coordinate"),
+    ],
+)
+def test_refusals_name_the_line(folder: Path, text: str, problem: str) -> None:
+    with (folder / "Label.txt").open("a", encoding="utf-8") as file:
+        file.write(f"{text}\n")
+    with pytest.raises(DataError, match=rf"Label\.txt:2: ?.*{problem}"):
+        ppocrlabel.read(folder, folder)
+
+
+def test_a_state_file_of_another_form(folder: Path) -> None:
+    (folder / "fileState.txt").write_text("photos/a.jpg\t1\nphotos/b.jpg checked\n")
+    with pytest.raises(DataError, match=r"fileState\.txt:2: expected image<TAB>1"):
+        ppocrlabel.read(folder, folder)
+
+
+def test_two_images_of_one_name(folder: Path) -> None:
+    (folder / "more").mkdir()
+    (folder / "more" / "a.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=r"more/a\.jpg: .*a\.jpg has the same name; convert the folders one by one"):
+        ppocrlabel.read(folder, folder)
+
+
+def test_no_label_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"Label\.txt: cannot be read \(No such file"):
+        ppocrlabel.read(tmp_path, tmp_path)
