@@ -1,0 +1,90 @@
+"""Why a cohort's students are better, or not: finished runs side by side, in three figures and a table.
+
+    RUN/{config.yml, latest/, metrics.jsonl} of each run -> noise, doubt and agreement (.png, .svg), why.md, why.json
+
+Runs of one label, the seeds of a method, are pooled. All networks see the same crops and the same held-out images:
+those of the first run with labels. See `ocr_cml.why_evidence` for what is measured.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ocr_cml.environment import tune_process
+from ppocr_data.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ocr_cml.why_evidence import Scale
+
+SIGMAS = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1)
+"""Deviations of the weight noise, in root mean squares of each parameter tensor."""
+_BATCH = 8
+
+
+def explain(
+    runs: Sequence[str],
+    output: Path,
+    *,
+    weights: str = "latest",
+    images: int = 40,
+    draws: int = 3,
+    sigmas: Sequence[float] = SIGMAS,
+    scale: Scale = "relative",
+) -> int:
+    """Measure every student of every run, write the figures and the table, print the table. Returns the exit code.
+
+    Args:
+        runs: run folders, each as `FOLDER` or `LABEL=FOLDER`; see `why_runs.label_of`.
+        output: folder of the results.
+        weights: `latest` (the end of each run) or `best` (each run's best checkpoint, of unequal steps).
+        images: training crops for the loss, and held-out images for the doubt, at most.
+        draws: noise draws for each deviation.
+        sigmas: deviations of the weight noise.
+        scale: see `why_evidence.noisy`.
+
+    Raises:
+        ConfigError: a folder that holds no run; runs on different data; arguments out of range.
+        WeightsError: a checkpoint is missing or damaged.
+        UserError: the results cannot be written.
+    """
+    _check_arguments(images, draws, sigmas)
+    tune_process()
+    from ocr_cml import build, why_data
+    from ocr_cml.why_evidence import Evidence, NetworkEvidence
+    from ocr_cml.why_report import write
+    from ocr_cml.why_runs import agreement_of, check_comparable, read_run
+
+    found = [read_run(text) for text in runs]
+    check_comparable(found)
+    reference = next((run for run in found if run.config.Train.dataset.label_file_list), None)
+    if reference is None:
+        raise ConfigError("no run has training labels, so none has a supervised loss; name one that has beside them")
+    build.use_device(reference.config)
+    build.prepare_embedded_set(reference.config)
+    crops = why_data.crops(reference.config, images, _BATCH)
+    pages = why_data.pages(reference.config, images)
+    evidence: dict[str, Evidence] = {}
+    for run in found:
+        entry = evidence.setdefault(run.label, Evidence(run.label))
+        for name, network in why_data.students(run, weights).items():
+            losses = why_data.losses(network, reference.config, run.config, crops, sigmas, draws, scale)
+            doubt = why_data.doubt(network, run.config, pages)
+            entry.networks.append(NetworkEvidence(run.folder.as_posix(), name, losses, doubt))
+        if series := agreement_of(run.records):
+            entry.agreement.append(series)
+    settings = {"weights": weights, "crops": sum(len(batch.sources) for batch in crops), "pages": len(pages)}
+    settings |= {"draws": draws, "sigmas": list(sigmas), "scale": scale, "data": reference.folder.as_posix()}
+    sys.stdout.write(write(list(evidence.values()), settings, output))
+    return 0
+
+
+def _check_arguments(images: int, draws: int, sigmas: Sequence[float]) -> None:
+    for name, value in (("--images", images), ("--draws", draws)):
+        if value < 1:
+            raise ConfigError(f"{name}: must be at least 1, is {value}")
+    if len(sigmas) < 2 or sigmas[0] != 0 or sorted(set(sigmas)) != list(sigmas):
+        listed = " ".join(f"{sigma:g}" for sigma in sigmas)
+        raise ConfigError(f"--noise: give 0 and then larger deviations, rising, for example 0 0.05 0.1; is {listed}")

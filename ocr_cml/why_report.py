@@ -1,0 +1,190 @@
+"""The three figures, the table and the numbers of `ocr_cml.why`."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ppocr_data.errors import UserError
+
+if TYPE_CHECKING:
+    from ocr_cml.why_evidence import Evidence
+
+_COLOURS = tuple(mpl.color_sequences["tab10"])
+
+
+def write(evidence: Sequence[Evidence], settings: Mapping[str, Any], output: Path) -> str:
+    """Write noise, doubt and agreement (.png and .svg), why.md and why.json; returns the table's text.
+
+    Args:
+        evidence: one entry a label, in the order of the figures.
+        settings: how it was measured.
+        output: the folder.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    lines = table(evidence)
+    figures = {"noise": draw_noise, "doubt": draw_doubt, "agreement": draw_agreement}
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        data = {"settings": dict(settings), "runs": [asdict(entry) for entry in evidence]}
+        _write(output / "why.json", json.dumps(data, indent=1, allow_nan=False))
+        _write(output / "why.md", markdown(lines, settings))
+        for name, draw in figures.items():
+            _save(draw, evidence, settings, [output / f"{name}.png", output / f"{name}.svg"])
+    except OSError as error:
+        raise UserError(f"--output: {output} cannot be written: {error.strerror or error}") from None
+    return "\n".join([*lines, "", f"figures and numbers in {output}", ""])
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def table(evidence: Sequence[Evidence]) -> list[str]:
+    """One line a label, in Markdown; an en dash where something was not measured."""
+    heads = ["run", "networks", "loss", "rise under noise", "entropy, nats", "calibration error", "Brier score"]
+    lines = [f"| {' | '.join([*heads, 'last agreement'])} |", "|" + "---|" * (len(heads) + 1)]
+    for entry in evidence:
+        last = [series[-1][1] for series in entry.agreement]
+        numbers = [entry.mean_losses()[0], entry.rise(), *map(entry.mean_of, ("entropy", "error", "brier"))]
+        numbers.append(statistics.fmean(last) if last else None)
+        cells = [entry.label, str(len(entry.networks)), *("–" if x is None else f"{x:.4f}" for x in numbers)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def markdown(lines: Sequence[str], settings: Mapping[str, Any]) -> str:
+    """why.md: the table, the figures, and how to read them."""
+    largest, of = settings["sigmas"][-1], "of each tensor's root mean square" if _is_relative(settings) else "absolute"
+    reading = [
+        f"Weights: `{settings['weights']}/` of each run; data: those of `{settings['data']}`.",
+        "",
+        f"- **Flat minima** (`noise`): the supervised loss on {settings['crops']} training crops that no run has seen, "
+        f"under normal noise on all weights, mean of {settings['draws']} draws. *Rise*: at a deviation of {largest:g} "
+        f"({of}). A lower and flatter curve is a wider minimum, which is said to generalise better.",
+        f"- **Doubt** (`doubt`): on the text pixels (whole words or lines, rims included) of {settings['pages']} "
+        "held-out images: the mean entropy of the map, and how often a pixel of a given probability is text by its "
+        "label. On the diagonal the network is right about its own certainty; below it, too sure of text.",
+        "- **Agreement** (`agreement`): Dice of the students' thresholded maps on the training batch of each log "
+        "point, the mean over their pairs. At 1 they have nothing left to teach each other.",
+    ]
+    figures = [f"![{name}]({name}.png)" for name in ("noise", "doubt", "agreement")]
+    return "\n".join(["# Why", "", *lines, "", *reading, "", *figures, ""])
+
+
+def _is_relative(settings: Mapping[str, Any]) -> bool:
+    return bool(settings["scale"] == "relative")
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+def _save(
+    draw: Callable[[Figure, Sequence[Evidence], Mapping[str, Any]], None],
+    evidence: Sequence[Evidence],
+    settings: Mapping[str, Any],
+    files: Sequence[Path],
+) -> None:
+    """Draw by Agg, without a display; equal evidence makes equal files."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    draw(figure, evidence, settings)
+    with mpl.rc_context({"svg.hashsalt": "why"}):
+        for path in files:
+            temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp{path.suffix}")
+            figure.savefig(temporary, dpi=120, metadata={"Date": None} if path.suffix == ".svg" else None)
+            os.replace(temporary, path)
+
+
+def _colours(evidence: Sequence[Evidence]) -> list[tuple[Evidence, Any]]:
+    return [(entry, _COLOURS[place % len(_COLOURS)]) for place, entry in enumerate(evidence)]
+
+
+def draw_noise(figure: Figure, evidence: Sequence[Evidence], settings: Mapping[str, Any]) -> None:
+    """The loss over the deviation of weight noise: thick the mean of a label's networks, thin each network."""
+    axes = figure.add_subplot()
+    for entry, colour in _colours(evidence):
+        for network in entry.networks:
+            axes.plot(settings["sigmas"], network.losses, color=colour, linewidth=0.7, alpha=0.45)
+        axes.plot(settings["sigmas"], entry.mean_losses(), "o-", color=colour, label=_named(entry))
+    unit = "root mean square of each weight tensor" if _is_relative(settings) else "absolute"
+    axes.set_xlabel(f"deviation of the weight noise ({unit})")
+    axes.set_ylabel("supervised loss on training crops")
+    _finish(axes)
+
+
+def draw_doubt(figure: Figure, evidence: Sequence[Evidence], _: Mapping[str, Any]) -> None:
+    """Left the mean entropy (a dot for each network), right the reliability diagram of the pooled pixels."""
+    bars, diagram = figure.subplots(1, 2, width_ratios=[1, 1.3])
+    for place, (entry, colour) in enumerate(_colours(evidence)):
+        bars.bar(place, entry.mean_of("entropy") or 0.0, color=colour, alpha=0.6)
+        dots = [network.doubt.entropy for network in entry.networks if network.doubt is not None]
+        bars.plot([place] * len(dots), dots, "o", color=colour, markersize=4, markeredgecolor="black")
+        points = entry.reliability()
+        error = entry.mean_of("error")
+        label = entry.label if error is None else f"{entry.label}: error {error:.3f}"
+        diagram.plot([p for p, _, _ in points], [o for _, o, _ in points], "o-", color=colour, label=label)
+    bars.set_xticks(range(len(evidence)), [entry.label for entry in evidence], rotation=20)
+    bars.set_ylabel("mean entropy on held-out text pixels, nats")
+    bars.grid(axis="y", alpha=0.3)
+    diagram.plot([0, 1], [0, 1], "--", color="grey", linewidth=1, label="rightly certain")
+    diagram.set_xlabel("probability of text")
+    diagram.set_ylabel("share of text by the labels")
+    _finish(diagram)
+
+
+def draw_agreement(figure: Figure, evidence: Sequence[Evidence], _: Mapping[str, Any]) -> None:
+    """Agreement between students over the steps: thick the mean over a label's runs, thin each run."""
+    axes = figure.add_subplot()
+    for entry, colour in _colours(evidence):
+        if not entry.agreement:
+            continue
+        for series in entry.agreement:
+            axes.plot(
+                [step for step, _ in series], [dice for _, dice in series], color=colour, linewidth=0.7, alpha=0.45
+            )
+        mean = _mean_series(entry.agreement)
+        axes.plot(
+            [step for step, _ in mean],
+            [dice for _, dice in mean],
+            "o-",
+            color=colour,
+            markersize=3,
+            label=_named(entry),
+        )
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel("step")
+    axes.set_ylabel("agreement: Dice of the students' maps")
+    if any(entry.agreement for entry in evidence):
+        _finish(axes)
+    else:
+        axes.text(0.5, 0.5, "no run has two students and logged their agreement", ha="center", transform=axes.transAxes)
+
+
+def _mean_series(runs: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, float]]:
+    """The mean over runs at every step that all of them logged."""
+    values = [dict(series) for series in runs]
+    steps = sorted(set.intersection(*(set(series) for series in values)))
+    return [(step, statistics.fmean(series[step] for series in values)) for step in steps]
+
+
+def _named(entry: Evidence) -> str:
+    count = len(entry.networks)
+    return f"{entry.label} ({count} network{'s' * (count > 1)})"
+
+
+def _finish(axes: Axes) -> None:
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)

@@ -1,0 +1,95 @@
+"""The finished runs that `ocr_cml.why` looks at: their labels, configurations and records."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ocr_cml import config as configuration
+from ocr_cml.schema import Config
+from ppocr_data.errors import ConfigError, UserError
+from ppocr_data.targets import MakeShrinkMap
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run folder with its label in the figures, its configuration and its log points."""
+
+    label: str
+    folder: Path
+    config: Config
+    records: list[dict[str, Any]]
+
+
+def label_of(text: str) -> tuple[str, Path]:
+    """Label and folder of `FOLDER` or `LABEL=FOLDER`.
+
+    Without a label it is the folder's name; `seed3`, as `tools/compare.py` calls its runs, takes that of the folder
+    above, so that the seeds of a method are pooled.
+    """
+    label, sign, rest = text.partition("=")
+    if sign and label and not Path(text).exists():
+        return label, Path(rest)
+    folder = Path(text)
+    name = folder.resolve().name
+    is_seed = name.startswith("seed") and name[len("seed") :].isdigit()
+    return (folder.resolve().parent.name if is_seed else name), folder
+
+
+def read_run(text: str) -> FinishedRun:
+    """Read a run's configuration and records.
+
+    Raises:
+        ConfigError: the folder holds no run, or its configuration is damaged.
+        UserError: its records are damaged.
+    """
+    label, folder = label_of(text)
+    missing = [name for name in ("config.yml", "metrics.jsonl") if not (folder / name).is_file()]
+    if missing:
+        raise ConfigError(
+            f"{folder}: is no finished run, it has no {missing[0]}; name a folder that tools/train.py wrote "
+            "(Global.save_model_dir)"
+        )
+    try:
+        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        records = [json.loads(line) for line in lines]
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / 'metrics.jsonl'}: cannot be read: {error}") from None
+    return FinishedRun(label, folder, configuration.load(folder / "config.yml"), records)
+
+
+def check_comparable(runs: Sequence[FinishedRun]) -> None:
+    """One held-out set and one shrink ratio: what is text to one network must be text to the other.
+
+    Raises:
+        ConfigError: a run differs from the first in one of them.
+    """
+    first = runs[0]
+    for run in runs[1:]:
+        if run.config.Eval.dataset != first.config.Eval.dataset:
+            raise ConfigError(f"{run.folder}: is evaluated on other images than {first.folder} (Eval.dataset differs)")
+        if shrink_rule(run.config) != shrink_rule(first.config):
+            raise ConfigError(
+                f"{run.folder}: learned other shrunken text than {first.folder} (MakeShrinkMap differs), so their "
+                "losses and their doubt on its edges cannot be compared"
+            )
+
+
+def agreement_of(records: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
+    """(step, mean over pairs of students of their agreement) at each log point that has any."""
+    series = []
+    for record in records:
+        values = [value for key, value in record.items() if key.startswith("agreement/")]
+        if values:
+            series.append((int(record["step"]), statistics.fmean(values)))
+    return series
+
+
+def shrink_rule(config: Config) -> MakeShrinkMap:
+    """How the labels' text is shrunk in training."""
+    ops = [configuration.build_op(entry) for entry in config.Train.dataset.transforms]
+    return next(op for op in ops if isinstance(op, MakeShrinkMap))

@@ -1,0 +1,300 @@
+"""The evidence of finished runs: each measure by hand, and the tool on two real ones."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import pytest
+import tiny
+
+from ocr_cml import why
+from ocr_cml.losses import DBLoss, decode_targets
+from ocr_cml.models import Detector, build_detector
+from ocr_cml.runtime import Normalization
+from ocr_cml.why_data import text_page
+from ocr_cml.why_evidence import Doubt, DoubtMeter, Evidence, NetworkEvidence, noise_curve, noisy, supervised_loss
+from ocr_cml.why_report import table
+from ocr_cml.why_runs import agreement_of, label_of, read_run
+from ppocr_data.dataset import EvalDataset
+from ppocr_data.geometry import fill
+from ppocr_data.targets import MakeShrinkMap, shrink_target
+
+Tool = Callable[..., tuple[int, str, str]]
+
+
+def network(seed: int = 1) -> Detector:
+    paddle.seed(seed)
+    made = build_detector(tiny.STUDENT)
+    tiny.sharpen(made)
+    made.eval()
+    return made
+
+
+def shown(count: int = 2) -> list[tuple[paddle.Tensor, Any]]:
+    batch = tiny.batch(count)
+    return [(Normalization().to_device(batch.image), decode_targets(batch))]
+
+
+# --- flat minima -----------------------------------------------------------------------------------------------------
+
+
+def test_noise_has_the_size_that_was_asked_for_and_leaves_no_trace() -> None:
+    student = network()
+    before = tiny.state_of(student)
+    trained = {name for name, parameter in student.named_parameters() if not parameter.stop_gradient}
+    with noisy(student, 0.1, seed=0):
+        during = tiny.state_of(student)
+    tiny.assert_same(tiny.state_of(student), before)
+    large = [name for name in trained if before[name].size > 2000 and before[name].std() > 0]
+    assert large
+    for name in large:
+        size = np.sqrt(np.mean((during[name] - before[name]) ** 2) / np.mean(before[name] ** 2))
+        assert size == pytest.approx(0.1, rel=0.1), name
+    for name in before.keys() - trained:
+        np.testing.assert_array_equal(during[name], before[name])
+
+
+def test_absolute_noise_does_not_ask_how_large_a_weight_is() -> None:
+    student = network()
+    before = tiny.state_of(student)
+    with noisy(student, 0.25, seed=0, scale="absolute"):
+        during = tiny.state_of(student)
+    for name in ("backbone.conv.conv.weight", "head.binarize.conv1.weight"):
+        assert (during[name] - before[name]).std() == pytest.approx(0.25, rel=0.15)
+
+
+def test_the_weights_come_back_after_an_error() -> None:
+    student = network()
+    before = tiny.state_of(student)
+    with pytest.raises(KeyError), noisy(student, 0.1, seed=0):
+        raise KeyError
+    tiny.assert_same(tiny.state_of(student), before)
+
+
+def test_equal_networks_meet_equal_noise_and_other_draws_differ() -> None:
+    first, second = network(), network()
+    found = []
+    for student, seed in ((first, 0), (second, 0), (first, 1)):
+        with noisy(student, 0.1, seed):
+            found.append(tiny.state_of(student)["backbone.conv.conv.weight"])
+    np.testing.assert_array_equal(found[0], found[1])
+    assert np.abs(found[0] - found[2]).max() > 0
+
+
+def test_the_loss_is_the_labels_term_of_a_network_that_evaluates() -> None:
+    student, batches = network(), shown()
+    before = tiny.state_of(student)
+    value = supervised_loss(student, DBLoss(), batches)
+    assert not any(layer.training for layer in student.sublayers(include_self=True))
+    tiny.assert_same(tiny.state_of(student), before)  # no running statistic has moved
+    images, targets = batches[0]
+    student.head.training = True
+    expected = DBLoss()(student(images), None, targets)
+    assert value == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_a_curve_begins_at_the_plain_loss_and_means_its_draws() -> None:
+    student, batches = network(), shown()
+    curve = noise_curve(student, DBLoss(), batches, [0.0, 0.3], draws=2)
+    assert curve[0] == supervised_loss(student, DBLoss(), batches)
+    each = []
+    for seed in range(2):
+        with noisy(student, 0.3, seed):
+            each.append(supervised_loss(student, DBLoss(), batches))
+    assert each[0] != each[1]
+    assert curve[1] == pytest.approx(sum(each) / 2)
+
+
+# --- doubt -----------------------------------------------------------------------------------------------------------
+
+
+def doubt_of(probability: list[float], label: list[int], bins: int = 10) -> Doubt:
+    meter = DoubtMeter(bins)
+    meter.add(np.array([probability]), np.array([label], bool), np.ones((1, len(label)), bool))
+    found = meter.result()
+    assert found is not None
+    return found
+
+
+def test_doubt_by_hand() -> None:
+    found = doubt_of([0.1, 0.3, 0.8, 0.9], [0, 1, 1, 1], bins=2)
+    assert found.counts == [2, 2]
+    assert found.predicted == pytest.approx([0.2, 0.85])
+    assert found.observed == pytest.approx([0.5, 1.0])
+    assert found.error == pytest.approx((2 * 0.3 + 2 * 0.15) / 4)
+    assert found.brier == pytest.approx((0.01 + 0.49 + 0.04 + 0.01) / 4)
+    entropies = [-(p * math.log(p) + (1 - p) * math.log(1 - p)) for p in (0.1, 0.3, 0.8, 0.9)]
+    assert found.entropy == pytest.approx(sum(entropies) / 4)
+
+
+def test_a_coin_is_as_uncertain_as_can_be_and_rightly_so() -> None:
+    found = doubt_of([0.5] * 4, [0, 1, 0, 1])
+    assert found.entropy == pytest.approx(math.log(2))
+    assert found.error == 0
+    assert [count for count in found.counts if count] == [4]
+    assert found.predicted[0] is None
+
+
+def test_certainty_has_no_entropy_and_the_last_bin_holds_one() -> None:
+    found = doubt_of([0.0, 1.0, 1.0], [0, 1, 0])
+    assert found.entropy == pytest.approx(0, abs=1e-9)
+    assert (found.counts[0], found.counts[-1]) == (1, 2)
+    assert found.error == pytest.approx(2 * 0.5 / 3)
+
+
+def test_pixels_of_several_maps_are_pooled_and_others_left_out() -> None:
+    rng = np.random.default_rng(0)
+    p, y = rng.random((2, 5, 7)), rng.random((2, 5, 7)) > 0.5
+    seen = rng.random((2, 5, 7)) > 0.3
+    meter = DoubtMeter()
+    for number in range(2):
+        meter.add(p[number], y[number], seen[number])
+    assert meter.result() == doubt_of(p[seen].tolist(), y[seen].tolist())
+    assert DoubtMeter().result() is None
+
+
+def test_text_pixels_are_whole_words_at_the_networks_size(tiny_set: Path) -> None:
+    from ocr_cml.build import eval_dataset
+
+    data = tiny.settings(tiny_set, tiny_set / "none")
+    data["Eval"]["dataset"]["transforms"][1]["DetResizeForTest"]["limit_side_len"] = 192  # twice the image
+    dataset: EvalDataset = eval_dataset(tiny.load(data, tiny_set.with_name("doubled")))
+    rule = MakeShrinkMap(shrink_ratio=0.5, min_text_size=4)
+    page = text_page(dataset, 0, rule)
+    record = dataset[0]
+    doubled = [np.asarray(polygon) * 2 for polygon in record["polygons"]]
+    label, mask = shrink_target((192, 192), doubled, record["ignore"], 0.5, 4)
+    whole = np.zeros((192, 192), np.uint8)
+    for polygon in doubled:
+        fill(whole, np.asarray(polygon, np.float32), 1)
+    np.testing.assert_array_equal(page.label, label > 0)
+    np.testing.assert_array_equal(page.seen, (whole > 0) & (mask > 0))
+    assert 0 < (page.label & page.seen).sum() < page.seen.sum() < page.seen.size
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+def test_labels_pool_the_seeds_of_a_method(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "dml2" / "seed3"
+    folder.mkdir(parents=True)
+    assert label_of(str(folder)) == ("dml2", folder)
+    assert label_of(str(folder.parent)) == ("dml2", folder.parent)
+    assert label_of(f"mine={folder}") == ("mine", folder)
+    assert label_of(str(tmp_path / "seedling"))[0] == "seedling"
+    odd = tmp_path / "a=b"
+    odd.mkdir()
+    assert label_of(str(odd)) == ("a=b", odd)
+
+
+def test_agreement_is_the_mean_over_pairs_at_the_log_points() -> None:
+    records = [
+        {"step": 10, "loss": 1.0, "agreement/A,B": 0.2, "agreement/A,C": 0.4},
+        {"step": 10, "eval": {}, "agreement": {"A/B": 0.9}},
+        {"step": 20, "loss": 1.0, "agreement/A,B": 0.6, "agreement/A,C": 0.8},
+    ]
+    assert agreement_of(records) == [(10, pytest.approx(0.3)), (20, pytest.approx(0.7))]
+    assert agreement_of([{"step": 1, "loss": 2.0}]) == []
+
+
+def test_a_label_means_its_networks_and_pools_their_pixels() -> None:
+    a = doubt_of([0.1, 0.3], [0, 1], bins=10)
+    b = doubt_of([0.15, 0.15, 0.15], [1, 1, 0], bins=10)
+    entry = Evidence("x", [NetworkEvidence("r", "S", [1.0, 2.0], a), NetworkEvidence("r", "T", [3.0, 6.0], b)])
+    assert entry.mean_losses() == [2.0, 4.0]
+    assert entry.rise() == 2.0
+    assert entry.mean_of("error") == pytest.approx((a.error + b.error) / 2)
+    assert entry.reliability() == [pytest.approx((0.55 / 4, 0.5, 4)), pytest.approx((0.3, 1.0, 1))]
+    blind = Evidence("y", [NetworkEvidence("r", "S", [1.0, 2.0], None)])
+    assert blind.mean_of("entropy") is None
+    assert table([blind])[-1] == "| y | 1 | 1.0000 | 1.0000 | – | – | – | – |"
+
+
+# --- the tool --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_set: Path) -> dict[str, Path]:
+    """A student alone and a cohort of two, two steps each; the cohort keeps the mean of its weights."""
+    folder = tmp_path_factory.mktemp("finished")
+    alone = tiny.settings(tiny_set, folder / "alone", terms=[tiny.LABELS], students=1)
+    pair = tiny.settings(tiny_set, folder / "pair", Optimizer__ema_decay=0.5)
+    for data in (alone, pair):
+        with tiny.Run(data, max_steps=2) as trainer:
+            trainer.fit()
+    return {"alone": folder / "alone", "pair": folder / "pair"}
+
+
+@pytest.fixture
+def tool_here(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> Tool:
+    monkeypatch.setattr(why, "tune_process", list)  # paddle is imported already
+    return tool
+
+
+def test_two_runs_in_three_figures(finished: dict[str, Path], tool_here: Tool, tmp_path: Path) -> None:
+    from ocr_cml.why_data import students
+
+    options = ["--output", tmp_path, "--images", 3, "--draws", 2, "--noise", 0, 0.2]
+    code, out, err = tool_here("why", finished["alone"], finished["pair"], *options)
+    assert code == 0, err
+    assert "| alone | 1 |" in out
+    assert "| pair | 2 |" in out
+    for name in ("noise", "doubt", "agreement"):
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert b"<svg " in (tmp_path / f"{name}.svg").read_bytes()
+        assert f"({name}.png)" in (tmp_path / "why.md").read_text(encoding="utf-8")
+    data = json.loads((tmp_path / "why.json").read_text(encoding="utf-8"))
+    assert data["settings"] == {
+        "weights": "latest",
+        "crops": 3,
+        "pages": 2,
+        "draws": 2,
+        "sigmas": [0, 0.2],
+        "scale": "relative",
+        "data": finished["alone"].as_posix(),
+    }
+    alone, pair = data["runs"]
+    assert [network["student"] for network in pair["networks"]] == ["Student", "Student2"]
+    logged = [json.loads(line) for line in (finished["pair"] / "metrics.jsonl").read_text().splitlines()]
+    series = [[r["step"], r["agreement/Student,Student2"]] for r in logged if "loss" in r]
+    assert pair["agreement"] == [series]
+    assert (len(series), alone["agreement"]) == (2, [])
+    assert 0 < alone["networks"][0]["doubt"]["entropy"] <= math.log(2)
+
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert tool_here("why", finished["alone"], finished["pair"], *options)[0] == 0
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+    mean = students(read_run(str(finished["pair"])), "latest")["Student"]  # what the run would have exported
+    best = students(read_run(str(finished["pair"])), "best")["Student"]
+    tiny.assert_same(tiny.state_of(mean), tiny.state_of(best))
+
+
+def test_mistakes_are_one_message(finished: dict[str, Path], tool_here: Tool, tmp_path: Path, tiny_set: Path) -> None:
+    def refused(*arguments: object) -> str:
+        code, out, err = tool_here("why", *arguments, "--output", tmp_path / "out")
+        assert (code, out) == (2, "")
+        assert not (tmp_path / "out").exists()
+        return err
+
+    assert "no finished run, it has no config.yml" in refused(tmp_path)
+    assert "--noise: give 0 and then larger" in refused(finished["alone"], "--noise", 0.1, 0.2)
+    assert "--draws: must be at least 1" in refused(finished["alone"], "--draws", 0)
+    other = tiny.settings(tiny_set, tmp_path / "other", terms=[tiny.LABELS], students=1)
+    for step in other["Train"]["dataset"]["transforms"]:
+        for name in ("MakeShrinkMap", "MakeBorderMap"):
+            if name in step:
+                step[name]["shrink_ratio"] = 0.4
+    with tiny.Run(other, max_steps=1) as trainer:
+        trainer.fit()
+    assert "MakeShrinkMap differs" in refused(finished["alone"], tmp_path / "other")
+    (tmp_path / "other/latest/state.json").unlink()
+    assert "state.json" in refused(tmp_path / "other")
+    (tmp_path / "other/metrics.jsonl").write_text('{"step": 1, "lo')
+    assert "metrics.jsonl: cannot be read" in refused(tmp_path / "other")
