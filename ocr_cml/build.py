@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from ocr_cml.runtime import FrozenDetector, LayerDetector, Normalization, open_d
 from ocr_cml.schema import Config, Network
 from ppocr_data import synth
 from ppocr_data.dataset import DetDataset, EvalDataset
-from ppocr_data.errors import ConfigError, DataError
+from ppocr_data.errors import ConfigError, DataError, WeightsError
 from ppocr_data.labels import read_images
 from ppocr_data.transforms import DetResizeForTest, NormalizeImage
 
@@ -92,13 +93,36 @@ def load_student(student: Detector, name: str, network: Network, where: str) -> 
     weights, rest = select(read_weights(model_store.weight_file(where), name), name)
     report = load_into(
         student,
-        weights,
+        {key: value for key, value in weights.items() if not key.startswith(tuple(network.fresh))},
         frozen=False,
         min_share=network.pretrained_share,
-        allow_missing=network.allow_missing,
+        allow_missing=[*network.allow_missing, *network.fresh],
         source=where,
     )
     return replace(report, left_aside=rest)
+
+
+def refuse_twins(cohort: Cohort) -> None:
+    """Students that start from the same weights see the same images and stay the same for ever: mutual learning is off.
+
+    Raises:
+        WeightsError: a mutual term binds two such students.
+    """
+    pairs = {(term.binding.learner, term.binding.guide) for term in cohort.terms}
+    for (one, a), (other, b) in itertools.combinations(cohort.students.items(), 2):
+        if {(one, other), (other, one)} & pairs and _same_weights(a, b):
+            raise WeightsError(
+                f"{one} and {other} start from the same weights, so they stay the same and have nothing to teach each "
+                f"other; give one another `pretrained`, or let a part of it start from the seed: "
+                f"-o Architecture.Models.{other}.fresh=[head]"
+            )
+
+
+def _same_weights(a: Detector, b: Detector) -> bool:
+    ours, theirs = a.state_dict(), b.state_dict()
+    return ours.keys() == theirs.keys() and all(
+        value.shape == theirs[key].shape and bool((value == theirs[key]).all()) for key, value in ours.items()
+    )
 
 
 def build_teachers(

@@ -88,6 +88,9 @@ class Network(Section):
         1.0, description="Students: least share of the weights, outside allow_missing, that `pretrained` must cover."
     )
     allow_missing: list[str] = Field(["head.thresh"], description="Parameter prefixes that `pretrained` may lack.")
+    fresh: list[str] = Field(
+        [], description="Parameter prefixes that start from the seed although `pretrained` holds them."
+    )
     weight: Annotated[float, Field(gt=0)] = Field(
         1.0, description="Teachers: share in the mean of several teachers' maps."
     )

@@ -16,7 +16,7 @@ from ocr_cml import build
 from ocr_cml.cohort import Cohort
 from ocr_cml.runtime import LayerDetector, Normalization
 from ocr_cml.schema import Config
-from ppocr_data.errors import ConfigError, DataError
+from ppocr_data.errors import ConfigError, DataError, WeightsError
 
 OFD = {"OFDLoss": {"layers": [["neck", "neck"]]}}
 
@@ -49,6 +49,34 @@ def test_another_seed_is_another_start(tiny_set: Path, tmp_path: Path) -> None:
     for ours in first.values():
         for theirs in second.values():
             assert not np.array_equal(ours[weight], theirs[weight])
+
+
+def test_a_part_may_start_from_the_seed_although_the_file_holds_it(
+    tiny_set: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    models = tiny.settings(tiny_set, tmp_path)["Architecture"]["Models"]
+    models["Student2"] |= {"fresh": ["head.binarize"]}
+    made = students(loaded(tiny_set, tmp_path, Architecture__Models=models, Global__pretrained_model=str(tiny_teacher)))
+    from_seed = students(loaded(tiny_set, tmp_path))
+    given = load_file(tiny_teacher)
+    for name, value in made["Student2"].items():
+        expected = from_seed["Student2"] if name.startswith("head.binarize") else given
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+    tiny.assert_same(made["Student"], given)
+
+
+def test_students_that_start_alike_cannot_teach_each_other(tiny_set: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    """They see the same images, so they would stay alike, and the mutual term zero, for ever."""
+    config = loaded(tiny_set, tmp_path, students=3, Global__pretrained_model=str(tiny_teacher))
+    with pytest.raises(
+        WeightsError, match=r"Student and Student2 start from the same weights.*Student2\.fresh=\[head\]"
+    ):
+        build.refuse_twins(cohort(config))
+    # Without a mutual term between them it is their own affair; nor are students from the seed alike.
+    build.refuse_twins(
+        cohort(loaded(tiny_set, tmp_path, terms=[tiny.LABELS], Global__pretrained_model=str(tiny_teacher)))
+    )
+    build.refuse_twins(cohort(loaded(tiny_set, tmp_path, students=3)))
 
 
 def cohort(config: Config) -> Cohort:
