@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -25,6 +25,7 @@ class Series:
         points: finite (x, y), by rising x; one point is drawn as a dot.
         colour: which of the page's series colours, taken modulo `COLOURS`.
         dash: which dash pattern, 0 for a whole line.
+        labels: what the dots say, one for each point; by default their value.
         level: the (single) point's height is drawn across the whole chart.
     """
 
@@ -32,6 +33,7 @@ class Series:
     points: Sequence[tuple[float, float]]
     colour: int = 0
     dash: int = 0
+    labels: Sequence[str] = ()
     level: bool = False
 
 
@@ -46,6 +48,7 @@ class Chart:
         series: its lines.
         wide: it has a second form, for large screens, across the page.
         from_zero: the y axis starts at 0, so that heights compare as amounts.
+        x_range: what the x axis spans; by default from step 0 to the last point.
     """
 
     key: str
@@ -55,6 +58,12 @@ class Chart:
     x_unit: str = "step"
     wide: bool = False
     from_zero: bool = False
+    x_range: tuple[float, float] | None = None
+
+
+def charts(shown: Iterable[Chart]) -> str:
+    """Charts side by side, as many as the page is wide."""
+    return f'<div class="charts">{"".join(figure(chart) for chart in shown)}</div>'
 
 
 def figure(chart: Chart) -> str:
@@ -116,9 +125,7 @@ def _number(value: float) -> str:
 
 def _svg(chart: Chart, shown: Sequence[Series], width: int, height: int, kind: str) -> str:
     steps = [x for series in shown for x, _ in series.points if not series.level] or [0.0]
-    x_low, x_high = min(steps), max(steps)
-    if x_low == x_high:
-        x_low, x_high = x_low - 1, x_high + 1
+    x_low, x_high = chart.x_range or (min(0.0, *steps), max(1.0, *steps))
     y_ticks = ticks(*_span([y for series in shown for _, y in series.points], chart.from_zero))
     inner_width, inner_height = width - _LEFT - _RIGHT, height - _TOP - _BOTTOM
 
@@ -154,10 +161,10 @@ def _axes(
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y}" y2="{y}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">{_number(tick)}</text>')
     for tick in ticks(*x_range, wanted=max(4, width // 110)):
-        if x_range[0] <= tick <= x_range[1] and tick == int(tick):
+        if x_range[0] <= tick <= x_range[1] and (chart.x_range or tick == int(tick)):
             x, y = place(tick, y_ticks[0])
             parts.append(f'<line class="axis" x1="{x}" x2="{x}" y1="{y}" y2="{y + 4}"/>')
-            parts.append(f'<text class="tick" x="{x}" y="{y + 17}" text-anchor="middle">{int(tick)}</text>')
+            parts.append(f'<text class="tick" x="{x}" y="{y + 17}" text-anchor="middle">{_number(tick)}</text>')
     bottom = height - _BOTTOM
     parts.append(f'<line class="axis" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{bottom}" y2="{bottom}"/>')
     middle = _LEFT + (width - _LEFT - _RIGHT) / 2
@@ -175,8 +182,9 @@ def _line(number: int, series: Series, points: Sequence[tuple[float, float, floa
         path = " ".join(f"{px},{py}" for px, py, _, _ in points)
         parts.append(f'<polyline style="{style}"{dashed} points="{path}"/>')
     if len(points) <= _MARKED_POINTS and not series.level:
-        for px, py, x, y in points:
-            value = f"{escape(series.name)}: {y:.5g} at {x:g}"
+        labels = series.labels if len(series.labels) == len(points) else [f"{y:.5g} at {x:g}" for *_, x, y in points]
+        for (px, py, _, _), label in zip(points, labels, strict=True):
+            value = escape(f"{series.name}: {label}")
             fill = f"fill:var(--s{series.colour % COLOURS})"
             parts.append(f'<circle style="{fill}" cx="{px}" cy="{py}" r="2.6"><title>{value}</title></circle>')
     return f'<g class="series l{number}">{"".join(parts)}</g>'

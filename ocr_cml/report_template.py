@@ -32,7 +32,7 @@ p{margin:.4rem 0}
 pre{margin:0;padding:10px 12px;background:var(--panel);border:1px solid var(--rule);border-radius:8px;overflow:auto;
 font:.85rem/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;tab-size:2}
 pre.wrap{white-space:pre-wrap;overflow-wrap:anywhere}
-.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,345px),1fr));gap:18px}
+.charts{margin:12px 0;display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,345px),1fr));gap:18px}
 figure{margin:0}
 .chart{background:var(--panel);border:1px solid var(--rule);border-radius:8px;padding:10px 10px 8px;min-width:0}
 .chart.wide{grid-column:1/-1}
@@ -62,24 +62,60 @@ td.best{background:var(--mark);font-weight:700}
 .preview{overflow:auto;border-radius:8px;border:1px solid var(--rule);margin-top:8px}
 .preview img{display:block;width:100%;height:auto}
 .preview.full img{width:auto;max-width:none}
+h3{font-size:1rem;margin:1.2rem 0 .5rem}
+.controls{position:sticky;top:0;z-index:1;background:var(--paper);padding:6px 0;border-bottom:1px solid var(--rule)}
+.controls>div{display:flex;flex-wrap:wrap;gap:4px 6px;align-items:center;padding:2px 0}
+.controls span{color:var(--dim);font-size:.85rem;min-width:5.2em}
+.controls button[aria-pressed=true]{background:var(--mark);border-color:var(--dim)}
+.controls button[aria-pressed=false]{color:var(--dim)}
+.dot{width:12px;height:12px;border-radius:3px;flex:none;border:1px solid #0008}
+.shots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,260px),1fr));gap:14px;align-items:start}
+.shot{background:var(--panel);border:1px solid var(--rule);border-radius:8px;overflow:hidden;min-width:0}
+.shot.big{grid-column:1/-1}
+.shot.big .stack{max-width:min(100%,calc(88vh * var(--ratio)));margin:0 auto}
+.shot figcaption{font-weight:400;font-size:.85rem;padding:6px 10px;margin:0}
+.shot figcaption b{overflow-wrap:anywhere}
+.stack{position:relative;display:block;width:100%;padding:0;border:0;border-radius:0;background:none;cursor:zoom-in;
+aspect-ratio:var(--ratio)}
+.shot.big .stack{cursor:zoom-out}
+.stack>*{position:absolute;inset:0;width:100%;height:100%}
+.stack .map{opacity:.82}
+.stack polygon{fill:none;stroke-width:2;vector-effect:non-scaling-stroke;stroke-linejoin:round}
+.stack g{filter:drop-shadow(0 0 1px #000)}.stack .truth{filter:drop-shadow(0 0 1px #000) drop-shadow(0 0 1px #000)}
+.stack .truth polygon{stroke:#fff;stroke-dasharray:5 4;stroke-width:2}
+.stack .truth .care{stroke:#c9c9c9;stroke-dasharray:1 4;stroke-width:2.5}
+.stack .wrong{fill:#f002;stroke-dasharray:9 4}
+.stack .free{stroke-dasharray:2 4}
+.layer{display:none}
+@media (max-width:500px){.shots{grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:8px}
+.shot figcaption{padding:4px 6px;font-size:.8rem;line-height:1.35}}
 details{margin-top:.6rem}summary{cursor:pointer;font-weight:600;padding:4px 0}
 footer{margin-top:2.5rem;color:var(--dim);font-size:.85rem}
 """
 
 _SCRIPT = """
-for (const button of document.querySelectorAll("button[data-class]")) button.addEventListener("click", () => {
-  const pressed = button.getAttribute("aria-pressed") !== "true";
+function press(button, pressed) {
   button.setAttribute("aria-pressed", pressed);
   const target = document.getElementById(button.dataset.hides || button.dataset.shows);
   target.classList.toggle(button.dataset.class, button.dataset.hides ? !pressed : pressed);
+}
+for (const button of document.querySelectorAll("button[data-class]")) button.addEventListener("click", () => {
+  const pressed = button.getAttribute("aria-pressed") !== "true";
+  // Of buttons with one data-group at most one is pressed.
+  if (pressed && button.dataset.group)
+    for (const other of document.querySelectorAll(`button[data-group="${button.dataset.group}"][aria-pressed=true]`))
+      press(other, false);
+  press(button, pressed);
 });
 """
 
 
 def page(title: str, body: str) -> str:
     """A whole HTML document. `title` is plain text; `body` is HTML whose values are escaped already."""
+    layers = "".join(f"#gallery.{kind}{n} .{kind}{n}{{display:block}}" for kind in "bm" for n in range(_MOST_LINES))
+    layers += "#gallery.truths .truth{display:block}"
     hidden = "".join(f".off{n} .l{n}{{display:none}}" for n in range(_MOST_LINES))
-    style = _STYLE.replace("LIGHT", _variables(_LIGHT)).replace("DARK", _variables(_DARK)) + hidden
+    style = _STYLE.replace("LIGHT", _variables(_LIGHT)).replace("DARK", _variables(_DARK)) + hidden + layers
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
@@ -93,6 +129,18 @@ def page(title: str, body: str) -> str:
 def section(heading: str, *parts: str) -> str:
     """A section under a plain-text heading."""
     return f"<section><h2>{escape(heading)}</h2>{''.join(parts)}</section>"
+
+
+def code(text: str) -> str:
+    """Plain text in the typeface of code; long lines wrap."""
+    return f'<pre class="wrap">{escape(text)}</pre>'
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 def missing(words: str) -> str:

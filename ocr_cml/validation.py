@@ -113,7 +113,7 @@ class Examination:
             "source": page.source,
             "size": [page.original_hw[1], page.original_hw[0]],
             "truth": [
-                {"points": np.asarray(polygon).round(1).tolist(), "ignore": bool(ignore)}
+                {"points": [[round(float(x), 1), round(float(y), 1)] for x, y in polygon], "ignore": bool(ignore)}
                 for polygon, ignore in zip(page.polygons, page.ignore, strict=True)
             ],
             "networks": {name: _shown(answer, threshold) for name, answer in self.answers[page.source].items()},

@@ -1,0 +1,93 @@
+"""`compare.html`: several runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from ocr_cml.report_charts import Chart, Series, charts
+from ocr_cml.report_run import ENSEMBLE, Run
+from ocr_cml.report_template import duration, missing, section, table
+from ocr_cml.report_validation import curve, precision_recall
+
+_LONGEST_CELL = 60
+
+
+def distinct(runs: Sequence[Run]) -> list[Run]:
+    """The runs, called by their paths where their folders have the same name."""
+    names = [run.name for run in runs]
+    for run in runs:
+        if names.count(run.name) > 1:
+            run.name = str(run.path)
+    return list(runs)
+
+
+def comparison(runs: Sequence[Run]) -> str:
+    """The body of the page that compares several runs."""
+    series = [Series(run.name, run.best_hmean(), number, number // 8) for number, run in enumerate(runs)]
+    heads = ["run", "best hmean", "student", "at step", "ensemble", "teacher", "steps", "training time"]
+    winner = max(range(len(runs)), key=lambda number: runs[number].best[1] if runs[number].best else -1.0)  # type: ignore[index]
+    best = frozenset({(winner, 1)}) if runs[winner].best else frozenset()
+    notes = [missing(f"{run.name}: {note}") for run in runs for note in run.notes]
+    return "\n".join(
+        [
+            f"<h1>Comparison of {len(runs)} runs</h1>",
+            table("The best student of each run; ★ marks the best", heads, [_compared(run) for run in runs], best),
+            *notes,
+            section(
+                "Score",
+                charts([Chart("hmean", "hmean of the best student", "hmean", series, wide=True), *_curves(runs)]),
+            ),
+            section("Settings that differ", _settings(runs)),
+        ]
+    )
+
+
+def _curves(runs: Sequence[Run]) -> list[Chart]:
+    """Precision over recall of each run's best student, where a run recorded it."""
+    series = [
+        curve(run.name, run.validation["curves"].get(run.validation["student"], []), number, number // 8)
+        for number, run in enumerate(runs)
+        if run.validation
+    ]
+    return [precision_recall(series)] if series else []
+
+
+def _compared(run: Run) -> list[str]:
+    student, hmean, step = (run.best[0], f"{run.best[1]:.4f}", str(run.best[2])) if run.best else ("–", "–", "–")
+    ensemble = max((value for _, value in run.hmean(ENSEMBLE)), default=None)
+    teacher = max((score["hmean"] for score in run.teachers.values() if "hmean" in score), default=None)
+    others = ["–" if value is None else f"{value:.4f}" for value in (ensemble, teacher)]
+    return [run.name, hmean, student, step, *others, str(run.last_step), duration(run.seconds)]
+
+
+def _settings(runs: Sequence[Run]) -> str:
+    settings = []
+    for run in runs:
+        try:
+            settings.append(_flat(yaml.safe_load(run.config)))
+        except yaml.YAMLError:
+            return missing(f"config.yml of {run.name} cannot be read.")
+    keys = sorted({key for flat in settings for key in flat} - {"Global.save_model_dir"})
+    rows = [[key, *(_cell(flat.get(key, "–")) for flat in settings)] for key in keys]
+    rows = [row for row in rows if len(set(row[1:])) > 1]
+    return (
+        table("Dotted keys of config.yml", ["setting", *(run.name for run in runs)], rows) if rows else missing("None.")
+    )
+
+
+def _cell(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…"
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings and lists as dotted keys."""
+    if isinstance(data, (dict, list)) and data:
+        pairs = data.items() if isinstance(data, dict) else enumerate(data)
+        return {
+            key: value for name, inner in pairs for key, value in _flat(inner, f"{prefix}.{name}".lstrip(".")).items()
+        }
+    return {prefix: data} if prefix else {}

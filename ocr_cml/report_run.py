@@ -1,0 +1,191 @@
+"""What a run folder tells: its records, its log, its configuration, its validation pictures; read without paddle."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ppocr_data.errors import UserError
+
+Scores = dict[str, dict[str, float]]
+"""Network name -> precision, recall, hmean and counts."""
+
+ENSEMBLE = "ensemble"
+_FILES = ("metrics.jsonl", "config.yml", "train.log")
+_VALIDATION = ("validation", "validation.json")
+_LOG_LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ ([A-Z]+) (.*)", re.DOTALL)
+
+
+@dataclass
+class Run:
+    """What a run folder tells.
+
+    Attributes:
+        path: the folder; `name` is how the pages call it.
+        logged: the log points: step, loss, lr, seconds and the terms by label, finite numbers only.
+        evaluations: by step.
+        agreement: of each pair of students, `first/second` -> Dice of their maps, by step.
+        teachers: the teachers' scores before the training.
+        best: (student, hmean, step), or None before the first evaluation.
+        step_seconds: (step, seconds a step) at each log point.
+        evaluation_seconds: spent in all evaluations.
+        config: the text of config.yml, "" where there is none.
+        log: (level, message) of train.log; a message may have several lines.
+        times: when the log's first and last lines were written, as they stand there.
+        validation: what `ocr_cml.validation` recorded, {} where there is none.
+        notes: what is missing or damaged, for people.
+    """
+
+    path: Path
+    name: str
+    logged: list[dict[str, float]] = field(default_factory=list)
+    evaluations: dict[int, Scores] = field(default_factory=dict)
+    agreement: dict[int, dict[str, float]] = field(default_factory=dict)
+    teachers: Scores = field(default_factory=dict)
+    best: tuple[str, float, int] | None = None
+    step_seconds: list[tuple[float, float]] = field(default_factory=list)
+    evaluation_seconds: float = 0.0
+    config: str = ""
+    log: list[tuple[str, str]] = field(default_factory=list)
+    times: tuple[str, str] | None = None
+    validation: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def networks(self) -> list[str]:
+        """Students, then the ensemble: every name that was ever evaluated."""
+        names = dict.fromkeys(name for scores in self.evaluations.values() for name in scores)
+        return sorted(names, key=lambda name: name == ENSEMBLE)
+
+    @property
+    def seconds(self) -> float:
+        """Spent in steps."""
+        return sum(entry.get("seconds", 0.0) for entry in self.logged)
+
+    @property
+    def last_step(self) -> int:
+        """The last step of which anything is recorded."""
+        return int(max([0, *(entry["step"] for entry in self.logged), *self.evaluations]))
+
+    def hmean(self, name: str) -> list[tuple[float, float]]:
+        """(step, hmean) of a network at each of its evaluations."""
+        return [(step, s[name]["hmean"]) for step, s in sorted(self.evaluations.items()) if "hmean" in s.get(name, {})]
+
+    def best_hmean(self) -> list[tuple[float, float]]:
+        """(step, hmean) of the student that was best at each evaluation."""
+        found: dict[float, float] = {}
+        for name in self.networks:
+            for step, value in self.hmean(name) if name != ENSEMBLE else ():
+                found[step] = max(value, found.get(step, 0.0))
+        return sorted(found.items())
+
+
+def read_run(path: Path) -> Run:
+    """Read a run folder; missing and cut files become notes. Raises UserError where the folder is not one of a run."""
+    if not any((path / name).is_file() for name in _FILES):
+        what = "holds no run" if path.is_dir() else "is not a folder"
+        raise UserError(
+            f"{path}: {what}; expected the folder that Global.save_model_dir named, with {', '.join(_FILES)}"
+        )
+    run = Run(path, path.resolve().name)
+    texts = {name: _text(path / name) for name in _FILES}
+    run.notes += [f"{name} is missing or empty." for name, text in texts.items() if not text.strip()]
+    run.config = texts["config.yml"]
+    run.log, run.times = _log_messages(texts["train.log"])
+    _read_metrics(run, texts["metrics.jsonl"])
+    run.validation = _read_validation(run)
+    run.best = _recorded_best(path / "best" / "state.json") or _highest(run)
+    return run
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _read_metrics(run: Run, text: str) -> None:
+    """Fill in what metrics.jsonl holds; a line that is no record is counted and left out: a kill may cut the last."""
+    damaged = anchor = 0
+    for line in text.splitlines():
+        try:
+            entry = json.loads(line)
+            step = int(entry["step"])
+        except (ValueError, KeyError, TypeError):
+            damaged += bool(line.strip())
+            continue
+        if isinstance(entry.get("eval"), dict):
+            run.evaluations[step] = _scores(entry["eval"])
+            if isinstance(entry.get("agreement"), dict):
+                run.agreement[step] = _numbers(entry["agreement"])
+            run.evaluation_seconds += _numbers(entry).get("seconds", 0.0)
+        elif isinstance(entry.get("teacher"), dict):
+            run.teachers = _scores(entry["teacher"])
+        else:
+            run.logged.append({**_numbers(entry), "step": step})
+            # `seconds` counts from the last log point, evaluation or start, whichever was last.
+            if "seconds" in run.logged[-1] and step > anchor:
+                run.step_seconds.append((step, run.logged[-1]["seconds"] / (step - anchor)))
+        anchor = step
+    run.logged.sort(key=lambda entry: entry["step"])
+    if damaged:
+        run.notes.append(f"{damaged} damaged line{'s' * (damaged > 1)} of metrics.jsonl left out.")
+
+
+def _numbers(entry: Mapping[str, Any]) -> dict[str, float]:
+    """The finite numbers of a record."""
+    return {
+        key: float(value)
+        for key, value in entry.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    }
+
+
+def _scores(entry: Mapping[str, Any]) -> Scores:
+    return {name: _numbers(values) for name, values in entry.items() if isinstance(values, dict)}
+
+
+def _log_messages(text: str) -> tuple[list[tuple[str, str]], tuple[str, str] | None]:
+    messages: list[tuple[str, str]] = []
+    times: list[str] = []
+    for line in text.splitlines():
+        match = _LOG_LINE.match(line)
+        if match:
+            times.append(match[1])
+            messages.append((match[2], match[3]))
+        elif messages:
+            level, message = messages[-1]
+            messages[-1] = level, f"{message}\n{line}"
+    return messages, (times[0], times[-1]) if times else None
+
+
+def _read_validation(run: Run) -> dict[str, Any]:
+    """The record of `ocr_cml.validation`, if it is whole; its pictures are read when they are drawn."""
+    path = run.path.joinpath(*_VALIDATION)
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(_text(path))
+        if all(key in found for key in ("student", "step", "images", "of", "box_thresh", "curves", "best", "worst")):
+            return found
+    except (ValueError, TypeError):
+        pass
+    run.notes.append(f"{'/'.join(_VALIDATION)} is damaged.")
+    return {}
+
+
+def _recorded_best(state: Path) -> tuple[str, float, int] | None:
+    try:
+        best = json.loads(_text(state))["progress"]["best"]
+        return str(best["student"]), float(best["hmean"]), int(best["step"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _highest(run: Run) -> tuple[str, float, int] | None:
+    """The best student by metrics.jsonl; of equals the first, as the trainer has it."""
+    found = [(name, hmean, int(step)) for name in run.networks if name != ENSEMBLE for step, hmean in run.hmean(name)]
+    return max(found, key=lambda entry: (entry[1], -entry[2]), default=None)
