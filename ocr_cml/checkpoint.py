@@ -290,13 +290,15 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         if state["format"] != FORMAT:
             raise WeightsError(f"{folder}: written in format {state['format']}; this version reads format {FORMAT}")
         for name, expected in state["sha256"].items():
+            if Path(name).name != name:
+                raise WeightsError(f"{folder}: state.json names {name!r}, which is no file of this folder")
             if not (folder / name).is_file():
                 raise WeightsError(f"{folder}: {name} is missing")
             if _digest(folder / name) != expected:
                 raise WeightsError(f"{folder}: {name} is damaged (its SHA-256 is not the one that was written)")
         stems = tuple(name.removesuffix(".safetensors") for name in state["sha256"])
         return Checkpoint(folder, Progress.from_json(state["progress"]), stems)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{folder}: state.json cannot be read ({error.__class__.__name__}: {error})") from None
 
 

@@ -156,14 +156,14 @@ def read(path: Path) -> InferenceConfig:
     """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ModelError(f"{path}: cannot be read ({error})") from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ModelError(f"{path}: cannot be read ({str(error)[:200]})") from error
     try:
         ops: dict[str, Any] = {}
         for entry in _section(document, "PreProcess").get("transform_ops") or []:
             ops |= {entry: None} if isinstance(entry, str) else entry
         return InferenceConfig(
-            model_name=str(_section(document, "Global").get("model_name", InferenceConfig.model_name)),
+            model_name=_model_name(_section(document, "Global")),
             normalization=_normalization(ops),
             resize=_resize(ops),
             postprocess=_postprocess(_section(document, "PostProcess")),
@@ -180,6 +180,13 @@ def _section(document: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(document, Mapping) or not isinstance(document.get(name) or {}, Mapping):
         raise ValueError(f"{name}: must be a mapping")
     return document.get(name) or {}
+
+
+def _model_name(section: Mapping[str, Any]) -> str:
+    name = section.get("model_name", InferenceConfig.model_name)
+    if not isinstance(name, str):
+        raise ValueError("Global.model_name: must be a text")
+    return name
 
 
 def _normalization(ops: Mapping[str, Any]) -> Normalization:

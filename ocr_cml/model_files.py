@@ -57,7 +57,7 @@ def _check_program(program: Path) -> None:
 def _is_json(data: bytes) -> bool:
     try:
         return bool(json.loads(data))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

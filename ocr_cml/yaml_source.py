@@ -56,8 +56,26 @@ class Source:
         return None
 
 
+_MOST_NODES = 50_000
+"""Entries of a configuration with all its aliases written out. Ten lines of aliases can stand for billions."""
+
+
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the scalars of YAML 1.2: `1e-3` is a number; dates, base 60 and octal are not."""
+
+    left = _MOST_NODES
+
+    def count(self, nodes: int, node: yaml.Node) -> None:
+        """Note that so many more are made; refuse a file that never ends."""
+        self.left -= nodes
+        if self.left < 0:
+            text = f"its aliases stand for more than {_MOST_NODES:,} entries; write out what is meant"
+            raise yaml.constructor.ConstructorError(None, None, text, node.start_mark)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Resolve `<<`, counting what it brings: a mapping may merge one that merges another."""
+        super().flatten_mapping(node)
+        self.count(len(node.value) // 8, node)
 
 
 _SCALARS = {
@@ -122,6 +140,7 @@ def _parse(text: str, path: Path_, source: Source, place: str) -> Any:
 
 def _construct(loader: _Loader, node: yaml.Node, path: Path_, source: Source, name: str) -> Any:
     """Build plain data from a YAML node, noting lines and repeated keys on the way."""
+    loader.count(1, node)
     source.lines[path] = f"{name}:{node.start_mark.line + 1}"
     if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
         raise yaml.constructor.ConstructorError(None, None, f"the tag {node.tag} is not allowed here", node.start_mark)
@@ -130,6 +149,7 @@ def _construct(loader: _Loader, node: yaml.Node, path: Path_, source: Source, na
         # anchored is met again where it is used, and then no longer shows which keys it wrote.
         own = vars(node).setdefault("own_keys", {id(key_node) for key_node, _ in node.value})
         loader.flatten_mapping(node)
+        loader.count(len(node.value), node)
         written_here: set[str] = set()
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:

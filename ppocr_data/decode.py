@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
+import struct
+import warnings
 from typing import Literal
 
 import cv2
 import numpy as np
+from PIL import Image
 from pydantic import Field
 
 from .errors import DataError
@@ -15,6 +19,12 @@ from .op import Op, Record
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 # In a JPEG's coded data, ff 00 is a byte of data, ff d0..d7 are restart marks, and ff ff is filling.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_BY_PILLOW = ("BMP", "WEBP", "TIFF")
+_HEADER_ERRORS = (
+    *(OSError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError),
+    *(AttributeError, AssertionError, struct.error),
+)
+"""What Pillow raises for headers that are none."""
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -44,6 +54,8 @@ class DecodeImage(Op):
         if not data:
             raise ValueError("the file is empty; copy it again")
         size, whole = inspect(data)
+        if size is None and whole:
+            raise ValueError("cannot be decoded; it is damaged or no JPEG, PNG, BMP, WebP or TIFF file")
         if size is not None and size[0] * size[1] > self.max_megapixels * 1e6:
             raise ValueError(self._too_large(*size))
         if not whole:
@@ -54,7 +66,7 @@ class DecodeImage(Op):
         except cv2.error as error:
             raise ValueError(f"cannot be decoded ({error.err})") from error
         if image is None:
-            raise ValueError("cannot be decoded; it is damaged or not an image that OpenCV reads")
+            raise ValueError("cannot be decoded; it is damaged")
         if image.shape[0] * image.shape[1] > self.max_megapixels * 1e6:
             raise ValueError(self._too_large(image.shape[1], image.shape[0]))
         return image
@@ -64,9 +76,10 @@ class DecodeImage(Op):
 
 
 def inspect(data: bytes) -> tuple[tuple[int, int] | None, bool]:
-    """What an encoded image says of itself: its (width, height), None where unknown, and whether its end is there.
+    """What an encoded image says of itself: its (width, height), None where it says none, and whether its end is there.
 
-    JPEG, PNG, BMP and WebP are looked into; of other formats nothing is known and the end is taken to be there.
+    Nothing is decoded, so a few bytes that promise gigapixels cost no memory. JPEG, PNG, BMP, WebP and TIFF are known;
+    of TIFF the end is taken to be there, as its parts lie in any order.
     """
     if data[:2] == b"\xff\xd8":
         return _inspect_jpeg(data)
@@ -74,10 +87,23 @@ def inspect(data: bytes) -> tuple[tuple[int, int] | None, bool]:
         size = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
         return (size if len(data) >= 24 else None), _PNG_END in data
     if data[:2] == b"BM":
-        return None, len(data) >= int.from_bytes(data[2:6], "little")
+        return _stated_size(data), len(data) >= int.from_bytes(data[2:6], "little")
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return None, len(data) >= 8 + int.from_bytes(data[4:8], "little")
-    return None, True
+        return _stated_size(data), len(data) >= 8 + int.from_bytes(data[4:8], "little")
+    return _stated_size(data), True
+
+
+def _stated_size(data: bytes) -> tuple[int, int] | None:
+    """The size in the header, as Pillow reads it; None where there is no header that it understands."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=_BY_PILLOW) as image:
+                return image.size
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"more pixels than any network can use ({error}); scale it down") from error
+    except _HEADER_ERRORS:
+        return None
 
 
 def _inspect_jpeg(data: bytes) -> tuple[tuple[int, int] | None, bool]:
@@ -89,6 +115,7 @@ def _inspect_jpeg(data: bytes) -> tuple[tuple[int, int] | None, bool]:
             return size, True
         length = int.from_bytes(data[at : at + 2], "big")
         if marker in _JPEG_FRAMES and len(data) >= at + 7:
-            size = int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 3 : at + 5], "big")
+            stated = int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 3 : at + 5], "big")
+            size = max(size or stated, stated, key=lambda pair: pair[0] * pair[1])  # a second frame hides no first
         at += max(length, 2)
     return size, False

@@ -153,7 +153,7 @@ def _parse_line(line: bytes, data_dir: Path, source: str, allow_outside: bool) -
     image = _image_path(name.strip(), data_dir, allow_outside)
     try:
         entries = json.loads(payload)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of more digits than Python converts
         raise _BadLine(f"what follows the tab is not JSON ({error})") from error
     if not isinstance(entries, list):
         raise _BadLine("what follows the tab must be a JSON list, [] for an image without text")
@@ -177,7 +177,11 @@ def _image_path(name: str, data_dir: Path, allow_outside: bool) -> Path:
     # Lexical on purpose: links inside the folder were put there by its owner and may point anywhere.
     if not allow_outside and not Path(os.path.normpath(root / name)).is_relative_to(os.path.normpath(root)):
         raise _BadLine(f"image {name} lies outside of {data_dir}; set allow_outside: true if that is meant")
-    if not path.is_file():
+    try:
+        exists = path.is_file()
+    except OSError as error:
+        raise _BadLine(f"image {name[:80]} cannot be looked up ({error.strerror})") from error
+    if not exists:
         raise _BadLine(f"no such image: {path}; image names are relative to data_dir")
     return path
 

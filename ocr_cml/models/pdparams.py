@@ -11,9 +11,10 @@ import contextlib
 import math
 import os
 import pickle
+import pickletools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, ClassVar, NoReturn
 
 import numpy as np
 
@@ -76,27 +77,45 @@ class _Scalar(_Inert):
         self.array = _decode(dtype, raw, ())
 
 
-class _Encode(_Inert):
+class _Copy(_Inert):
+    """What makes a new object of its argument. A pickle may ask for that over and over: three bytes a time."""
+
+    allowance: ClassVar[list[int]] = [0]
+
+    @classmethod
+    def spend(cls, size: int) -> None:
+        """Raise once all copies together are larger than the file could hold."""
+        cls.allowance[0] -= size
+        if cls.allowance[0] < 0:
+            raise pickle.UnpicklingError("it unfolds to far more than it holds")
+
+
+class _Encode(_Copy):
     """_codecs.encode(text, "latin1"): how protocol 2 writes bytes."""
 
     def __new__(cls, text: str, encoding: str = "latin1") -> bytes:  # type: ignore[misc]
         if codecs.lookup(str(encoding)).name != "iso8859-1":
             raise pickle.UnpicklingError(f"text in {encoding}")
+        cls.spend(len(text))
         return text.encode("latin1")
 
 
-class _Tuple(_Inert):
+class _Tuple(_Copy):
     """builtins.tuple: paddle.save writes each tensor outside a state_dict as (name, array)."""
 
     def __new__(cls, items: Iterable[Any] = ()) -> tuple[Any, ...]:  # type: ignore[misc]
-        return tuple(items)
+        made = tuple(items)
+        cls.spend(len(made))
+        return made
 
 
-class _OrderedDict(_Inert):
+class _OrderedDict(_Copy):
     """collections.OrderedDict: a dict."""
 
     def __new__(cls, items: Iterable[tuple[Any, Any]] = ()) -> dict[Any, Any]:  # type: ignore[misc]
-        return dict(items)
+        made = dict(items)
+        cls.spend(len(made))
+        return made
 
 
 _ADMITTED: dict[tuple[str, str], Any] = {
@@ -116,10 +135,29 @@ _ADMITTED: dict[tuple[str, str], Any] = {
 class _ArrayUnpickler(pickle.Unpickler):
     """Every name in the pickle is looked up in a table of stand-ins; nothing is imported, no foreign code is called."""
 
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        super().__init__(file, encoding="latin1")
+        self._allowance = [2 * size]
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ADMITTED:
             raise WeightsError(f"it names {module}.{name}, which is not a weight; nothing of it was run")
-        return _ADMITTED[module, name]
+        admitted = _ADMITTED[module, name]
+        if issubclass(admitted, _Copy):
+            return type(admitted.__name__, (admitted,), {"allowance": self._allowance})
+        return admitted
+
+
+def _check_memo(file: BinaryIO) -> None:
+    """Read the instructions without obeying them.
+
+    Python makes room for the largest number under which a pickle remembers something: twenty bytes could ask for all
+    memory. An honest pickle counts up.
+    """
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(file), start=1):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > number:
+            raise WeightsError(f"it remembers something under the number {argument}, which no honest file does")
+    file.seek(0)
 
 
 def read_pdparams(file: BinaryIO) -> Weights:
@@ -129,7 +167,10 @@ def read_pdparams(file: BinaryIO) -> Weights:
         WeightsError: it names anything but arrays; nothing of it was run. What else unpickling raises over a damaged
             file is left to the caller.
     """
-    content = _ArrayUnpickler(file, encoding="latin1").load()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    _check_memo(file)
+    content = _ArrayUnpickler(file, size).load()
     if not isinstance(content, dict):
         raise WeightsError(f"it holds a {type(content).__name__}, not a table of weights by name")
     content.pop("StructuredToParameterName@@", None)  # a dict of names that paddle keeps for its optimizers

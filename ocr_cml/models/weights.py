@@ -28,6 +28,8 @@ from ppocr_data.errors import WeightsError
 
 PARTS = ("backbone", "neck", "head")
 WRAPPERS = ("module", "_layers", "model")
+MOST_BYTES = 2**31
+"""The largest that a compressed weight file may become: a few kilobytes could otherwise fill the memory."""
 UNUSED_WHEN_FROZEN = ("head.thresh",)
 """What a frozen network never computes: the threshold map exists in training only, so exports drop it."""
 
@@ -43,6 +45,9 @@ def _read_npz(file: BinaryIO) -> Weights:
     archive = np.load(file, allow_pickle=False)
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise WeightsError("it holds one array, not a table of weights by name")
+    size = sum(entry.file_size for entry in archive.zip.infolist())
+    if size > MOST_BYTES:
+        raise WeightsError(f"unpacked it has {size:,} bytes; no detector's weights have more than {MOST_BYTES:,}")
     return {key: archive[key] for key in archive.files}
 
 
