@@ -34,6 +34,8 @@ _FREE_KEYS = (
     "Global.on_divergence",
     "Global.use_gpu",
     "Train.loader.num_workers",
+    "Train.loader.worker_timeout",
+    "Train.loader.worker_restarts",
     "Optimizer.lr.decay_steps",
 )
 
@@ -186,24 +188,28 @@ class _LogFile(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Say once that the file takes no more, and leave it."""
-        LOG.removeHandler(self)
+        for logger in (LOG, logging.getLogger("ppocr_data")):
+            logger.removeHandler(self)
         LOG.warning("%s: cannot be written any more: %s", self.baseFilename, sys.exc_info()[1])
 
 
 def start_logging(path: Path | None) -> None:
     """Log to standard error, and to `path` where given. Standard output is left to results."""
-    LOG.setLevel(logging.INFO)
-    LOG.propagate = False
-    for handler in list(LOG.handlers):
-        LOG.removeHandler(handler)
-        handler.close()
     to_people = logging.StreamHandler(sys.stderr)
     to_people.setFormatter(logging.Formatter("%(message)s"))
-    LOG.addHandler(to_people)
+    handlers: list[logging.Handler] = [to_people]
     if path is not None:
         to_file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
         to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        LOG.addHandler(to_file)
+        handlers.append(to_file)
+    for logger in (LOG, logging.getLogger("ppocr_data")):
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+        for handler in handlers:
+            logger.addHandler(handler)
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:

@@ -254,6 +254,12 @@ class Loader(Section):
     batch_size_per_card: Positive = Field(8, description="Images a batch and process.")
     num_workers: NotNegative = Field(1, description="Loader processes; 0: in the training process.")
     shuffle: bool = Field(True, description="Permute the samples each epoch.")
+    worker_timeout: Annotated[float, Field(gt=0)] = Field(
+        300.0, description="Seconds without a batch after which a loader process is taken to hang."
+    )
+    worker_restarts: NotNegative = Field(
+        3, description="How often in a row a loader process that died or hangs is replaced before the run stops."
+    )
 
 
 class Unlabeled(Section):

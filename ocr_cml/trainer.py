@@ -82,6 +82,7 @@ class Trainer:
         self.progress = Progress(teachers=build.teacher_record(config))
         self.teacher_hmean: float | None = None
         self.skipped: dict[str, int] = {}
+        self._saved_step = 0
         self.loss_scale = divergence.LossScale(self.amp and config.Global.amp_dtype == "float16")
         self._initial = {name: self._state_of(name) for name in students if config.Global.on_divergence == "restart"}
 
@@ -178,7 +179,7 @@ class Trainer:
         """One optimizer step of every student: forward, backward, average over the ranks, step, schedule."""
         step = self.progress.step
         rate = learning_rate(self.config.Optimizer.lr, step, self.schedule_steps, self.steps_per_epoch)
-        drawn = [next(batches) for _ in range(self._accumulate)]
+        drawn = self._draw(batches)
         answers = [self.cohort.ask_teachers(batch) for batch in drawn]  # once a step, however many turns it has
         self._note_skipped(drawn)
         results: list[StepResult] = []
@@ -186,6 +187,18 @@ class Trainer:
             results += self._turn(learners, drawn, answers, rate)
         self.progress.step += 1
         return _merged(results, self._accumulate)
+
+    def _draw(self, batches: Iterator[Batch]) -> list[Batch]:
+        """The batches of a step. Where there is none, the steps until here are saved before the run ends."""
+        try:
+            return [next(batches) for _ in range(self._accumulate)]
+        except UserError:
+            # Rank 0 alone could not average running statistics: the others may be about to take their step.
+            if self.world_size == 1 and self.progress.step > self._saved_step:
+                with contextlib.suppress(UserError):  # the message about the data is the one that helps
+                    self._save(LATEST)
+                    LOG.warning("the state at step %d is saved; mend the data and start again", self.progress.step)
+            raise
 
     def _turn(
         self, learners: tuple[str, ...], drawn: list[Batch], answers: list[dict[str, DetOutput]], rate: float
@@ -388,6 +401,7 @@ class Trainer:
                 files[f"{student_name}.mean"] = averaged
         if self.loss_scale.used:
             self.progress.loss_scale = self.loss_scale.value, self.loss_scale.good_steps
+        self._saved_step = self.progress.step if name == LATEST else self._saved_step
         checkpoint.save(self.run.path / name, files, self.progress, configuration.dump(self.config))
 
     def _average_statistics(self) -> None:
@@ -411,6 +425,7 @@ class Trainer:
             self.loss_scale.value, self.loss_scale.good_steps = found.progress.loss_scale
         teachers = self.progress.teachers
         self.progress = found.progress
+        self._saved_step = self.progress.step
         if teachers != found.progress.teachers:
             LOG.warning("the teachers are not those of the checkpoint (path or SHA-256 differ); going on with today's")
             self.progress.teachers = teachers
@@ -453,6 +468,8 @@ class Trainer:
             world_size=self.world_size,
             start_batch=self.progress.step * self._accumulate,
             shuffle=section.shuffle,
+            worker_timeout=section.worker_timeout,
+            worker_restarts=section.worker_restarts,
         )
         try:
             yield iter(loader)

@@ -122,6 +122,10 @@ class DetDataset:
                 return {**record, "has_label": sample.labelled, "problems": problems}
         raise DataError(f"{_MOST_REPLACEMENTS} samples in a row cannot be used; the last: {problems[-1]}")
 
+    def source(self, epoch: int, index: int) -> str:
+        """Where the sample of (epoch, index) is written, for messages."""
+        return self.samples[self._epoch_order(epoch)[index]].source
+
     def _make(self, sample: Sample, epoch: int, rng: np.random.Generator) -> Record:
         record = _record(sample, epoch)
         # The list holds a crop: `check_train_ops` has seen to it.

@@ -109,14 +109,29 @@ class _BatchMaker:
     def __call__(self, keys: Sequence[Key]) -> Batch:
         return collate([self.datasets[which][epoch, index] for which, epoch, index in keys])
 
+    def describe(self, keys: Sequence[Key]) -> str:
+        """Where the samples of these keys are written: "train.txt:3, train.txt:17"."""
+        return ", ".join(self.datasets[which].source(epoch, index) for which, epoch, index in keys)
+
 
 class TrainLoader:
     """An endless iterator of batches; make one with `train_loader`. Close it, or use it in a `with` statement."""
 
-    def __init__(self, datasets: Sequence[DetDataset], streams: Sequence[KeyStream], workers: int, start: int) -> None:
+    def __init__(
+        self,
+        datasets: Sequence[DetDataset],
+        streams: Sequence[KeyStream],
+        workers: int,
+        start: int,
+        patience: float = 300.0,
+        restarts: int = 3,
+    ) -> None:
         self.streams, self.batch = streams, start
         self._make = _BatchMaker(datasets)
-        self._pool = WorkerPool(self._make, self._tasks(start), workers) if workers else None
+        tasks = self._tasks(start)
+        self._pool = (
+            WorkerPool(self._make, tasks, workers, patience, restarts, self._make.describe) if workers else None
+        )
         self._closed = False
 
     @property
@@ -170,6 +185,8 @@ def train_loader(
     shuffle: bool = True,
     unlabeled: DetDataset | None = None,
     unlabeled_per_batch: int = 0,
+    worker_timeout: float = 300.0,
+    worker_restarts: int = 3,
 ) -> TrainLoader:
     """Open the endless stream of training batches.
 
@@ -182,6 +199,8 @@ def train_loader(
         start_batch: number of the first batch; a resumed run gives the number of batches already taken.
         shuffle: False keeps the order of the data set.
         unlabeled: a second set, `unlabeled_per_batch` samples of which follow the labelled ones in every batch.
+        worker_timeout: seconds without a batch after which a worker is taken to hang.
+        worker_restarts: how often in a row a worker that died or hangs is replaced.
 
     Raises:
         DataError: `unlabeled` and `unlabeled_per_batch` do not go together, or the crop sizes differ.
@@ -193,4 +212,4 @@ def train_loader(
         KeyStream(len(part), count, seed=seed, rank=rank, world_size=world_size, shuffle=shuffle)
         for part, count in zip(sets, (batch_size, unlabeled_per_batch), strict=False)
     ]
-    return TrainLoader(sets, streams, num_workers, start_batch)
+    return TrainLoader(sets, streams, num_workers, start_batch, worker_timeout, worker_restarts)

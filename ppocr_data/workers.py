@@ -9,8 +9,11 @@ never paddle. Results travel through pipes as raw bytes: nothing is left behind 
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
+import itertools
+import logging
 import multiprocessing
 import os
 import queue
@@ -26,25 +29,43 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .errors import UserError
+from .errors import DataError, UserError
 
+LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
 _AHEAD = 2
 
 
+class _WorkerLostError(Exception):
+    """A process died or no longer answers."""
+
+
 class WorkerPool:
     """`count` processes that carry out `tasks` one after the other.
+
+    A process that dies or hangs is replaced, and its tasks are given to the new one: a task is a pure function, so that
+    the results are the same. One that is lost again and again without a result in between is given up.
 
     Args:
         work: what a worker does with a task: returns a dataclass whose arrays are contiguous.
         tasks: the endless sequence of tasks; task i goes to worker i modulo count.
         count: number of processes, >= 1.
         patience: seconds without an answer after which a worker is taken to be stuck.
+        restarts: how often in a row a lost worker is replaced.
+        describe: a task in words, for messages.
     """
 
-    def __init__(self, work: Callable[[Any], Any], tasks: Iterator[Any], count: int, patience: float = 300.0) -> None:
+    def __init__(
+        self,
+        work: Callable[[Any], Any],
+        tasks: Iterator[Any],
+        count: int,
+        patience: float = 300.0,
+        restarts: int = 3,
+        describe: Callable[[Any], str] = str,
+    ) -> None:
         context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-        self._tasks, self._patience = tasks, patience
+        self._tasks, self._patience, self._restarts, self._describe = tasks, patience, restarts, describe
         self._workers = [_Worker(context, work, number) for number in range(count)]
         self._results: queue.Queue[Any] = queue.Queue(maxsize=max(2, count))
         self._stop = threading.Event()
@@ -55,16 +76,25 @@ class WorkerPool:
         self._pump = threading.Thread(target=self._collect, name="data-pump", daemon=True)
         self._pump.start()
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes at this moment."""
+        return [worker.process.pid for worker in self._workers if worker.process.pid]
+
     def get(self) -> Any:
         """The next result, in the order of the tasks.
 
         Raises:
-            UserError: the task raised it; the same type and message.
-            RuntimeError: the task raised something else (its traceback is in the message), or the worker died or is
-                stuck. Once raised, it is raised at every call.
+            UserError: the task raised it, with the same type and message; or a worker was lost for good.
+            RuntimeError: the task raised something else; its traceback is in the message. Once raised, an error is
+                raised at every call.
         """
-        if self._failure is None:
-            result = self._results.get()
+        while self._failure is None:
+            try:
+                result = self._results.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                self._end_what_hangs_within_a_result()
+                continue
             if not isinstance(result, BaseException):
                 return result
             self._failure = result
@@ -74,7 +104,7 @@ class WorkerPool:
         """End all processes and wait for them. Safe to call twice."""
         self._stop.set()
         for worker in self._workers:
-            worker.process.terminate()
+            worker.process.kill()  # they have nothing to put in order, and a stopped one would not hear a SIGTERM
         self._pump.join()
         for worker in self._workers:
             worker.close()
@@ -86,12 +116,34 @@ class WorkerPool:
         try:
             while not self._stop.is_set():
                 worker = self._workers[turn % len(self._workers)]
-                result = worker.take(self._patience, self._stop)
-                self._put(result)
+                self._put(self._take(worker))
                 worker.give(next(self._tasks))
                 turn += 1
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the caller of get()
             self._put(error)
+
+    def _take(self, worker: _Worker) -> Any:
+        for lost in itertools.count(1):
+            try:
+                return worker.take(self._patience, self._stop)
+            except _WorkerLostError as error:
+                if self._stop.is_set():
+                    raise RuntimeError("the loader is closed") from None
+                making = f"it was making {self._describe(worker.tasks[0])}"
+                if lost > self._restarts:
+                    times = f", {lost} times in a row" if lost > 1 else ""
+                    raise DataError(f"{error}{times}; {making}") from None
+                LOG.warning("%s; %s; another takes over", error, making)
+                worker.replace()
+        raise AssertionError("unreachable")
+
+    def _end_what_hangs_within_a_result(self) -> None:
+        """A worker that stopped after half a result leaves the pump waiting for the rest; its end is seen there."""
+        for worker in self._workers:
+            since = worker.receiving_since
+            if since is not None and time.monotonic() - since > self._patience:
+                worker.hangs_within_a_result = True
+                worker.process.kill()
 
     def _put(self, result: Any) -> None:
         while not self._stop.is_set():
@@ -103,41 +155,73 @@ class WorkerPool:
 
 
 class _Worker:
-    """One process and the two pipes to it."""
+    """One process, the two pipes to it, and the tasks that it has yet to answer."""
 
     def __init__(self, context: Any, work: Callable[[Any], Any], number: int) -> None:
-        task_reader, self._tasks = context.Pipe(duplex=False)
-        self._results, result_writer = context.Pipe(duplex=False)
-        arguments = (work, task_reader, result_writer, (self._tasks, self._results), os.getpid())
-        self.number = number
-        self.process = context.Process(target=_run, args=arguments, name=f"data-worker-{number}", daemon=True)
+        self._context, self._work, self.number = context, work, number
+        self.tasks: collections.deque[Any] = collections.deque()
+        self.receiving_since: float | None = None
+        self.hangs_within_a_result = False
+        self._start()
+
+    def _start(self) -> None:
+        task_reader, self._to_do = self._context.Pipe(duplex=False)
+        self._results, result_writer = self._context.Pipe(duplex=False)
+        arguments = (self._work, task_reader, result_writer, (self._to_do, self._results), os.getpid())
+        self.process = self._context.Process(
+            target=_run, args=arguments, name=f"data-worker-{self.number}", daemon=True
+        )
         self.process.start()
+        self.hangs_within_a_result = False
         # Ours no longer: with no writer but the worker, its end is seen as the end of the pipe.
         task_reader.close()
         result_writer.close()
 
     def give(self, task: Any) -> None:
+        self.tasks.append(task)
+        self._send(task)
+
+    def _send(self, task: Any) -> None:
         # A worker that died is told of when its answer is due, so that those before it still arrive.
         with contextlib.suppress(BrokenPipeError):
-            self._tasks.send(task)
+            self._to_do.send(task)
+
+    def replace(self) -> None:
+        """Another process in the place of this one, with the same tasks."""
+        self.process.kill()
+        self.close()
+        self._start()
+        for task in self.tasks:
+            self._send(task)
 
     def take(self, patience: float, stop: threading.Event) -> Any:
-        """Receive one result; raise what the worker raised."""
+        """Receive one result; raise what the worker raised, or _WorkerLostError."""
         deadline = time.monotonic() + patience
         while not self._results.poll(_POLL_SECONDS):
             if stop.is_set():
                 raise RuntimeError("the loader is closed")
             if not self.process.is_alive() and not self._results.poll(0):
-                raise RuntimeError(self._obituary())
+                raise _WorkerLostError(self._obituary())
             if time.monotonic() > deadline:
-                raise RuntimeError(
-                    f"data worker {self.number} (pid {self.process.pid}) has not answered for {patience:.0f} s; is the"
-                    " disk with the images still there?"
-                )
+                raise _WorkerLostError(self._stuck(patience))
+        self.receiving_since = time.monotonic()
         try:
-            return _receive(self._results)
-        except EOFError as error:
-            raise RuntimeError(self._obituary()) from error
+            result = _receive(self._results)
+        except (EOFError, OSError) as error:
+            stuck = self.hangs_within_a_result
+            raise _WorkerLostError(self._stuck(patience) if stuck else self._obituary()) from error
+        finally:
+            self.receiving_since = None
+        self.tasks.popleft()
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def _stuck(self, patience: float) -> str:
+        return (
+            f"data worker {self.number} (pid {self.process.pid}) has not answered for {patience:.0f} s; is the disk "
+            "with the images still there?"
+        )
 
     def _obituary(self) -> str:
         self.process.join(_POLL_SECONDS)
@@ -148,10 +232,10 @@ class _Worker:
 
     def close(self) -> None:
         self.process.join(5)
-        if self.process.is_alive():
+        if self.process.is_alive():  # waiting for a disk that does not answer, a process hears no signal at all
             self.process.kill()
-            self.process.join()
-        self._tasks.close()
+            self.process.join(5)
+        self._to_do.close()
         self._results.close()
 
 
@@ -201,10 +285,10 @@ def _send(pipe: Connection, result: Any) -> None:
 
 
 def _receive(pipe: Connection) -> Any:
-    """Receive what `_send` sent; raise what was sent in its place."""
+    """Receive what `_send` sent, or the exception that was sent in its place."""
     message = pipe.recv()
     if isinstance(message, BaseException):
-        raise message
+        return message
     result, shapes = message
     for name, (shape, dtype) in shapes.items():
         array = np.empty(shape, dtype)
