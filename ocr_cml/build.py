@@ -102,27 +102,44 @@ def load_student(student: Detector, name: str, network: Network, where: str) -> 
     return replace(report, left_aside=rest)
 
 
-def refuse_twins(cohort: Cohort) -> None:
+def refuse_twins(cohort: Cohort) -> list[str]:
     """Students that start from the same weights see the same images and stay the same for ever: mutual learning is off.
 
+    Returns:
+        A warning for each pair whose maps are the same at the start and that drift apart through the threshold branch
+        alone, as students do that all start from one exported model.
+
     Raises:
-        WeightsError: a mutual term binds two such students.
+        WeightsError: a mutual term binds two students that are the same in everything.
     """
     pairs = {(term.binding.learner, term.binding.guide) for term in cohort.terms}
+    warnings = []
     for (one, a), (other, b) in itertools.combinations(cohort.students.items(), 2):
-        if {(one, other), (other, one)} & pairs and _same_weights(a, b):
+        differing = _differing(a, b)
+        if not {(one, other), (other, one)} & pairs or any(not key.startswith("head.thresh") for key in differing):
+            continue
+        remedy = (
+            f"give one another `pretrained`, or let a part of it start from the seed: "
+            f"-o Architecture.Models.{other}.fresh=[head]"
+        )
+        if not differing:
             raise WeightsError(
                 f"{one} and {other} start from the same weights, so they stay the same and have nothing to teach each "
-                f"other; give one another `pretrained`, or let a part of it start from the seed: "
-                f"-o Architecture.Models.{other}.fresh=[head]"
+                f"other; {remedy}"
             )
+        warnings.append(
+            f"{one} and {other} answer alike at the start (only head.thresh differs), so mutual learning begins at "
+            f"zero and grows slowly; {remedy}"
+        )
+    return warnings
 
 
-def _same_weights(a: Detector, b: Detector) -> bool:
+def _differing(a: Detector, b: Detector) -> list[str]:
+    """The weights that two networks do not share."""
     ours, theirs = a.state_dict(), b.state_dict()
-    return ours.keys() == theirs.keys() and all(
-        value.shape == theirs[key].shape and bool((value == theirs[key]).all()) for key, value in ours.items()
-    )
+    shared = [key for key in ours if key in theirs and ours[key].shape == theirs[key].shape]
+    unlike = [key for key in shared if not bool((ours[key] == theirs[key]).all())]
+    return unlike + sorted((ours.keys() | theirs.keys()) - set(shared))
 
 
 def build_teachers(

@@ -64,7 +64,8 @@ class Trainer:
         self.threads = trainer_threads(cpu_cores(), world_size)
         teachers, teacher_reports = build.build_teachers(config, self.threads, device)
         self.cohort: Cohort = build.build_cohort(config, students, teachers)
-        build.refuse_twins(self.cohort)
+        for warning in build.refuse_twins(self.cohort):
+            LOG.warning("%s", warning)
         self.load_reports = {**student_reports, **teacher_reports}
         self.optimizers = {
             name: build_optimizer(config.Optimizer, self.cohort.parameters(name)) for name in self.cohort.students

@@ -72,11 +72,15 @@ def test_students_that_start_alike_cannot_teach_each_other(tiny_set: Path, tiny_
         WeightsError, match=r"Student and Student2 start from the same weights.*Student2\.fresh=\[head\]"
     ):
         build.refuse_twins(cohort(config))
+    models = tiny.settings(tiny_set, tmp_path)["Architecture"]["Models"]
+    models["Student2"] |= {"fresh": ["head.thresh"]}
+    sections = {"Architecture__Models": models, "Global__pretrained_model": str(tiny_teacher)}
+    (warning,) = build.refuse_twins(cohort(loaded(tiny_set, tmp_path, **sections)))
+    assert warning.startswith("Student and Student2 answer alike at the start (only head.thresh differs)")
     # Without a mutual term between them it is their own affair; nor are students from the seed alike.
-    build.refuse_twins(
-        cohort(loaded(tiny_set, tmp_path, terms=[tiny.LABELS], Global__pretrained_model=str(tiny_teacher)))
-    )
-    build.refuse_twins(cohort(loaded(tiny_set, tmp_path, students=3)))
+    alike = loaded(tiny_set, tmp_path, terms=[tiny.LABELS], Global__pretrained_model=str(tiny_teacher))
+    assert build.refuse_twins(cohort(alike)) == []
+    assert build.refuse_twins(cohort(loaded(tiny_set, tmp_path, students=3))) == []
 
 
 def cohort(config: Config) -> Cohort:
