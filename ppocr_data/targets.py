@@ -18,6 +18,8 @@ from .errors import ConfigError
 from .op import Op, Record
 
 _PADDLEOCR_RISE = 0.2
+_SMALL_OUTLINE = 40_000
+"""Sides times pixels up to which all sides of a polygon are drawn at once."""
 
 
 class RatioSchedule(BaseModel):
@@ -182,6 +184,8 @@ def threshold_target(
     """
     height, width = size
     away, mask = np.ones(size, np.float32), np.zeros(size, np.uint8)
+    outlines: list[np.ndarray] = []
+    distances: list[float] = []
     for whole, skip in zip(polygons, ignore, strict=True):
         for points in [] if skip else geometry.clip(whole, width, height):
             if geometry.area(points) < 1 or not geometry.is_simple(points):
@@ -189,33 +193,77 @@ def threshold_target(
             distance = offset_distance(points, ratio)
             for grown in geometry.offset(points, distance):
                 geometry.fill(mask, grown, 1)
-            _draw_outline(away, points, distance)
+            outlines.append(points)
+            distances.append(distance)
+    _draw_outlines(away, outlines, distances)
     return cv2.convertScaleAbs(away, alpha=(thresh_min - thresh_max) * 255, beta=thresh_max * 255), mask
 
 
-def _draw_outline(away: np.ndarray, points: np.ndarray, distance: float) -> None:
-    """Lower `away` (float32 `[H,W]`, values up to 1) to d / distance, with d the pixels to the outline of a polygon.
+def _draw_outlines(away: np.ndarray, outlines: Sequence[np.ndarray], distances: Sequence[float]) -> None:
+    """Lower `away` (float32 `[H,W]`, values up to 1) to d / D, with d the pixels to a polygon's outline, D its distance.
 
-    Only the box of each side, grown by `distance`, is touched: for upright text that is the band and no more. In the
-    frame of a side a pixel has a place along it and one across; both are sums of a term in x and one in y.
+    Only the box of each side, grown by D, is touched: for upright text that is the band and no more. Of a small polygon
+    all sides are drawn at once in the box of the whole: there the calls cost more than the pixels.
     """
-    height, width = away.shape
-    ends = np.concatenate([points[1:], points[:1]])
-    low = np.maximum(np.floor(np.minimum(points, ends) - distance), 0).astype(int).tolist()
-    high = np.minimum(np.ceil(np.maximum(points, ends) + distance) + 1, (width, height)).astype(int).tolist()
-    sides = (ends - points).astype(np.float64)
-    lengths = np.hypot(sides[:, 0], sides[:, 1])
-    for start, side, length, (x0, y0), (x1, y1) in zip(points, sides, lengths, low, high, strict=True):
-        if x0 >= x1 or y0 >= y1 or length == 0:
-            continue
-        dx, dy = side / length / distance
-        half = np.float32(length / distance / 2)
-        xs, ys = np.arange(x0, x1) - float(start[0]), np.arange(y0, y1)[:, None] - float(start[1])
-        across = (xs * dy).astype(np.float32) - (ys * dx).astype(np.float32)
-        beyond = (xs * dx - length / distance / 2).astype(np.float32) + (ys * dy).astype(np.float32)
+    if not outlines:
+        return
+    sides = _Sides(outlines, distances)
+    limits = np.array([away.shape[1], away.shape[0]])
+    low = np.maximum(np.floor(sides.low), 0).astype(int)
+    high = np.minimum(np.ceil(sides.high) + 1, limits).astype(int)
+    whole_low, whole_high = np.minimum.reduceat(low, sides.firsts), np.maximum.reduceat(high, sides.firsts)
+    pixels = (whole_high - whole_low).clip(0).prod(axis=1) * sides.counts
+    for polygon, (first, count) in enumerate(zip(sides.firsts.tolist(), sides.counts.tolist(), strict=True)):
+        if pixels[polygon] < _SMALL_OUTLINE:
+            sides.draw(away, slice(first, first + count), whole_low[polygon], whole_high[polygon])
+        else:
+            for index in range(first, first + count):
+                sides.draw(away, slice(index, index + 1), low[index], high[index])
+
+
+class _Sides:
+    """The sides of many polygons, one after the other, in numbers that are found for all at once.
+
+    In the frame of a side a pixel has a place along it and one across; both are sums of a term in x and one in y.
+    Lengths are in units of the polygon's distance.
+    """
+
+    def __init__(self, outlines: Sequence[np.ndarray], distances: Sequence[float]) -> None:
+        starts = np.concatenate(outlines)
+        counts = np.array([len(points) for points in outlines])
+        firsts = np.cumsum(counts) - counts
+        following = np.arange(1, len(starts) + 1)
+        following[firsts + counts - 1] = firsts
+        ends = starts[following]
+        moves = (ends - starts).astype(np.float64)
+        lengths = np.hypot(moves[:, 0], moves[:, 1])
+        reach = np.repeat(np.asarray(distances, np.float64), counts)
+        if not lengths.all():  # a point that is given twice
+            kept = lengths > 0
+            counts = np.add.reduceat(kept.astype(int), firsts)
+            firsts = np.cumsum(counts) - counts
+            starts, ends, moves, lengths, reach = (x[kept] for x in (starts, ends, moves, lengths, reach))
+        self.firsts, self.counts = firsts, counts
+        self.low = np.minimum(starts, ends) - reach[:, None]
+        self.high = np.maximum(starts, ends) + reach[:, None]
+        self._starts = starts.astype(np.float64)
+        self._directions = moves / lengths[:, None] / reach[:, None]
+        self._half = (lengths / reach / 2)[:, None]
+
+    def draw(self, away: np.ndarray, part: slice, low: np.ndarray, high: np.ndarray) -> None:
+        """Lower the pixels from `low` to `high` (x, y) to the distance from the nearest of some sides."""
+        (x0, y0), (x1, y1) = low.tolist(), high.tolist()
+        if x0 >= x1 or y0 >= y1:
+            return
+        starts, directions, half = self._starts[part], self._directions[part], self._half[part]
+        dx, dy = directions[:, :1], directions[:, 1:]
+        xs, ys = np.arange(x0, x1) - starts[:, :1], np.arange(y0, y1) - starts[:, 1:]
+        across = (xs * dy).astype(np.float32)[:, None] - (ys * dx).astype(np.float32)[:, :, None]
+        beyond = (xs * dx - half).astype(np.float32)[:, None] + (ys * dy).astype(np.float32)[:, :, None]
         # From the middle of the side: what lies past either end counts towards the distance, what lies between not.
         np.abs(beyond, out=beyond)
-        beyond -= half
-        np.maximum(beyond, 0, out=beyond)
+        beyond -= half.astype(np.float32)[:, :, None]
+        flat = (-1, x1 - x0)  # OpenCV would take a third axis for channels
+        nearest = cv2.magnitude(across.reshape(flat), cv2.max(beyond.reshape(flat), 0)).reshape(across.shape)
         window = away[y0:y1, x0:x1]
-        np.minimum(window, cv2.magnitude(across, beyond), out=window)
+        np.minimum(window, nearest[0] if len(nearest) == 1 else nearest.min(axis=0), out=window)
