@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import shapely
@@ -65,15 +66,25 @@ class Overlap:
         Args:
             keep: bool `[D]`; with it, as if only these detections had been made.
         """
-        free = self.det_care.copy() if keep is None else self.det_care & keep
-        hits = self.iou > IOU
         matched = np.full(len(self.gt_care), -1)
-        for gt in np.flatnonzero(self.gt_care):
-            candidates = np.flatnonzero(hits[gt] & free)
-            if len(candidates):
-                matched[gt] = candidates[0]
-                free[candidates[0]] = False
+        kept = None if keep is None else keep.tolist()
+        taken: set[int] = set()
+        for gt, detections in self._fitting:
+            for detection in detections:
+                if detection not in taken and (kept is None or kept[detection]):
+                    matched[gt] = detection
+                    taken.add(detection)
+                    break
         return matched
+
+    @cached_property
+    def _fitting(self) -> list[tuple[int, list[int]]]:
+        """The ground truths that count and have detections that fit, each with those detections, in order."""
+        fitting: dict[int, list[int]] = {}
+        rows, columns = np.nonzero((self.iou > IOU) & self.gt_care[:, None] & self.det_care)
+        for gt, detection in zip(rows.tolist(), columns.tolist(), strict=True):
+            fitting.setdefault(gt, []).append(detection)
+        return list(fitting.items())
 
     def counts(self, keep: np.ndarray | None = None) -> Counts:
         """Match and count; with `keep` (bool `[D]`), as if only these detections had been made."""
@@ -101,43 +112,60 @@ class DetMetric:
 def overlap(
     pred_polys: Sequence[np.ndarray], gt_polys: Sequence[np.ndarray], ignore: Sequence[bool] | np.ndarray
 ) -> Overlap:
-    """Lay the detections of one image on its ground truth.
-
-    A ground truth that is no valid polygon is left out, as in PaddleOCR. A detection that is none (crossing sides, no
-    area, NaN) overlaps nothing: it counts as wrong, where PaddleOCR would forget it.
+    """Lay the detections of one image on its ground truth; see `GroundTruth`.
 
     Args:
         pred_polys: detections, each `[K,2]`, in pixels, in the order in which they are to be matched.
         gt_polys: ground truths, each `[K,2]`, in the same pixels.
         ignore: `[G]`, True = don't care.
     """
-    if len(gt_polys) != len(ignore):
-        raise ValueError(f"{len(gt_polys)} ground truths, but {len(ignore)} ignore flags")
-    gt_valid, gt_shapes = _shapes(gt_polys)
-    det_valid, det_shapes = _shapes(pred_polys)
-    care = ~np.asarray(ignore, bool)[gt_valid]
-    shared = np.zeros((len(gt_shapes), len(pred_polys)))
-    if len(gt_shapes) and len(det_shapes):
-        shared[:, det_valid] = _intersections(gt_shapes, det_shapes)
-    gt_area = shapely.area(gt_shapes)
-    det_area = np.zeros(len(pred_polys))
-    det_area[det_valid] = shapely.area(det_shapes)
-    iou = shared / np.maximum(gt_area[:, None] + det_area - shared, np.finfo(float).tiny)
-    swallowed = shared[~care] > DONT_CARE_SHARE * det_area
-    return Overlap(iou, care, ~(swallowed & (det_area > 0)).any(axis=0))
+    return GroundTruth(gt_polys, ignore).overlap(pred_polys)
+
+
+class GroundTruth:
+    """The ground truth of one image, on which detections are laid, once or many times.
+
+    A ground truth that is no valid polygon is left out, as in PaddleOCR. A detection that is none (crossing sides, no
+    area, NaN) overlaps nothing: it counts as wrong, where PaddleOCR would forget it.
+
+    Args:
+        polygons: ground truths, each `[K,2]`, in pixels.
+        ignore: `[G]`, True = don't care.
+    """
+
+    def __init__(self, polygons: Sequence[np.ndarray], ignore: Sequence[bool] | np.ndarray) -> None:
+        if len(polygons) != len(ignore):
+            raise ValueError(f"{len(polygons)} ground truths, but {len(ignore)} ignore flags")
+        valid, self._shapes = _shapes(polygons)
+        self._care = ~np.asarray(ignore, bool)[valid]
+        self._area = shapely.area(self._shapes)
+
+    def overlap(self, detections: Sequence[np.ndarray]) -> Overlap:
+        """Lay detections, each `[K,2]`, in the same pixels, on it, in the order in which they are to be matched."""
+        valid, shapes = _shapes(detections)
+        shared = np.zeros((len(self._shapes), len(detections)))
+        if len(self._shapes) and len(shapes):
+            shared[:, valid] = _intersections(self._shapes, shapes)
+        area = np.zeros(len(detections))
+        area[valid] = shapely.area(shapes)
+        iou = shared / np.maximum(self._area[:, None] + area - shared, np.finfo(float).tiny)
+        swallowed = shared[~self._care] > DONT_CARE_SHARE * area
+        return Overlap(iou, self._care, ~(swallowed & (area > 0)).any(axis=0))
 
 
 def _shapes(polygons: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the valid polygons, and their shapes."""
-    indices, shapes = [], []
-    for index, points in enumerate(polygons):
-        points = np.asarray(points, np.float64).reshape(-1, 2)
-        if len(points) >= 3 and np.isfinite(points).all():
-            indices.append(index)
-            shapes.append(shapely.Polygon(points))
-    found = np.array(shapes, dtype=object)
-    valid = shapely.is_valid(found) if shapes else np.zeros(0, bool)
-    return np.array(indices, int)[valid], found[valid]
+    shapes = np.full(len(polygons), None, object)
+    by_length: dict[int, list[int]] = {}
+    for index, polygon in enumerate(polygons):
+        by_length.setdefault(np.size(polygon) // 2, []).append(index)
+    for length, indices in by_length.items():
+        if length >= 3:  # polygons of one length are made into shapes at once
+            points = np.array([polygons[index] for index in indices], np.float64).reshape(-1, length, 2)
+            finite = np.isfinite(points).all(axis=(1, 2))
+            shapes[np.array(indices)[finite]] = shapely.polygons(points[finite])
+    valid = np.flatnonzero(shapely.is_valid(shapes))
+    return valid, shapes[valid]
 
 
 def _intersections(first: np.ndarray, second: np.ndarray) -> np.ndarray:

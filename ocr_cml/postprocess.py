@@ -6,6 +6,7 @@ says what `paddleocr.TextDetection` will find.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -30,6 +31,20 @@ class Candidate(NamedTuple):
 
     points: np.ndarray
     score: float
+
+
+class Outline:
+    """The outline of a region, `[K,2]` in pixels of the map, ready to be grown by several ratios."""
+
+    def __init__(self, points: np.ndarray) -> None:
+        self._reach = cv2.contourArea(points), cv2.arcLength(points, True)
+        self._offset = pyclipper.PyclipperOffset()
+        self._offset.AddPath(points.tolist(), pyclipper.JT_ROUND, pyclipper.ET_CLOSEDPOLYGON)
+
+    def grown(self, ratio: float) -> list[list[list[int]]]:
+        """It moved outwards by area * ratio / perimeter, rounded at its corners (Vatti clipping): its paths."""
+        area, length = self._reach
+        return self._offset.Execute(area * ratio / length)
 
 
 class DBPostProcess(BaseModel):
@@ -66,13 +81,9 @@ class DBPostProcess(BaseModel):
             ModelError: the map is not `[h,w]`, or holds NaN.
         """
         accepted = [candidate for candidate in self.candidates(prob) if candidate.score >= self.box_thresh]
-        polygons, scores = [], []
-        for candidate in accepted:
-            polygon = self.grow(candidate.points, prob.shape, image_hw)
-            if polygon is not None:
-                polygons.append(polygon)
-                scores.append(candidate.score)
-        return polygons, scores
+        grown = self.grow_all([Outline(candidate.points) for candidate in accepted], prob.shape, image_hw)
+        kept = [(polygon, c.score) for polygon, c in zip(grown, accepted, strict=True) if polygon is not None]
+        return [polygon for polygon, _ in kept], [score for _, score in kept]
 
     def candidates(self, prob: np.ndarray) -> list[Candidate]:
         """The scored regions of a map before `box_thresh`: everything that does not depend on the other two numbers."""
@@ -94,11 +105,29 @@ class DBPostProcess(BaseModel):
     def grow(
         self, points: np.ndarray, map_hw: Sequence[int], image_hw: tuple[int, int], ratio: float | None = None
     ) -> np.ndarray | None:
-        """Grow an outline by `ratio` (default `unclip_ratio`) and bring it to the image's pixels.
+        """`grow_all` of the outline of one region, `[K,2]`."""
+        return self.grow_all([Outline(points)], map_hw, image_hw, ratio)[0]
 
-        Returns int32 `[K,2]`, or None where the region stays too small or falls apart.
+    def grow_all(
+        self, outlines: Sequence[Outline], map_hw: Sequence[int], image_hw: tuple[int, int], ratio: float | None = None
+    ) -> list[np.ndarray | None]:
+        """Grow outlines by `ratio` (default `unclip_ratio`) and bring them to the image's pixels.
+
+        Returns int32 `[K,2]` for each, or None where the region stays too small or falls apart.
         """
-        paths = _offset(points, self.unclip_ratio if ratio is None else ratio)
+        grown = [self._grow(outline, self.unclip_ratio if ratio is None else ratio) for outline in outlines]
+        kept = [polygon for polygon in grown if polygon is not None]
+        if not kept:
+            return [None] * len(grown)
+        height, width = image_hw
+        scale = np.array([width / map_hw[1], height / map_hw[0]])
+        points = np.clip(np.rint(np.concatenate(kept) * scale), 0, (width, height)).astype(np.int32)
+        scaled = iter(np.split(points, np.cumsum([len(polygon) for polygon in kept[:-1]])))
+        return [None if polygon is None else next(scaled) for polygon in grown]
+
+    def _grow(self, outline: Outline, ratio: float) -> np.ndarray | None:
+        """The grown polygon in pixels of the map, or None."""
+        paths = outline.grown(ratio)
         if not paths or (self.box_type == "poly" and len(paths) > 1):
             return None
         # Growing keeps a rectangle whole; should it not, paths of equal length are one cloud of points for the runtime,
@@ -108,10 +137,7 @@ class DBPostProcess(BaseModel):
         corners, side = _mini_box(grown)
         if side < _MIN_SIDE + 2:
             return None
-        polygon = corners if self.box_type == "quad" else grown
-        height, width = image_hw
-        scale = np.array([width / map_hw[1], height / map_hw[0]])
-        return np.clip(np.rint(polygon * scale), 0, (width, height)).astype(np.int32)
+        return corners if self.box_type == "quad" else grown
 
     def _quad_candidate(self, prob: np.ndarray, contour: np.ndarray) -> Candidate | None:
         # The minimal rectangle is not larger than the upright one, and its shorter side not longer than the root.
@@ -141,18 +167,15 @@ def _mini_box(points: np.ndarray) -> tuple[np.ndarray, float]:
 
 def _mean_inside(prob: np.ndarray, points: np.ndarray) -> float:
     """Mean of a map inside a polygon `[K,2]` whose vertices may lie outside of the map."""
-    limit = np.array([prob.shape[1] - 1, prob.shape[0] - 1])
-    low = np.clip(np.floor(points.min(axis=0)).astype(int), 0, limit)
-    high = np.clip(np.ceil(points.max(axis=0)).astype(int), 0, limit)
-    mask = np.zeros((high[1] - low[1] + 1, high[0] - low[0] + 1), np.uint8)
+    height, width = prob.shape
+    (x0, y0), (x1, y1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    x0, y0 = _within(math.floor(x0), width), _within(math.floor(y0), height)
+    x1, y1 = _within(math.ceil(x1), width), _within(math.ceil(y1), height)
+    mask = np.zeros((y1 - y0 + 1, x1 - x0 + 1), np.uint8)
     # Truncated, not rounded, and in the outline's own precision: the runtime does, and the score must be its score.
-    cv2.fillPoly(mask, [(points - low.astype(points.dtype)).astype(np.int32)], 1)
-    return cv2.mean(prob[low[1] : high[1] + 1, low[0] : high[0] + 1], mask)[0]
+    cv2.fillPoly(mask, [(points - np.array((x0, y0), points.dtype)).astype(np.int32)], 1)
+    return cv2.mean(prob[y0 : y1 + 1, x0 : x1 + 1], mask)[0]
 
 
-def _offset(points: np.ndarray, ratio: float) -> list[list[list[int]]]:
-    """The polygon moved outwards by area * ratio / perimeter, rounded at its corners (Vatti clipping)."""
-    distance = cv2.contourArea(points) * ratio / cv2.arcLength(points, True)
-    offset = pyclipper.PyclipperOffset()
-    offset.AddPath(points.tolist(), pyclipper.JT_ROUND, pyclipper.ET_CLOSEDPOLYGON)
-    return offset.Execute(distance)
+def _within(place: int, length: int) -> int:
+    return max(0, min(place, length - 1))

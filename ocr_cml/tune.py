@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ocr_cml.metrics import Counts, overlap
-from ocr_cml.postprocess import DBPostProcess
+from ocr_cml.metrics import Counts, GroundTruth
+from ocr_cml.postprocess import DBPostProcess, Outline
 from ppocr_data.errors import DataError
 
 FITTED = ("thresh", "box_thresh", "unclip_ratio")
@@ -123,14 +123,15 @@ def _score_image(
     """Counts of one image at each point of the grid."""
     counts = {}
     lowest = min(grid.box_thresh)
+    truth = GroundTruth(polygons, ignore)
     for thresh in grid.thresh:
         candidates = base.model_copy(update={"thresh": thresh}).candidates(prob)
         candidates = [candidate for candidate in candidates if candidate.score >= lowest]
+        outlines = [Outline(candidate.points) for candidate in candidates]
         for ratio in grid.unclip_ratio:
-            grown = [(base.grow(c.points, prob.shape, image_hw, ratio), c.score) for c in candidates]
-            found = [(polygon, score) for polygon, score in grown if polygon is not None]
-            laid = overlap([polygon for polygon, _ in found], polygons, ignore)
-            scores = np.array([score for _, score in found], np.float64)
+            grown = base.grow_all(outlines, prob.shape, image_hw, ratio)
+            laid = truth.overlap([polygon for polygon in grown if polygon is not None])
+            scores = np.array([c.score for c, p in zip(candidates, grown, strict=True) if p is not None], np.float64)
             for box_thresh in grid.box_thresh:
                 counts[thresh, box_thresh, ratio] = laid.counts(scores >= box_thresh)
     return counts
