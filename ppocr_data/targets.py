@@ -200,7 +200,7 @@ def threshold_target(
 
 
 def _draw_outlines(away: np.ndarray, outlines: Sequence[np.ndarray], distances: Sequence[float]) -> None:
-    """Lower `away` (float32 `[H,W]`, values up to 1) to d / D, with d the pixels to a polygon's outline, D its distance.
+    """Lower `away` (float32 `[H,W]`, up to 1) to d / D, with d the pixels to a polygon's outline, D its distance.
 
     Only the box of each side, grown by D, is touched: for upright text that is the band and no more. Of a small polygon
     all sides are drawn at once in the box of the whole: there the calls cost more than the pixels.
