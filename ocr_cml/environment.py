@@ -27,6 +27,30 @@ def cpu_cores() -> int:
     return max(1, min(cores, _cgroup_quota() or cores))
 
 
+def peak_memory() -> int | None:
+    """The most memory that this process has held so far, bytes; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def machine_memory() -> int | None:
+    """Memory that this process may use, bytes: the machine's, or less in a container; None where it is not known."""
+    try:
+        whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            whole = min(whole, int(Path(name).read_text()))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return whole
+
+
 def trainer_threads(cores: int, processes: int = 1) -> int:
     """Threads of one training process when `processes` of them share the machine.
 

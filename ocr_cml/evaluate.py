@@ -19,10 +19,6 @@ MapFunction = Callable[[np.ndarray], np.ndarray]
 """uint8 images `[N,H,W,3]` (BGR, H and W multiples of 32) -> float32 probability maps `[N,H,W]`."""
 
 
-Watcher = Callable[[Sequence["Page"], Mapping[str, np.ndarray]], None]
-"""Is shown every batch of pages with each network's maps of them, `[N,h,w]`."""
-
-
 @dataclass(frozen=True)
 class Page:
     """One evaluation image: pixels at network size, ground truth in pixels of the original."""
@@ -76,7 +72,6 @@ class Evaluator:
         networks: Mapping[str, MapFunction],
         ensemble_of: Sequence[str] = (),
         tuners: Mapping[str, Tuner] | None = None,
-        watchers: Sequence[Watcher] = (),
     ) -> dict[str, dict[str, float]]:
         """Precision, recall and hmean (and the counts behind them) of each network, and of the `ensemble` if asked.
 
@@ -84,7 +79,6 @@ class Evaluator:
             networks: by name, what answers a batch.
             ensemble_of: names whose mean map is scored too; fewer than two make no ensemble.
             tuners: by name, what is shown the same maps to fit the post-process on them.
-            watchers: what else is shown them.
         """
         names = [*networks, ENSEMBLE] if len(ensemble_of) > 1 else list(networks)
         metrics = {name: DetMetric() for name in names}
@@ -99,8 +93,6 @@ class Evaluator:
 
         def judge(answer: tuple[list[Page], dict[str, np.ndarray]]) -> None:
             pages, maps = answer
-            for watch in watchers:
-                watch(pages, maps)
             for name, metric in metrics.items():
                 for page, map_ in zip(pages, maps[name], strict=True):
                     polygons, _ = self.postprocess(map_, page.original_hw)

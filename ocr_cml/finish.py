@@ -58,6 +58,8 @@ def _best_students(trainer: Trainer, folder: Path) -> dict[str, MapFunction]:
     normalization = trainer.cohort.normalization
     networks: dict[str, MapFunction] = {}
     for name, network in trainer.config.students.items():
+        if name not in found.stems:  # it was dropped
+            continue
         layer = build_detector(network.spec)
         checkpoint.restore_layers({"": layer}, found.arrays(name), f"{folder}: {name}")
         layer.eval()

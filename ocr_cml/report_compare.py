@@ -9,8 +9,9 @@ import yaml
 
 from ocr_cml.report_charts import Chart, Series, charts
 from ocr_cml.report_run import ENSEMBLE, Run
-from ocr_cml.report_template import duration, missing, section, table
+from ocr_cml.report_template import missing, section, table
 from ocr_cml.report_validation import curve, precision_recall
+from ocr_cml.words import duration
 
 _LONGEST_CELL = 60
 

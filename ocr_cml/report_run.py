@@ -29,7 +29,6 @@ class Run:
         path: the folder; `name` is how the pages call it.
         logged: the log points: step, loss, lr, seconds and the terms by label, finite numbers only.
         evaluations: by step.
-        agreement: of each pair of students, `first/second` -> Dice of their maps, by step.
         teachers: the teachers' scores before the training.
         best: (student, hmean, step), or None before the first evaluation.
         step_seconds: (step, seconds a step) at each log point.
@@ -45,7 +44,6 @@ class Run:
     name: str
     logged: list[dict[str, float]] = field(default_factory=list)
     evaluations: dict[int, Scores] = field(default_factory=dict)
-    agreement: dict[int, dict[str, float]] = field(default_factory=dict)
     teachers: Scores = field(default_factory=dict)
     best: tuple[str, float, int] | None = None
     step_seconds: list[tuple[float, float]] = field(default_factory=list)
@@ -119,11 +117,11 @@ def _read_metrics(run: Run, text: str) -> None:
             continue
         if isinstance(entry.get("eval"), dict):
             run.evaluations[step] = _scores(entry["eval"])
-            if isinstance(entry.get("agreement"), dict):
-                run.agreement[step] = _numbers(entry["agreement"])
-            run.evaluation_seconds += _numbers(entry).get("seconds", 0.0)
+            run.evaluation_seconds += _numbers(entry).get("eval_seconds", 0.0)
         elif isinstance(entry.get("teacher"), dict):
             run.teachers = _scores(entry["teacher"])
+        elif "divergence" in entry:
+            continue  # the log's warnings tell it
         else:
             run.logged.append({**_numbers(entry), "step": step})
             # `seconds` counts from the last log point, evaluation or start, whichever was last.

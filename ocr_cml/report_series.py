@@ -8,6 +8,8 @@ from ocr_cml.report_template import missing
 from ocr_cml.report_validation import curve, precision_recall
 
 TEACHER_COLOUR = 7
+_OWN = ("step", "loss", "lr", "seconds")
+_AGREEMENT = "agreement/"
 
 
 def score_chart(run: Run) -> str:
@@ -38,17 +40,13 @@ def score_details(run: Run) -> list[Chart]:
     if run.validation:
         curves = run.validation["curves"]
         found.append(precision_recall([curve(name, points, _colour(run, name)) for name, points in curves.items()]))
-    pairs = dict.fromkeys(pair for agreed in run.agreement.values() for pair in agreed)
+    pairs = [key for key in _keys(run) if key.startswith(_AGREEMENT)]
     series = [
-        Series(
-            pair.replace("/", " and "),
-            [(step, agreed[pair]) for step, agreed in sorted(run.agreement.items()) if pair in agreed],
-            number % TEACHER_COLOUR,
-        )
+        Series(pair[len(_AGREEMENT) :].replace(",", " and "), _values(run, pair), number % TEACHER_COLOUR)
         for number, pair in enumerate(pairs)
     ]
     if series:
-        found.append(Chart("agreement", "Agreement of the students (Dice of their maps)", "Dice", series))
+        found.append(Chart("agreement", "Agreement of the students on training batches", "Dice", series))
     return found
 
 
@@ -57,10 +55,14 @@ def as_teacher(name: str) -> str:
     return name if "teacher" in name.lower() else f"{name} (teacher)"
 
 
+def _keys(run: Run) -> list[str]:
+    """What the log points hold beside the step's own numbers, in the order of their first record."""
+    return list(dict.fromkeys(key for entry in run.logged for key in entry if key not in _OWN))
+
+
 def _terms(run: Run) -> list[str]:
-    """Labels of the loss terms, in the order of their first record."""
-    known = ("step", "loss", "lr", "seconds")
-    return list(dict.fromkeys(key for entry in run.logged for key in entry if key not in known))
+    """Labels of the loss terms."""
+    return [key for key in _keys(run) if not key.startswith(_AGREEMENT)]
 
 
 def _learner(label: str) -> str:

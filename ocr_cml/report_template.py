@@ -136,13 +136,6 @@ def code(text: str) -> str:
     return f'<pre class="wrap">{escape(text)}</pre>'
 
 
-def duration(seconds: float) -> str:
-    """Seconds in words."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-
-
 def missing(words: str) -> str:
     """A line that says what there is not."""
     return f'<p class="missing">{escape(words)}</p>'

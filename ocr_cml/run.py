@@ -14,6 +14,7 @@ import yaml
 
 from ocr_cml import config as configuration
 from ocr_cml.checkpoint import BEST, LATEST, finish_interrupted_save
+from ocr_cml.progress import ToPeople
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError
 
@@ -195,7 +196,7 @@ class _LogFile(logging.FileHandler):
 
 def start_logging(path: Path | None) -> None:
     """Log to standard error, and to `path` where given. Standard output is left to results."""
-    to_people = logging.StreamHandler(sys.stderr)
+    to_people = ToPeople()
     to_people.setFormatter(logging.Formatter("%(message)s"))
     handlers: list[logging.Handler] = [to_people]
     if path is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import paddle
 
-from ocr_cml import preview
+from ocr_cml import environment, preview, words
 from ocr_cml.agreement import RATIOS, Crop, sweep, verdict
 from ocr_cml.binding import TEACHERS
 from ocr_cml.environment import cpu_cores
@@ -17,6 +17,7 @@ from ocr_cml.evaluate import table
 from ocr_cml.losses import TeacherLoss
 from ocr_cml.losses.base import TEXT_LEVEL
 from ocr_cml.run import LOG
+from ocr_cml.runtime import LayerDetector
 from ppocr_data.targets import MakeShrinkMap
 
 if TYPE_CHECKING:
@@ -29,38 +30,82 @@ _CROPS = 12
 def look(trainer: Trainer) -> None:
     """Print the start-up table, draw the preview, score the teachers and compare them with the labels."""
     if trainer.rank == 0:
-        LOG.info("%s", _machine(trainer))
-        LOG.info("%s", _networks(trainer))
-        LOG.info("%s", _lengths(trainer))
+        LOG.info("%s", overview(trainer))
         for problem in trainer.dataset.problems:
             LOG.warning("left out or mended: %s", problem)
         preview.draw(trainer.dataset, trainer.run.path / "preview.jpg")
+        LOG.info("preview: %s shows training samples as the networks see them", trainer.run.path / "preview.jpg")
     unfinished = trainer.progress.step < trainer.last_step
     if unfinished and trainer.config.Global.teacher_check and trainer.cohort.teachers:
         _check_teachers(trainer)
 
 
-def _machine(trainer: Trainer) -> str:
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("numpy", "onnxruntime"))
+def overview(trainer: Trainer) -> str:
+    """The start-up table: machine, networks with what was loaded, data, lengths, terms."""
+    config, last = trainer.config, trainer.last_step
+    batch, workers = config.Train.loader.batch_size_per_card, config.Train.loader.num_workers
     threads = os.environ.get("MKL_NUM_THREADS", "default")
-    return (
-        f"paddle {paddle.__version__}, {versions}, Python {platform.python_version()}; {trainer.device}, "
-        f"{cpu_cores()} cores, {threads} threads, {trainer.world_size} process(es), "
-        f"{trainer.config.Train.loader.num_workers} worker(s), AMP {'on' if trainer.amp else 'off'}"
-    )
+    rows = {
+        "versions": ", ".join(_versions()),
+        "device": f"{_device(trainer.device)}, {cpu_cores()} cores, {threads} threads, AMP "
+        f"{config.Global.amp_dtype if trainer.amp else 'off'}, {trainer.world_size} process(es), {workers} worker(s)",
+        "memory": memory(trainer.device),
+        "networks": "\n".join(_networks(trainer)),
+        "data": "\n".join(_data(trainer)),
+        "steps": f"{last} in all, {trainer.steps_per_epoch:.1f} an epoch, batches of {batch}, "
+        f"{trainer.evaluations_after(trainer.progress.step)} evaluation(s) to come",
+        f"terms, {config.Loss.update}": "\n".join(term.binding.label for term in trainer.cohort.terms),
+    }
+    if trainer.progress.step:
+        rows["steps"] += f", {trainer.progress.step} done"
+    if last < trainer.schedule_steps:
+        rows["steps"] += (
+            f"\nthe schedules span {trainer.schedule_steps} steps and the run stops at {last}, before the learning "
+            f"rate has come down;\nset Optimizer.lr.decay_steps={last} if that is not meant"
+        )
+    rows["estimate"] = "time and memory follow after the first steps"
+    width = max(len(name) for name in rows) + 2
+    return "\n".join(f"{name:<{width}}" + text.replace("\n", "\n" + " " * width) for name, text in rows.items())
 
 
-def _networks(trainer: Trainer) -> str:
-    lines = []
+def memory(device: str) -> str:
+    """The most memory that this process has taken (loader workers not counted), and of the GPU's, of all there is."""
+    taken = environment.peak_memory()
+    there = environment.machine_memory()
+    parts = [words.memory(taken) + (f" of {words.memory(there)}" if there else "")] if taken else []
+    if device.startswith("gpu"):
+        whole = paddle.device.cuda.get_device_properties().total_memory
+        parts.append(f"{words.memory(paddle.device.cuda.max_memory_reserved())} of {words.memory(whole)} on the GPU")
+    return f"{', '.join(parts) or 'unknown'} taken"
+
+
+def _versions() -> list[str]:
+    named = [f"{name} {importlib.metadata.version(name)}" for name in ("numpy", "onnxruntime")]
+    return [f"paddle {paddle.__version__}", *named, f"Python {platform.python_version()}"]
+
+
+def _device(device: str) -> str:
+    return f"{device} ({paddle.device.cuda.get_device_name()})" if device.startswith("gpu") else device
+
+
+def _networks(trainer: Trainer) -> list[str]:
+    """A line each, in columns: name, role, size, where its weights come from."""
+    rows = []
     for name, student in trainer.cohort.students.items():
-        count = sum(int(p.size) for p in student.parameters() if not p.stop_gradient)
         loaded = trainer.load_reports.get(name)
         origin = f"{loaded.share:.1%} loaded from {loaded.source}" if loaded else "from scratch"
-        lines.append(f"  {name}: student, {count / 1e6:.2f} M parameters, {origin}{_left_aside(loaded)}")
+        rows.append((name, "student", _parameters(student), f"{origin}{_left_aside(loaded)}"))
     for name, (teacher, _) in trainer.cohort.teachers.items():
+        size = _parameters(teacher.layer) if isinstance(teacher, LayerDetector) else "as exported"
         rest = _left_aside(trainer.load_reports.get(name))
-        lines.append(f"  {name}: teacher, frozen, {teacher.engine}, {teacher.source}{rest}")
-    return "networks\n" + "\n".join(lines)
+        rows.append((name, "teacher, frozen", size, f"{teacher.source}, runs in {teacher.engine}{rest}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return ["  ".join((*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3])) for row in rows]
+
+
+def _parameters(layer: paddle.nn.Layer) -> str:
+    """Weights, without running statistics."""
+    return f"{sum(int(p.size) for p in layer.parameters() if not p.stop_gradient) / 1e6:.2f} M parameters"
 
 
 def _left_aside(loaded: LoadReport | None) -> str:
@@ -69,21 +114,14 @@ def _left_aside(loaded: LoadReport | None) -> str:
     return f"; the file also holds {', '.join(others)}" if others else ""
 
 
-def _lengths(trainer: Trainer) -> str:
-    config, last = trainer.config, trainer.last_step
-    counts = {"labelled": trainer.labelled, "unlabelled": trainer.unlabelled}
-    listed = " and ".join(f"{len(data)} {kind}" for kind, data in counts.items() if data is not None)
-    text = (
-        f"data: {listed} training images, {len(trainer.evaluator.dataset)} evaluation images; "
-        f"{trainer.steps_per_epoch:.1f} steps an epoch, {last} steps in all"
-    )
-    if last < trainer.schedule_steps:
-        text += (
-            f"\n  the schedules span {trainer.schedule_steps} steps and the run stops at {last}, before the learning "
-            f"rate has come down; set Optimizer.lr.decay_steps={last} if that is not meant"
-        )
-    terms = ", ".join(term.binding.label for term in trainer.cohort.terms)
-    return f"{text}\nterms ({config.Loss.update}): {terms}"
+def _data(trainer: Trainer) -> list[str]:
+    train, evaluated = trainer.config.Train, trainer.config.Eval.dataset
+    lines = []
+    if trainer.labelled is not None:
+        lines.append(f"{len(trainer.labelled)} labelled training images of {', '.join(train.dataset.label_file_list)}")
+    if trainer.unlabelled is not None and train.unlabeled is not None:
+        lines.append(f"{len(trainer.unlabelled)} unlabelled training images of {', '.join(train.unlabeled.images)}")
+    return [*lines, f"{len(trainer.evaluator.dataset)} evaluation images of {', '.join(evaluated.label_file_list)}"]
 
 
 def _check_teachers(trainer: Trainer) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import math
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
 
 import numpy as np
 import paddle
-from tqdm import tqdm
 
 from ocr_cml import build, checkpoint, divergence, finish, startup
 from ocr_cml import config as configuration
@@ -25,10 +23,10 @@ from ocr_cml.evaluate import Evaluator, MapFunction, table
 from ocr_cml.fastest import fastest
 from ocr_cml.models.detector import DetOutput
 from ocr_cml.optim import ExponentialMean, build_optimizer, learning_rate
+from ocr_cml.progress import Display
 from ocr_cml.run import LOG, RunFolder
 from ocr_cml.runtime import LayerDetector
 from ocr_cml.schema import Config
-from ocr_cml.students_agreement import StudentsAgreement
 from ppocr_data.dataset import DetDataset
 from ppocr_data.errors import UserError, WeightsError
 from ppocr_data.loader import Batch, train_loader
@@ -86,6 +84,12 @@ class Trainer:
         self._saved_step = 0
         self.loss_scale = divergence.LossScale(self.amp and config.Global.amp_dtype == "float16")
         self._initial = {name: self._state_of(name) for name in students if config.Global.on_divergence == "restart"}
+        self.display = Display(
+            self.last_step,
+            self.evaluations_after,
+            shown=self.rank == 0,
+            memory=lambda: startup.memory(self.device),
+        )
 
     # --- lengths ---
 
@@ -149,19 +153,18 @@ class Trainer:
 
     def _loop(self, asked: list[int]) -> None:
         settings = self.config.Global
-        with self._batches() as batches, self._bar() as bar:
+        with self._batches() as batches, self.display.begin(self.progress.step):
             self.cohort.train()
             waited = time.perf_counter()
             while self.progress.step < self.last_step:
                 result = self._step(batches)
                 step = self.progress.step
-                bar.update(1)
+                self.display.stepped(step)
                 if step % settings.print_batch_step == 0 or step == self.last_step:
                     now = time.perf_counter()
-                    self._log(result, now - waited, bar)
+                    self._log(result, now - waited)
                     waited = now
-                start, every = settings.eval_batch_step
-                evaluate = step == self.last_step or (step > start and (step - start) % every == 0)
+                evaluate = self._evaluates_at(step)
                 if evaluate:
                     self._evaluate()
                     waited = time.perf_counter()
@@ -175,6 +178,18 @@ class Trainer:
                         stop, self.world_size
                     )  # the launcher ends all when one ends: wait for rank 0's save
                     raise Interrupted(stop)
+
+    def _evaluates_at(self, step: int) -> bool:
+        start, every = self.config.Global.eval_batch_step
+        return step == self.last_step or (step > start and (step - start) % every == 0)
+
+    def evaluations_after(self, step: int) -> int:
+        """How many evaluations a run makes after a step."""
+        if step >= self.last_step:
+            return 0
+        start, every = self.config.Global.eval_batch_step
+        regular = max(0, self.last_step - start) // every - max(0, step - start) // every
+        return regular if self.last_step > start and (self.last_step - start) % every == 0 else regular + 1
 
     def _step(self, batches: Iterator[Batch]) -> StepResult:
         """One optimizer step of every student: forward, backward, average over the ranks, step, schedule."""
@@ -318,36 +333,32 @@ class Trainer:
 
     # --- looking ---
 
-    def _log(self, result: StepResult, seconds: float, bar: tqdm) -> None:
+    def _log(self, result: StepResult, seconds: float) -> None:
         parts = {label: float(value) for label, value in result.parts.items()}
         step, loss = self.progress.step, float(result.total)
         rate = learning_rate(self.config.Optimizer.lr, step - 1, self.schedule_steps, self.steps_per_epoch)
         alike = student_agreements(result.maps)
         self.run.record({"step": step, "loss": loss, "lr": rate, "seconds": seconds, **parts, **alike})
-        bar.set_postfix_str(f"loss {loss:.3f}")
-        if bar.disable and self.rank == 0:
-            listed = "  ".join(f"{label} {value:.4f}" for label, value in parts.items())
-            LOG.info("step %d/%d  loss %.4f  %s  lr %.2e", step, self.last_step, loss, listed, rate)
+        self.display.logged(loss, parts, alike, rate)
 
     def _evaluate(self) -> None:
         """Score every student and the ensemble; keep the best student's checkpoint."""
         self._average_statistics()
         students = list(self.cohort.students)
-        agreement = StudentsAgreement(students, self.config.PostProcess.thresh)
         with contextlib.ExitStack() as stack:
             networks = {name: stack.enter_context(self.answering(name)) for name in students}
-            scores = self.evaluator.score(networks, ensemble_of=students, watchers=[agreement])
+            scores = self.evaluator.score(networks, ensemble_of=students)
         self.cohort.train()
         step = self.progress.step
-        agreed = agreement.result(self.world_size)
-        self.run.record({"step": step, "eval": scores, "agreement": agreed})
+        self.run.record({"step": step, "eval": scores, "eval_seconds": self.display.pace.evaluated()})
         if self.rank == 0:
-            tqdm.write(f"evaluation at step {step}\n{table(scores)}", file=sys.stderr)
+            LOG.info("evaluation at step %d\n%s", step, table(scores))
         name = max(self.cohort.students, key=lambda student: scores[student]["hmean"])
         hmean = scores[name]["hmean"]
         if self.progress.best is None or hmean > self.progress.best.hmean:
             self.progress.best = Best(name, hmean, step)
             self._save(BEST)
+        self.display.evaluated(scores, (self.progress.best.student, self.progress.best.hmean))
         if self.teacher_hmean is not None and hmean > self.teacher_hmean and not self.progress.overtaken:
             self.progress.overtaken = True
             LOG.info("%s has overtaken its teacher: hmean %.4f against %.4f", name, hmean, self.teacher_hmean)
@@ -476,17 +487,6 @@ class Trainer:
             yield iter(loader)
         finally:
             loader.close()
-
-    def _bar(self) -> tqdm:
-        quiet = self.rank != 0 or not sys.stderr.isatty()
-        return tqdm(
-            total=self.last_step,
-            initial=self.progress.step,
-            unit="step",
-            disable=quiet,
-            dynamic_ncols=True,
-            smoothing=0.1,
-        )
 
 
 def _merged(results: list[StepResult], accumulate: int) -> StepResult:

@@ -30,8 +30,8 @@ def validated_run(folder: Path) -> Path:
     """A run with a preview and two validation pictures, whose labels and paths are hostile."""
     records = [dict(record) for record in RECORDS]
     for record in records:
-        if "eval" in record:
-            record["agreement"] = {"Student/Student2": 0.5 + record["step"] / 100}
+        if "loss" in record:
+            record["agreement/Student,Student2"] = 0.5 + record["step"] / 100
     make_run(folder, records, config=f"Global: {json.dumps(HOSTILE)}\n")
     cv2.imwrite(str(folder / "preview.jpg"), np.full((300, 1600, 3), 90, np.uint8))
     pages = folder / "validation"

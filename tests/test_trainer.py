@@ -36,7 +36,7 @@ def fit(data: dict[str, Any], **sections: Any) -> Trainer:
 
 def records(run: Path, kind: str = "loss") -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines if kind in line]
+    return [{k: v for k, v in line.items() if not k.endswith("seconds")} for line in lines if kind in line]
 
 
 def states(trainer: Trainer) -> dict[str, np.ndarray]:

@@ -13,7 +13,6 @@ import pytest
 from ocr_cml.checkpoint import Best
 from ocr_cml.metrics import Counts, overlap
 from ocr_cml.postprocess import DBPostProcess
-from ocr_cml.students_agreement import StudentsAgreement
 from ocr_cml.validation import FILE, FOLDER, Examination, _quality, _spread, is_recorded, record
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.transforms import build_ops
@@ -124,27 +123,3 @@ def test_matches_name_the_detection_of_each_ground_truth() -> None:
     laid = overlap([box(100), box(1), box(51)], [box(50), box(0), box(200), box(100)], [False, False, False, True])
     assert laid.matches().tolist() == [2, 1, -1, -1]
     assert laid.matches(np.array([True, True, False])).tolist() == [-1, 1, -1, -1]
-
-
-# --- agreement of the students ----------------------------------------------------------------------------------------
-
-
-def test_agreement_is_the_dice_of_each_pair_over_all_batches() -> None:
-    """3 pixels in common of 4 and 5: 6/9; the third student shares nothing with them."""
-    a, b, c = (np.zeros((1, 2, 4), np.float32) for _ in range(3))
-    a[0, 0, :] = 0.9
-    b[0, 0, 1:], b[0, 1, :2] = 0.31, 0.8
-    c[0, 1, 3] = 1.0
-    agreement = StudentsAgreement(["A", "B", "C"], 0.3)
-    for rows in (slice(0, 1), slice(1, 2)):
-        agreement([], {"A": a[:, rows], "B": b[:, rows], "C": c[:, rows], "ensemble": a[:, rows]})
-    assert agreement.result() == {"A/B": pytest.approx(6 / 9), "A/C": 0.0, "B/C": 0.0}
-
-
-def test_students_that_see_nothing_agree_and_one_student_makes_no_pair() -> None:
-    agreement = StudentsAgreement(["A", "B"], 0.3)
-    agreement([], {"A": np.zeros((1, 2, 2)), "B": np.full((1, 2, 2), 0.3)})
-    assert agreement.result() == {"A/B": 1.0}
-    alone = StudentsAgreement(["A"], 0.3)
-    alone([], {"A": np.zeros((1, 2, 2))})
-    assert alone.result() == {}
