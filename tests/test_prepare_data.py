@@ -138,3 +138,62 @@ def test_splits_exclude_each_other(tool: Tool, folders: list[str | Path], capsys
     with pytest.raises(SystemExit) as left:
         tool("prepare_data", "icdar2015", *folders, "--val-share", "0.5", "--val-first-id", "3")
     assert left.value.code == 2 and "not allowed with argument" in capsys.readouterr().err
+
+
+# --- check ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def labelled(tiny_set: Path, tmp_path: Path) -> Path:
+    """A copy of six good images with their labels."""
+    return Path(shutil.copytree(tiny_set, tmp_path / "set"))
+
+
+def add(labelled: Path, *points: list[int]) -> None:
+    """Give the first image another text."""
+    first, *others = (labelled / "train.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    name, texts = first.split("\t")
+    entries = [*json.loads(texts), {"transcription": "added", "points": points}]
+    content = f"{name}\t{json.dumps(entries)}\n" + "".join(others)
+    (labelled / "train.txt").write_text(content, encoding="utf-8")
+
+
+def test_check_accepts_good_labels(tool: Tool, labelled: Path, tmp_path: Path) -> None:
+    code, out, err = tool(
+        "prepare_data", "check", labelled / "train.txt", labelled / "val.txt", "--output", tmp_path / "c"
+    )
+    assert (code, err) == (0, "")
+    assert out.startswith("8 images, ") and json.loads((tmp_path / "c" / "check.json").read_text())["broken"] == 0
+
+
+def test_check_exit_codes(tool: Tool, labelled: Path, tmp_path: Path) -> None:
+    command = ["prepare_data", "check", labelled / "train.txt", "--tiny", "0", "--output", tmp_path / "c"]
+    add(labelled, [60, 60], [120, 60], [120, 70], [60, 70])
+    code, out, _ = tool(*command)
+    assert code == 0 and "outside: 1 suspicious" in out and f"{tmp_path}/c/outside.jpg" in out
+    assert tool(*command, "--strict")[0] == 1
+    add(labelled, [10, 10], [50, 20], [50, 10], [10, 20])
+    code, out, _ = tool(*command)
+    assert code == 1 and "crossing: 1 broken" in out and "a training would refuse 1 of them" in out
+    (labelled / "train.txt").unlink()
+    code, out, err = tool(*command)
+    assert code == 2 and out == "" and "train.txt" in err
+
+
+def test_check_without_pictures(tool: Tool, labelled: Path, tmp_path: Path) -> None:
+    add(labelled, [60, 60], [120, 60], [120, 70], [60, 70])
+    tool("prepare_data", "check", labelled / "train.txt", "--pictures", "0", "--output", tmp_path / "c")
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["check.json"]
+
+
+def test_check_takes_the_command_that_a_conversion_prints(
+    tool: Tool, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = (labelled / "train").rename(tmp_path / "my photos")
+    (folder / "Label.txt").write_text((labelled / "train.txt").read_text(encoding="utf-8"), encoding="utf-8")
+    out = tool("prepare_data", "ppocrlabel", "--images", folder, "--output", tmp_path / "out", "--val-share", "0.4")[1]
+    command = next(line for line in out.splitlines() if line.startswith("python tools/prepare_data.py check"))
+    code, out, _ = tool("prepare_data", *shlex.split(command)[2:])
+    assert code == 0 and out.startswith("6 images, ")
+    assert (tmp_path / "output" / "check" / "check.json").is_file()

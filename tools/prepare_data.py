@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +15,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ocr_cml.cli import exit_cleanly
 from ppocr_data import synth
-from ppocr_data.convert import FORMATS, Converted, Part, Record, Source, Split, convert, overrides
+from ppocr_data.check import check
+from ppocr_data.check import report as check_report
+from ppocr_data.check.sheets import draw_sheets
+from ppocr_data.convert import FORMATS, Part, Record, Source, Split, convert
 from ppocr_data.convert.companies import by_company
 from ppocr_data.convert.near_duplicates import near_duplicates
+from ppocr_data.convert.report import next_steps, summary
 from ppocr_data.convert.split import Groups, by_list, by_number, by_part, by_share, name_keys
 
 EXAMPLES = """examples:
@@ -29,6 +32,13 @@ EXAMPLES = """examples:
   python tools/prepare_data.py sroie --images train/img --labels train/box --output data/sroie --val-count 30
   python tools/prepare_data.py ppocrlabel --images my_photos --output data/mine --val-share 0.2
   python tools/prepare_data.py synth --output data/synth --train 400 --val 60
+  python tools/prepare_data.py check data/mine/train.txt data/mine/val.txt --data-dir my_photos
+"""
+CHECK = """Look for label mistakes: what a training would refuse, and what is allowed but looks wrong.
+
+Prints what was found and writes OUTPUT/check.json, and OUTPUT/KIND.jpg with the suspicious texts drawn. The exit code
+is 0 where a training would accept the labels, 1 where it would refuse some (with --strict: where anything was found),
+2 where the check itself cannot be done.
 """
 BESIDE_IMAGES = ("labelme", "ppocrlabel", "td500")  # formats whose labels lie in the image folder as a rule
 OWN_SPLIT = {
@@ -62,6 +72,10 @@ def _parser() -> argparse.ArgumentParser:
         _add_split(command, name)
     synthetic = commands.add_parser("synth", help="the synthetic set", epilog=EXAMPLES, formatter_class=style)
     _add_synth(synthetic)
+    checker = commands.add_parser(
+        "check", help="look for label mistakes", description=CHECK, epilog=EXAMPLES, formatter_class=style
+    )
+    _add_check(checker)
     return parser
 
 
@@ -122,6 +136,29 @@ def _add_synth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fonts", type=Path, metavar="FOLDER", help=".ttf and .otf files instead of the shipped fonts")
 
 
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_check)
+    parser.add_argument("labels", type=Path, nargs="+", metavar="LABELS", help="label files, such as train.txt val.txt")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="what the image names are relative to, one for all or one for each; default: the label file's folder",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("output/check"),
+        metavar="FOLDER",
+        help="for the results (output/check)",
+    )
+    parser.add_argument("--pictures", type=int, default=24, metavar="N", help="texts drawn of each kind; 0: none (24)")
+    parser.add_argument("--tiny", type=float, default=4, metavar="PIXELS", help="readable text thinner than this (4)")
+    parser.add_argument("--allow-outside", action="store_true", help="accept images outside of their folder")
+    parser.add_argument("--strict", action="store_true", help="exit code 1 for suspicious labels too")
+
+
 # --- converting -------------------------------------------------------------------------------------------------------
 
 
@@ -141,7 +178,7 @@ def _convert(data_format: str, arguments: argparse.Namespace) -> int:
             copy=arguments.copy,
             progress=progress,
         )
-    _report(done)
+    print(summary(done.train, done.val, done.notes))
     return 0
 
 
@@ -172,36 +209,20 @@ def _by_chance(records: Sequence[Record], arguments: argparse.Namespace) -> Spli
     return by_share(records, 0.1 if arguments.val_share is None else arguments.val_share, arguments.seed, groups)
 
 
-def _report(done: Converted) -> None:
-    """What was written, what to do next, and on the last line the arguments to paste."""
-    print("\n".join(done.notes))
-    _table(done.train, done.val)
-    for part in (done.train, done.val):
-        if part.problems:
-            print(
-                f"\n{len(part.problems)} labels in {part.label_file} cannot be used as they are, the first:\n"
-                f"  {part.problems[0]}\nThe check below shows them. Mend them, or add Train.dataset.on_bad_sample=skip"
-            )
-    _next_steps(done.train, done.val)
-
-
-def _table(*parts: Part) -> None:
-    rows: list[tuple[object, ...]] = [("", "images", "boxes", "readable", "don't care", "without text")]
-    for name, part in zip(("train", "val"), parts, strict=True):
-        rows.append((name, part.images, part.boxes, part.boxes - part.ignored, part.ignored, part.empty))
-    print()
-    for row in rows:
-        print(f"{row[0]:5}" + "".join(f"{figure:>14}" for figure in row[1:]))
-
-
-def _next_steps(train: Part, val: Part) -> None:
-    files = shlex.join([str(train.label_file), str(val.label_file)])
-    folders = [str(part.data_dir) for part in ((train,) if train.data_dir == val.data_dir else (train, val))]
-    print(
-        f"\nTo look for label mistakes:\npython tools/prepare_data.py check {files} --data-dir {shlex.join(folders)}\n"
-        "\nTo train on it, add this to tools/train.py, and look at preview.jpg in the run folder at once:\n"
-        f"{overrides(train, val)}"
-    )
+def _check(arguments: argparse.Namespace) -> int:
+    with _progress_bar() as progress:
+        report = check(
+            arguments.labels,
+            arguments.data_dir or [path.parent for path in arguments.labels],
+            tiny=arguments.tiny,
+            allow_outside=arguments.allow_outside,
+            progress=progress,
+        )
+    sheets = draw_sheets(report, arguments.output, arguments.pictures) if arguments.pictures > 0 else []
+    listing = check_report.write_json(report, arguments.output / "check.json")
+    print(check_report.summary(report))
+    print("\n".join(["", "Look at:", *map(str, sheets), str(listing)]))
+    return int(report.broken > 0 or (arguments.strict and bool(report.findings)))
 
 
 def _synthesise(arguments: argparse.Namespace) -> int:
@@ -216,8 +237,8 @@ def _synthesise(arguments: argparse.Namespace) -> int:
             fonts=arguments.fonts,
             progress=progress,
         )
-    print(f"train: {arguments.train} images\nval: {arguments.val} images")
-    _next_steps(Part(folder / "train.txt", folder), Part(folder / "val.txt", folder))
+    print(f"train: {arguments.train} images\nval: {arguments.val} images\n")
+    print(next_steps(Part(folder / "train.txt", folder), Part(folder / "val.txt", folder)))
     return 0
 
 

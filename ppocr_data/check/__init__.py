@@ -1,0 +1,180 @@
+"""Looking for label mistakes before a training does: what it would refuse, and what is allowed but looks wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppocr_data.check.boxes import box_findings
+from ppocr_data.check.findings import KINDS, Finding
+from ppocr_data.check.report import CheckReport
+from ppocr_data.decode import DecodeImage
+from ppocr_data.errors import DataError
+from ppocr_data.labels import LabelReport, Sample, read_labels
+
+_BLANK = 3.0  # standard deviation of the grey levels below which a picture shows nothing
+_ODD_SIZE = 4.0  # times the median of the longer sides, or a part of it
+_PROBLEM = re.compile(r"(?P<source>.*?:\d+): (?:text (?P<text>\d+)(?: \((?P<word>.*?)\))?: )?(?P<reason>.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What one image told. size: (width, height), None for an image that cannot be read."""
+
+    size: tuple[int, int] | None
+    digest: str
+    findings: tuple[Finding, ...]
+
+
+def check(
+    label_files: Sequence[Path],
+    data_dirs: Sequence[Path],
+    *,
+    tiny: float = 4.0,
+    allow_outside: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> CheckReport:
+    """Read label files and every image that they name.
+
+    Args:
+        label_files: PaddleOCR label files. An image that stands in two of them is found.
+        data_dirs: the folder that each one's image names are relative to; one for all, or one for each.
+        tiny: readable text thinner than this many pixels is suspicious.
+        allow_outside: accept images outside of their folder.
+        progress: called as `progress(done, total)` after each image.
+
+    Raises:
+        DataError: a label file cannot be read, or there are not as many folders as label files.
+    """
+    if len(data_dirs) not in (1, len(label_files)):
+        raise DataError(f"{len(label_files)} label files but {len(data_dirs)} data folders; give one, or one for each")
+    folders = list(data_dirs) * (len(label_files) if len(data_dirs) == 1 else 1)
+    reports = [
+        read_labels(path, folder, allow_outside=allow_outside, on_bad="skip")
+        for path, folder in zip(label_files, folders, strict=True)
+    ]
+    samples = [sample for report in reports for sample in report.samples]
+    findings = [
+        finding for path, report in zip(label_files, reports, strict=True) for finding in _problems(path, report)
+    ]
+    problems: dict[str, list[Finding]] = {sample.source: [] for sample in samples}
+    for finding in findings:
+        problems.get(finding.source, []).append(finding)
+    numbers = [_numbers(sample, problems[sample.source]) for sample in samples]
+    looked = []
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        for result in pool.map(lambda sample, known: _look(sample, known, tiny), samples, numbers):
+            looked.append(result)
+            if progress is not None:
+                progress(len(looked), len(samples))
+    findings += [finding for result in looked for finding in result.findings]
+    findings += _repeated(samples, looked)
+    findings += _odd_sizes(samples, looked)
+    order = list(KINDS)
+    return CheckReport(
+        label_files=tuple(label_files),
+        images=len(samples),
+        texts=sum(len(sample.texts) for sample in samples),
+        ignored=sum(int(sample.ignore.sum()) for sample in samples),
+        findings=tuple(sorted(findings, key=lambda finding: order.index(finding.kind))),
+        samples={sample.source: sample for sample in samples},
+    )
+
+
+# --- what the label reader refuses ------------------------------------------------------------------------------------
+
+
+def _problems(path: Path, report: LabelReport) -> Iterator[Finding]:
+    """The reader's problems, with the outlines as they stand in the file."""
+    lines = path.read_bytes().split(b"\n") if report.problems else []
+    images = {sample.source: sample.image for sample in report.samples}
+    for problem in report.problems:
+        found = _PROBLEM.fullmatch(problem)
+        if found is None:
+            raise AssertionError(f"a problem without a place: {problem}")
+        source, reason, number = found["source"], found["reason"], int(found["text"] or 0)
+        kind, entry = _kind_of(reason), dict[str, Any]()
+        if number and kind in ("crossing", "no-area"):
+            entry = _entry(lines[int(source.rpartition(":")[2]) - 1], number)
+        points = np.array(entry["points"], np.float32) if entry else None
+        yield Finding(kind, source, reason, images.get(source), number or None, entry.get("transcription", ""), points)
+
+
+def _kind_of(reason: str) -> str:
+    for kind, words in (("missing", "no such image"), ("crossing", "crosses or touches"), ("no-area", "no area")):
+        if words in reason:
+            return kind
+    return "bad-line"
+
+
+def _entry(line: bytes, number: int) -> dict[str, Any]:
+    """Text `number` (from 1) of a label line that the reader could parse."""
+    return json.loads(line.partition(b"\t")[2])[number - 1]
+
+
+def _numbers(sample: Sample, problems: Sequence[Finding]) -> list[int | None]:
+    """The number in the label line of each text of a sample, None for one that is known to be broken.
+
+    The reader leaves out texts without an area, so that those after them move up.
+    """
+    left_out = {finding.text for finding in problems if finding.kind == "no-area"}
+    broken = {finding.text for finding in problems} - left_out
+    numbers = [number for number in range(1, len(sample.texts) + len(left_out) + 1) if number not in left_out]
+    return [None if number in broken else number for number in numbers]
+
+
+# --- what the images tell ---------------------------------------------------------------------------------------------
+
+
+def _look(sample: Sample, numbers: Sequence[int | None], tiny: float) -> _Looked:
+    source = sample.source
+    try:
+        data = sample.image.read_bytes()
+        image = DecodeImage().decode(data)
+    except OSError as error:
+        return _Looked(None, "", (Finding("unreadable", source, f"cannot be read ({error.strerror})", sample.image),))
+    except ValueError as error:
+        return _Looked(None, "", (Finding("unreadable", source, str(error), sample.image),))
+    height, width = image.shape[:2]
+    findings = list(box_findings(sample, numbers, width, height, tiny))
+    # Every fourth pixel is enough to see whether there is anything.
+    spread = float(image[::4, ::4].std())
+    if spread < _BLANK:
+        reason = f"the picture is one colour (spread {spread:.1f} of 255)"
+        findings.append(Finding("blank", source, reason, sample.image))
+    if sample.ignore.all():
+        held = f"{len(sample.ignore)} don't-care texts, none readable" if len(sample.ignore) else "no text at all"
+        findings.append(Finding("no-text", source, held, sample.image))
+    return _Looked((width, height), hashlib.sha256(data).hexdigest(), tuple(findings))
+
+
+def _repeated(samples: Sequence[Sample], looked: Sequence[_Looked]) -> Iterable[Finding]:
+    first: dict[str, Sample] = {}
+    for sample, result in zip(samples, looked, strict=True):
+        if result.size is None:
+            continue
+        earlier = first.setdefault(result.digest, sample)
+        if earlier is not sample:
+            same = "the same image" if earlier.image == sample.image else f"the same picture as {earlier.image}"
+            yield Finding("repeated", sample.source, f"{same}, labelled before at {earlier.source}", sample.image)
+
+
+def _odd_sizes(samples: Sequence[Sample], looked: Sequence[_Looked]) -> Iterable[Finding]:
+    sizes = [result.size for result in looked if result.size]
+    if not sizes:
+        return
+    usual = float(np.median([max(size) for size in sizes]))
+    for sample, result in zip(samples, looked, strict=True):
+        if result.size and not usual / _ODD_SIZE <= max(result.size) <= usual * _ODD_SIZE:
+            width, height = result.size
+            reason = f"{width}x{height} pixels, where the longer side is {usual:.0f} as a rule"
+            yield Finding("odd-size", sample.source, reason, sample.image)

@@ -1,0 +1,244 @@
+"""Checking whole label files, with real images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from ppocr_data.check import check
+from ppocr_data.check.findings import KINDS
+from ppocr_data.check.report import CheckReport, summary, write_json
+from ppocr_data.check.sheets import draw_sheets
+from ppocr_data.errors import DataError
+
+WORD = [[20, 30], [80, 30], [80, 50], [20, 50]]
+
+
+def entry(text: str = "WORD", points: Any = WORD) -> dict[str, Any]:
+    return {"transcription": text, "points": points}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Noise images a, b, c (120x80), d a copy of a, white, large, broken (cut off)."""
+    random = np.random.default_rng(0)
+    for name in "abc":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), random.integers(0, 256, (80, 120, 3), np.uint8))
+    (tmp_path / "d.png").write_bytes((tmp_path / "a.png").read_bytes())
+    cv2.imwrite(str(tmp_path / "white.png"), np.full((80, 120, 3), 250, np.uint8))
+    cv2.imwrite(str(tmp_path / "large.png"), random.integers(0, 256, (400, 500, 3), np.uint8))
+    (tmp_path / "broken.png").write_bytes((tmp_path / "b.png").read_bytes()[:500])
+    return tmp_path
+
+
+def labels(folder: Path, *lines: str, name: str = "train.txt") -> Path:
+    (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return folder / name
+
+
+def line(image: str, *entries: dict[str, Any]) -> str:
+    return f"{image}\t{json.dumps(entries)}"
+
+
+def found(report: CheckReport) -> list[tuple[str, int, int | None]]:
+    """Kind, line and text of each finding."""
+    return [(f.kind, int(f.source.rpartition(":")[2]), f.text) for f in report.findings]
+
+
+def test_clean_labels(folder: Path) -> None:
+    report = check(
+        [labels(folder, line("a.png", entry()), line("b.png", entry(), entry("###", [*WORD[:3], [19, 70]])))], [folder]
+    )
+    assert report.findings == () and report.broken == 0 and report.counts == {}
+    assert (report.images, report.texts, report.ignored) == (2, 3, 1)
+    assert summary(report).endswith("Nothing suspicious was found.")
+
+
+def test_what_a_training_would_refuse(folder: Path) -> None:
+    crossing, flat = [[20, 30], [80, 50], [80, 30], [20, 50]], [[0, 0], [9, 0], [5, 0], [1, 0]]
+    path = labels(
+        folder,
+        "no tab",
+        line("absent.png", entry()),
+        line("broken.png", entry()),
+        line(
+            "a.png",
+            entry("flat", flat),
+            entry("x) y", crossing),
+            entry("far", [[300, 1], [340, 1], [340, 9], [300, 9]]),
+        ),
+        line("b.png", entry("x", [[1, 2], [3]])),
+        line("c.png", entry("x", [[1, 2], [30, 4], [5, 60]])),
+    )
+    report = check([path], [folder])
+    assert found(report) == [
+        ("bad-line", 1, None),
+        ("bad-line", 5, 1),
+        ("bad-line", 6, 1),
+        ("missing", 2, None),
+        ("unreadable", 3, None),
+        ("crossing", 4, 2),
+        ("no-area", 4, 1),
+        ("outside", 4, 3),
+        ("no-text", 6, None),
+    ]
+    assert report.broken == 7
+    by_kind = {finding.kind: finding for finding in report.findings}
+    assert by_kind["crossing"].points is not None and by_kind["crossing"].points.tolist() == crossing
+    assert by_kind["crossing"].word == "x) y" and by_kind["no-area"].word == "flat" and by_kind["outside"].word == "far"
+    assert by_kind["unreadable"].reason == "the file is truncated; copy it again"
+    assert all(f.reason and not f.reason.startswith("text ") for f in report.findings)
+
+
+def test_what_is_wrong_with_whole_images(folder: Path) -> None:
+    path = labels(
+        folder,
+        line("a.png", entry()),
+        line("b.png"),
+        line("c.png", entry("###")),
+        line("white.png", entry()),
+        line("large.png", entry()),
+        line("a.png", entry()),
+        line("d.png", entry()),
+    )
+    report = check([path], [folder])
+    assert found(report) == [
+        ("repeated", 6, None),
+        ("repeated", 7, None),
+        ("blank", 4, None),
+        ("no-text", 2, None),
+        ("no-text", 3, None),
+        ("odd-size", 5, None),
+    ]
+    assert report.broken == 0
+    assert report.findings[0].reason == f"the same image, labelled before at {path}:1"
+    assert report.findings[1].reason == f"the same picture as {folder / 'a.png'}, labelled before at {path}:1"
+    assert report.findings[-1].reason == "500x400 pixels, where the longer side is 120 as a rule"
+
+
+def test_an_image_in_both_training_and_validation(folder: Path) -> None:
+    train = labels(folder, line("a.png", entry()))
+    (folder / "other").mkdir()
+    (folder / "other" / "z.png").write_bytes((folder / "a.png").read_bytes())
+    val = labels(folder, line("z.png", entry()), name="val.txt")
+    (finding,) = check([train, val], [folder, folder / "other"]).findings
+    assert finding.kind == "repeated" and finding.source == f"{val}:1" and f"{train}:1" in finding.reason
+
+
+def test_every_image_counts_as_progress(folder: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    path = labels(folder, line("a.png", entry()), line("broken.png"), line("c.png", entry()))
+    check([path], [folder], progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_thresholds_and_folders(folder: Path) -> None:
+    path = labels(folder, line("a.png", entry()), line("b.png", entry()))
+    assert check([path], [folder], tiny=21).counts == {"tiny": 2}
+    with pytest.raises(DataError, match="2 label files but 3 data folders"):
+        check([path, path], [folder] * 3)
+    with pytest.raises(DataError, match=r"nowhere\.txt"):
+        check([folder / "nowhere.txt"], [folder])
+
+
+def test_images_outside_of_their_folder(folder: Path) -> None:
+    (folder / "inner").mkdir()
+    path = labels(folder, line("../a.png", entry()))
+    assert check([path], [folder / "inner"]).counts == {"bad-line": 1}
+    assert check([path], [folder / "inner"], allow_outside=True).counts == {}
+
+
+def test_the_summary_shows_some_of_each_kind(folder: Path) -> None:
+    path = labels(folder, *[line(f"{name}.png", entry("up", WORD[::-1])) for name in "abc"])
+    text = summary(check([path], [folder]), shown=2)
+    assert f"3 images, 3 texts, 0 of them don't care, in {path}" in text
+    assert "order: 3 suspicious; the points do not go clockwise" in text
+    assert text.count("counter-clockwise") == 2 and "... and 1 more" in text
+    assert text.endswith("3 findings; a training would accept all of them.")
+
+
+def test_everything_for_programs(folder: Path, tmp_path: Path) -> None:
+    path = labels(folder, line("a.png", entry("\u51fa\u53e3", WORD[::-1])), line("absent.png"))
+    written = write_json(check([path], [folder]), tmp_path / "new" / "check.json")
+    content = json.loads(written.read_text(encoding="utf-8"))
+    assert content["counts"] == {"missing": 1, "order": 1} and content["broken"] == 1
+    assert (content["images"], content["texts"], content["dont_care"]) == (1, 1, 0)
+    assert content["label_files"] == [str(path)]
+    missing, order = content["findings"]
+    assert missing["image"] is None and missing["points"] is None and missing["severity"] == "broken"
+    assert order == {
+        "kind": "order",
+        "severity": "suspicious",
+        "source": f"{path}:1",
+        "image": str(folder / "a.png"),
+        "text": 1,
+        "transcription": "\u51fa\u53e3",
+        "reason": "the points go counter-clockwise",
+        "points": WORD[::-1],
+    }
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        write_json(check([path], [folder]), tmp_path / "file" / "check.json")
+
+
+# --- sheets -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_sheet_for_each_kind_and_no_stale_ones(folder: Path) -> None:
+    path = labels(folder, "no tab", line("a.png", entry("up", WORD[::-1])), line("b.png"))
+    sheets = draw_sheets(check([path], [folder]), folder / "out")
+    assert [sheet.name for sheet in sheets] == ["bad-line.jpg", "order.jpg", "no-text.jpg"]
+    draw_sheets(check([labels(folder, line("b.png"))], [folder]), folder / "out")
+    assert [sheet.name for sheet in (folder / "out").iterdir()] == ["no-text.jpg"]
+
+
+def test_the_outline_is_drawn_where_it_is(folder: Path) -> None:
+    """On a white picture only the drawing has colour: red lies on the outline, at the tile's scale."""
+    path = labels(folder, line("white.png", entry("up", WORD[::-1])), line("a.png", entry()))
+    draw_sheets(check([path], [folder]), folder / "out")
+    page = cv2.imread(str(folder / "out" / "order.jpg")).astype(int)
+    red = (page[..., 2] > 180) & (page[..., 1] < 120) & (page[..., 0] < 120)
+    rows, columns = np.nonzero(red[64 : 64 + 210, 12 : 12 + 300])
+    # The outline is 60x20 in an area of 168x128 that is shown in 300x210: 98x33 pixels about the middle.
+    zoom = min(300 / (60 + 2 * 54), 210 / (20 + 2 * 54))
+    for values, middle, side in ((rows, 105, 20), (columns, 150, 60)):
+        assert abs(values.min() - (middle - zoom * side / 2)) < 3 and abs(values.max() - (middle + zoom * side / 2)) < 5
+    assert ((np.abs(rows - 105) > zoom * 10 - 5) | (np.abs(columns - 150) > zoom * 30 - 5)).all()
+
+
+def test_many_findings_are_taken_evenly(folder: Path) -> None:
+    path = labels(folder, line("a.png", *[entry("up", WORD[::-1])] * 30))
+    few, many = (
+        cv2.imread(
+            str(next(s for s in draw_sheets(check([path], [folder]), folder / f"out{n}", n) if s.stem == "order"))
+        )
+        for n in (1, 24)
+    )
+    assert few.shape == (64 + 272, 636, 3) and many.shape == (64 + 6 * 272, 1260, 3)
+
+
+def test_sheets_that_cannot_be_written(folder: Path) -> None:
+    (folder / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written"):
+        draw_sheets(check([labels(folder, line("a.png"))], [folder]), folder / "file" / "out")
+
+
+def test_every_kind_is_explained() -> None:
+    assert all(kind.meaning and kind.severity in ("broken", "suspicious") for kind in KINDS.values())
+
+
+def test_the_real_sets(shared: Path, tmp_path: Path) -> None:
+    """What was found in them by this check and then seen in the pictures."""
+    from ppocr_data.convert import Source, convert
+    from ppocr_data.convert.split import by_number
+
+    data = shared / "data" / "sroie2019" / "train"
+    done = convert("sroie", Source(data / "img", data / "box"), tmp_path, split=lambda r: by_number(r, 500))
+    report = check([done.train.label_file, done.val.label_file], [data / "img"])
+    assert report.counts == {"tiny": 1} and report.broken == 0
+    assert report.findings[0].image == data / "img" / "178.jpg" and report.findings[0].reason == "1.0 pixels thin"
