@@ -31,10 +31,11 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
             print(f"# {note}")
         print(config.dump(settings), end="")
         return 0
-    from ocr_cml import build, distributed
+    from ocr_cml import build, distributed, loggers
     from ocr_cml.run import LOG, RunFolder, start_logging
     from ocr_cml.trainer import Interrupted, Trainer
 
+    loggers.check(settings.Global.loggers)
     device = build.use_device(settings)
     rank, world_size = distributed.start()
     run = RunFolder(settings, is_owner=rank == 0)

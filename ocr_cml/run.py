@@ -14,6 +14,7 @@ import yaml
 
 from ocr_cml import config as configuration
 from ocr_cml.checkpoint import BEST, LATEST, finish_interrupted_save
+from ocr_cml.loggers import Logger, close, tell
 from ocr_cml.progress import ToPeople
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError
@@ -34,6 +35,7 @@ _FREE_KEYS = (
     "Global.teacher_check",
     "Global.on_divergence",
     "Global.use_gpu",
+    "Global.loggers",
     "Train.loader.num_workers",
     "Train.loader.worker_timeout",
     "Train.loader.worker_restarts",
@@ -47,6 +49,7 @@ class RunFolder:
     Attributes:
         path: the folder.
         resume_from: the folder to resume from, or None for a fresh start.
+        loggers: what is shown every record beside `metrics.jsonl`; closed with the run.
 
     Raises:
         ConfigError: the folder holds a run of another configuration, and resuming was not asked for.
@@ -57,6 +60,7 @@ class RunFolder:
         self.path = Path(config.Global.save_model_dir)
         self._lock: TextIO | None = None
         self._metrics: TextIO | None = None
+        self.loggers: list[Logger] = []
         try:
             if is_owner:
                 self._acquire()
@@ -127,6 +131,7 @@ class RunFolder:
             raise UserError(
                 f"{self.path / 'metrics.jsonl'}: cannot be written: {error.strerror}; checkpoints are whole"
             ) from None
+        tell(self.loggers, entry)
 
     def forget_after(self, step: int) -> int:
         """Drop records of steps that a resumed run is about to repeat, so that each step stands there once.
@@ -152,7 +157,8 @@ class RunFolder:
         return max([step, *(at for at in steps if at != sys.maxsize)])
 
     def close(self) -> None:
-        """Release the lock and close the files."""
+        """Release the lock and close the files and the loggers."""
+        close(self.loggers)
         for file in (self._metrics, self._lock):
             if file is not None:
                 file.close()

@@ -67,6 +67,9 @@ class GlobalSection(Section):
         description="A student whose numbers are no longer finite: stop the run, go on without it, or let it begin "
         "anew from its initial weights (at most three times).",
     )
+    loggers: list[Literal["visualdl", "tensorboard", "wandb"]] = Field(
+        [], description="Viewers that are shown the metrics as well, each through its own library."
+    )
     teacher_check: bool = Field(
         True, description="Score the teacher and compare its map with the labels before training."
     )

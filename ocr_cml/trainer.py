@@ -12,7 +12,7 @@ from types import FrameType
 import numpy as np
 import paddle
 
-from ocr_cml import build, checkpoint, divergence, finish, startup
+from ocr_cml import build, checkpoint, divergence, finish, loggers, startup
 from ocr_cml import config as configuration
 from ocr_cml.agreement import student_agreements
 from ocr_cml.checkpoint import BEST, LATEST, Best, Checkpoint, Progress
@@ -144,6 +144,9 @@ class Trainer:
         """
         self._resume()
         broadcast_weights(self.cohort.students.values(), self.world_size)
+        if self.rank == 0:
+            chosen, config = self.config.Global.loggers, configuration.dump(self.config)
+            self.run.loggers = loggers.open_loggers(chosen, self.run.path, config, self.progress.step)
         startup.look(self)
         if self.progress.step < self.last_step:
             with _signals() as asked:
