@@ -19,7 +19,7 @@ from ppocr_data.errors import ConfigError
 if TYPE_CHECKING:
     from ocr_cml.why_evidence import Scale
 
-SIGMAS = (0.0, 0.02, 0.04, 0.06, 0.08, 0.1)
+SIGMAS = (0.0, 0.05, 0.1, 0.15, 0.2)
 """Deviations of the weight noise, in root mean squares of each parameter tensor."""
 _BATCH = 8
 

@@ -122,7 +122,7 @@ def draw_noise(figure: Figure, evidence: Sequence[Evidence], settings: Mapping[s
     unit = "root mean square of each weight tensor" if _is_relative(settings) else "absolute"
     axes.set_xlabel(f"deviation of the weight noise ({unit})")
     axes.set_ylabel("supervised loss on training crops")
-    _finish(axes)
+    _finish(axes, figure)
 
 
 def draw_doubt(figure: Figure, evidence: Sequence[Evidence], _: Mapping[str, Any]) -> None:
@@ -168,7 +168,7 @@ def draw_agreement(figure: Figure, evidence: Sequence[Evidence], _: Mapping[str,
     axes.set_xlabel("step")
     axes.set_ylabel("agreement: Dice of the students' maps")
     if any(entry.agreement for entry in evidence):
-        _finish(axes)
+        _finish(axes, figure)
     else:
         axes.text(0.5, 0.5, "no run has two students and logged their agreement", ha="center", transform=axes.transAxes)
 
@@ -185,6 +185,10 @@ def _named(entry: Evidence) -> str:
     return f"{entry.label} ({count} network{'s' * (count > 1)})"
 
 
-def _finish(axes: Axes) -> None:
+def _finish(axes: Axes, figure: Figure | None = None) -> None:
+    """A grid and the legend, outside of the axes where `figure` is given."""
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    if figure is None:
+        axes.legend(frameon=False)
+    else:
+        figure.legend(loc="outside upper center", ncols=4, frameon=False)
