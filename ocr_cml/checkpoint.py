@@ -164,6 +164,7 @@ def save(folder: Path, files: Mapping[str, Arrays], progress: Progress, config_y
             f"{stem}.safetensors": _write(temporary / f"{stem}.safetensors", arrays) for stem, arrays in files.items()
         }
         _write_text(temporary / "config.yml", config_yaml)
+        hashes["config.yml"] = _digest(temporary / "config.yml")
         state = {"format": FORMAT, "progress": asdict(progress), "sha256": hashes}
         _write_text(temporary / "state.json", json.dumps(state, indent=1))
         _sync_folder(temporary)
@@ -296,7 +297,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
                 raise WeightsError(f"{folder}: {name} is missing")
             if _digest(folder / name) != expected:
                 raise WeightsError(f"{folder}: {name} is damaged (its SHA-256 is not the one that was written)")
-        stems = tuple(name.removesuffix(".safetensors") for name in state["sha256"])
+        stems = tuple(n.removesuffix(".safetensors") for n in state["sha256"] if n.endswith(".safetensors"))
         return Checkpoint(folder, Progress.from_json(state["progress"]), stems)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{folder}: state.json cannot be read ({error.__class__.__name__}: {error})") from None

@@ -154,7 +154,7 @@ def detect_files(
 
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with (output / RESULTS).open("w", encoding="utf-8") as results:
+        with (output / RESULTS).open("w", encoding="utf-8", errors="surrogateescape") as results:
             for path, found in _finished(detector, progress(paths), batch_size, summary.failures, finish):
                 results.write(found.line(str(path)) + "\n")
                 summary.images += 1

@@ -37,7 +37,9 @@ def is_simple(points: np.ndarray) -> bool:
 
 def convex_hull(points: np.ndarray) -> np.ndarray:
     """The convex hull, float32 `[K,2]`; fewer than three points where the input lies on a line."""
-    return cv2.convexHull(points.astype(np.float32)).reshape(-1, 2)
+    # OpenCV answers None where the points are all one and differ in the sign of a zero alone.
+    hull = cv2.convexHull(points.astype(np.float32) + np.float32(0))
+    return np.zeros((0, 2), np.float32) if hull is None else hull.reshape(-1, 2)
 
 
 def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
