@@ -53,8 +53,8 @@ class Tally:
         return (
             f"{self.kills} kills survived in {self.starts} starts and {self.finished_runs} finished runs of {STEPS} "
             f"steps; {self.while_saving} kills while a checkpoint was being written, {self.before_any_step} before a "
-            f"first step; {self.damaged} unfinished folders were passed over; at most {self.most_steps_lost} steps were "
-            "made again; every finished run equals the uninterrupted one bit for bit"
+            f"first step; {self.damaged} unfinished folders were passed over; at most {self.most_steps_lost} steps "
+            "were made again; every finished run equals the uninterrupted one bit for bit"
         )
 
 
