@@ -80,7 +80,7 @@ def records(run: Path) -> list[dict[str, Any]]:
     found = []
     for line in lines:
         try:
-            found.append({key: value for key, value in json.loads(line).items() if key != "seconds"})
+            found.append({key: value for key, value in json.loads(line).items() if not key.endswith("seconds")})
         except ValueError:  # cut short by the kill
             continue
     return found
