@@ -108,7 +108,10 @@ def test_labels_that_a_training_would_refuse_are_said(tool: Tool, tmp_path: Path
 
 def test_an_official_test_part(tool: Tool, tmp_path: Path, folders: list[str | Path]) -> None:
     shutil.copytree(tmp_path / "img", tmp_path / "img2")
-    code, out, _ = tool("prepare_data", "icdar2015", *folders, "--val-images", tmp_path / "img2")
+    code, _, err = tool("prepare_data", "icdar2015", *folders, "--val-images", tmp_path / "img2")
+    assert code == 2 and "--val-images needs --val-labels" in err
+    second = ["--val-images", tmp_path / "img2", "--val-labels", tmp_path / "gt"]
+    code, out, _ = tool("prepare_data", "icdar2015", *folders, *second)
     assert code == 0 and f"Eval.dataset.data_dir={tmp_path / 'img2'}" in shlex.split(out.splitlines()[-1])
     assert len(read_label_file(tmp_path / "out" / "val.txt", tmp_path / "img2")) == 3
 

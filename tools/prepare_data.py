@@ -23,6 +23,7 @@ from ppocr_data.convert.companies import by_company
 from ppocr_data.convert.near_duplicates import near_duplicates
 from ppocr_data.convert.report import next_steps, summary
 from ppocr_data.convert.split import Groups, by_list, by_number, by_part, by_share, name_keys
+from ppocr_data.errors import DataError
 
 EXAMPLES = """examples:
   python tools/prepare_data.py icdar2015 --images ch4_training_images \\
@@ -166,7 +167,9 @@ def _convert(data_format: str, arguments: argparse.Namespace) -> int:
     source = Source(arguments.images, arguments.labels or arguments.images)
     val_source = None
     if arguments.val_images:
-        val_source = Source(arguments.val_images, arguments.val_labels or arguments.labels or arguments.val_images)
+        if arguments.val_labels is None and data_format not in BESIDE_IMAGES:
+            raise DataError("--val-images needs --val-labels, the labels of those images")
+        val_source = Source(arguments.val_images, arguments.val_labels or arguments.val_images)
     with _progress_bar() as progress:
         done = convert(
             data_format,
