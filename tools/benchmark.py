@@ -12,9 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ocr_cml.cli import exit_cleanly
 
 
-@exit_cleanly
-def main(argv: list[str] | None = None) -> int:
-    """Parse the command line and measure."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     from ocr_cml.benchmark.suite import CASES, Settings
 
     defaults = Settings()
@@ -46,9 +45,16 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--quick", action="store_true", help="small inputs, few rounds: to see that everything works")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every number to this file too")
-    args = parser.parse_args(argv)
+    return parser
+
+
+@exit_cleanly
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and measure."""
+    args = build_parser().parse_args(argv)
 
     from ocr_cml.benchmark.command import benchmark
+    from ocr_cml.benchmark.suite import Settings
 
     settings = Settings(
         1 if args.quick else args.rounds,

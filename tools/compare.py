@@ -12,9 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ocr_cml.cli import add_config_arguments, exit_cleanly
 
 
-@exit_cleanly
-def main(argv: list[str] | None = None) -> int:
-    """Parse the command line and compare."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description="Train each method over several seeds and say which helps, by how much, with its uncertainty.",
         epilog=(
@@ -24,7 +23,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     add_config_arguments(parser)
     parser.add_argument("--report-only", action="store_true", help="train nothing; remake the tables of finished runs")
-    args = parser.parse_args(argv)
+    return parser
+
+
+@exit_cleanly
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and compare."""
+    args = build_parser().parse_args(argv)
 
     from ocr_cml.compare import compare
 

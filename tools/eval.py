@@ -12,9 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ocr_cml.cli import add_config_arguments, exit_cleanly
 
 
-@exit_cleanly
-def main(argv: list[str] | None = None) -> int:
-    """Parse the command line and evaluate."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description="Score every student, the ensemble and the teachers on the evaluation set.",
         epilog=(
@@ -27,7 +26,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--tune", action="store_true", help="fit thresh, box_thresh and unclip_ratio on the evaluation set"
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+@exit_cleanly
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and evaluate."""
+    args = build_parser().parse_args(argv)
 
     from ocr_cml.commands import evaluate
 

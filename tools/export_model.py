@@ -12,9 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ocr_cml.cli import add_config_arguments, exit_cleanly
 
 
-@exit_cleanly
-def main(argv: list[str] | None = None) -> int:
-    """Parse the command line and export."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description="Export a student, or the ensemble, as an inference model for Paddle and ONNX Runtime.",
         epilog=(
@@ -34,7 +33,13 @@ def main(argv: list[str] | None = None) -> int:
         metavar="FILE",
         help="write a .pdparams checkpoint from which PaddleOCR, or a student of another run, starts",
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+@exit_cleanly
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and export."""
+    args = build_parser().parse_args(argv)
 
     from ocr_cml.commands import export
 

@@ -13,9 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ocr_cml.cli import USER_MISTAKE, exit_cleanly
 
 
-@exit_cleanly
-def main(argv: list[str] | None = None) -> int:
-    """Parse the command line and detect; exit code 2 if an image could not be read."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description="Find text in pictures with an exported detector; writes OUT/results.txt and pictures.",
         epilog="example: python tools/infer_det.py --model_dir output/det_cml/export --image photos --output found",
@@ -28,7 +27,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--device", default="cpu", help="cpu (default), gpu or gpu:N")
     parser.add_argument("--batch_size", type=int, default=1, help="images of equal size at once; worth it on a GPU")
-    args = parser.parse_args(argv)
+    return parser
+
+
+@exit_cleanly
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and detect; exit code 2 if an image could not be read."""
+    args = build_parser().parse_args(argv)
 
     from ocr_cml.environment import tune_process
 

@@ -52,11 +52,12 @@ OWN_SPLIT = {
 @exit_cleanly
 def main(argv: list[str] | None = None) -> int:
     """Run one sub-command. Returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     return arguments.run(arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES, formatter_class=style)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")

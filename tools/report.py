@@ -12,16 +12,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ocr_cml.cli import exit_cleanly
 
 
-@exit_cleanly
-def main(argv: list[str] | None = None) -> int:
-    """Parse the command line and write the page."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description="Write RUN/report.html; of several runs, a comparison into the first one's compare.html.",
         epilog="example: python tools/report.py output/det_cml output/det_student --output compare.html",
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="a run folder (Global.save_model_dir)")
     parser.add_argument("--output", metavar="FILE", type=Path, help="write the page there instead")
-    args = parser.parse_args(argv)
+    return parser
+
+
+@exit_cleanly
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and write the page."""
+    args = build_parser().parse_args(argv)
 
     from ocr_cml.report import write_report
 

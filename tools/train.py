@@ -12,16 +12,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ocr_cml.cli import add_config_arguments, exit_cleanly
 
 
-@exit_cleanly
-def main(argv: list[str] | None = None) -> int:
-    """Parse the command line and train."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description="Train a cohort of text detectors.",
         epilog="example: python tools/train.py -c configs/det_cml.yml -o Global.max_steps=100",
     )
     add_config_arguments(parser)
     parser.add_argument("--show-config", action="store_true", help="print the resolved configuration and leave")
-    args = parser.parse_args(argv)
+    return parser
+
+
+@exit_cleanly
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and train."""
+    args = build_parser().parse_args(argv)
 
     from ocr_cml.commands import train
 

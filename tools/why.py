@@ -12,9 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ocr_cml.cli import exit_cleanly
 
 
-@exit_cleanly
-def main(argv: list[str] | None = None) -> int:
-    """Parse the command line and measure."""
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=(
             "Measure every student of finished runs: loss under weight noise (flat minima), entropy and calibration on "
@@ -36,7 +35,13 @@ def main(argv: list[str] | None = None) -> int:
         default="relative",
         help="noise in shares of each weight tensor's root mean square, or absolute as in the paper (%(default)s)",
     )
-    args = parser.parse_args(argv)
+    return parser
+
+
+@exit_cleanly
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line and measure."""
+    args = build_parser().parse_args(argv)
 
     from ocr_cml.why import SIGMAS, explain
 
