@@ -142,6 +142,11 @@ def _label_problems(config: Config) -> list[tuple[Path_, str]]:
                 problems.append(
                     (path, "needs labels, and Train.dataset.label_file_list is empty; remove one or the other")
                 )
+        if not any(TERMS[name].role == "teacher" for name in names):
+            text = (
+                "there is neither a label nor a teacher term, so nothing says what text is; students that learn from "
+            )
+            problems.append((("Loss", "loss_config_list"), f"{text}each other alone agree on anything"))
     if config.Train.unlabeled is not None and all(TERMS[name].role == "supervised" for name in names):
         text = "no loss term could learn from images without labels; add a mutual or a teacher term, or remove them"
         problems.append((("Train", "unlabeled"), text))

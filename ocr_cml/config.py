@@ -31,6 +31,8 @@ from ppocr_data.errors import ConfigError
 from ppocr_data.op import Op
 from ppocr_data.transforms import OPS, NormalizeImage, check_eval_ops, check_train_ops
 
+_CHANNELS = 3
+"""Of the images that all networks of a cohort are shown."""
 _PARTS: Mapping[str, Mapping[str, type]] = {"Backbone": BACKBONES, "Neck": NECKS, "Head": HEADS}
 
 
@@ -309,6 +311,10 @@ def _network_problems(config: Config) -> list[tuple[Path_, str]]:
         if network.inference_model and (parts or network.pretrained):
             text = f"is used as it is; remove {', '.join(parts or ['pretrained'])}"
             problems.append(((*path, "inference_model"), text))
+        channels = (network.Backbone or {}).get("in_channels", _CHANNELS)
+        if channels != _CHANNELS:
+            text = f"is {channels}, and every network of a cohort is shown the same BGR images; set {_CHANNELS}"
+            problems.append(((*path, "Backbone", "in_channels"), text))
         if not network.inference_model and len(parts) < len(_PARTS):
             lacking = [part for part in _PARTS if part not in parts]
             problems.append((path, f"needs {', '.join(lacking)}"))

@@ -229,7 +229,7 @@ class TrainDataset(Section):
 
     @model_validator(mode="after")
     def _a_ratio_each(self) -> TrainDataset:
-        if self.ratio_list is not None and len(self.ratio_list) != len(self.label_file_list):
+        if self.label_file_list and self.ratio_list is not None and len(self.ratio_list) != len(self.label_file_list):
             raise ValueError(
                 f"ratio_list has {len(self.ratio_list)} entries for {len(self.label_file_list)} label files; "
                 "give one each"
@@ -254,7 +254,7 @@ class EvalDataset(Section):
 class Loader(Section):
     """Batches."""
 
-    batch_size_per_card: Positive = Field(8, description="Images a batch and process.")
+    batch_size_per_card: NotNegative = Field(8, description="Images a batch and process.")
     num_workers: NotNegative = Field(1, description="Loader processes; 0: in the training process.")
     shuffle: bool = Field(True, description="Permute the samples each epoch.")
     worker_timeout: Annotated[float, Field(gt=0)] = Field(
@@ -289,6 +289,11 @@ class TrainSection(Section):
     def _some_images(self) -> TrainSection:
         if not self.dataset.label_file_list and self.unlabeled is None:
             raise ValueError("there is nothing to train on; give dataset.label_file_list, or unlabeled.images")
+        if self.dataset.label_file_list and not self.loader.batch_size_per_card:
+            raise ValueError(
+                "loader.batch_size_per_card: 0 leaves the labelled part of every batch empty; use 1 or more, or train "
+                "without labels by dataset.label_file_list: [] and no supervised term"
+            )
         return self
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -25,14 +26,17 @@ LABELS: dict[str, object] = {"DBLoss": {}}
 
 
 def settings(
-    terms: list[dict[str, object]], students: int = 2, teachers: dict[str, dict[str, object]] | None = None
+    terms: list[dict[str, object]],
+    students: int = 2,
+    teachers: dict[str, dict[str, object]] | None = None,
+    options: Sequence[str] = (),
 ) -> Config:
     """A configuration with students A, B, ... and these teachers and terms."""
     models: dict[str, object] = dict.fromkeys("ABCDEF"[:students], PARTS)
     models |= {name: {"freeze_params": True, **how} for name, how in (teachers or {}).items()}
     changes = {"Architecture.Models": models, "Loss.loss_config_list": terms}
     given = [f"{key}={yaml.safe_dump(value, default_flow_style=True, width=10**6)}" for key, value in changes.items()]
-    return config.load(REPOSITORY / "configs" / "det_cml.yml", given)
+    return config.load(REPOSITORY / "configs" / "det_cml.yml", [*given, *options])
 
 
 def bound(*args: object, **kwargs: object) -> list[tuple[str, str, str | None, float]]:
@@ -189,6 +193,44 @@ def test_what_cannot_bind_is_refused(
         settings(terms, students, teachers)
     for word in words:
         assert word in str(refused.value)
+
+
+UNLABELLED = ["Train.unlabeled={images: [photos], batch_size_per_card: 2}"]
+NO_LABELS = [*UNLABELLED, "Train.dataset.label_file_list=[]"]
+
+
+@pytest.mark.parametrize(
+    ("terms", "options", "words"),
+    [
+        ([LABELS], UNLABELLED, ["Train.unlabeled", "no loss term could learn from images without labels"]),
+        ([LABELS, {"TeacherLoss": {}}], NO_LABELS, ["DBLoss: needs labels", "label_file_list is empty"]),
+        ([{"DMLLoss": {}}], NO_LABELS, ["Loss.loss_config_list", "neither a label nor a teacher"]),
+        (
+            [LABELS, {"DMLLoss": {}}],
+            [*UNLABELLED, "Train.loader.batch_size_per_card=0"],
+            ["Train: ", "labelled part of every batch empty; use 1 or more"],
+        ),
+        ([LABELS], ["Train.dataset.label_file_list=[]"], ["nothing to train on"]),
+        (
+            [LABELS, {"DMLLoss": {}}],
+            ["Architecture.Models.B.Backbone.in_channels=1"],
+            ["Models.B.Backbone.in_channels: is 1", "set 3"],
+        ),
+    ],
+)
+def test_labels_images_and_terms_that_do_not_fit_are_refused(
+    terms: list[dict[str, object]], options: list[str], words: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        settings(terms, teachers=T1 if {"TeacherLoss": {}} in terms else None, options=options)
+    for word in words:
+        assert word in str(refused.value)
+
+
+def test_a_teacher_alone_needs_no_labels_and_labels_and_peers_no_teacher() -> None:
+    assert len(bind(settings([{"TeacherLoss": {}}], teachers=T1, options=NO_LABELS))) == 2
+    assert len(bind(settings([{"TeacherLoss": {}}, {"DMLLoss": {}}], teachers=T1, options=NO_LABELS))) == 4
+    assert len(bind(settings([LABELS, {"DMLLoss": {}}], options=UNLABELLED))) == 4
 
 
 @pytest.mark.parametrize("arguments", [{"model_name_list": []}, {"model_name_pairs": []}])
