@@ -14,7 +14,7 @@ import paddle
 from paddle import nn
 
 from ocr_cml.binding import TEACHERS, Binding
-from ocr_cml.losses.base import Targets, decode_targets
+from ocr_cml.losses.base import Targets, decode_targets, resized
 from ocr_cml.models.detector import Detector, DetOutput
 from ocr_cml.models.layers import running_statistics
 from ocr_cml.optim import term_weight
@@ -121,7 +121,9 @@ class Cohort:
         answers = {name: _answer(teacher, batch) for name, (teacher, _) in self.teachers.items()}
         if TEACHERS in self._guides_wanted:
             weights = [weight for _, weight in self.teachers.values()]
-            maps = [answer.shrink_prob * weight for answer, weight in zip(answers.values(), weights, strict=True)]
+            first, *others = (answer.shrink_prob for answer in answers.values())
+            same = [first, *(resized(other, first) for other in others)]
+            maps = [map_ * weight for map_, weight in zip(same, weights, strict=True)]
             answers[TEACHERS] = DetOutput.from_probability(paddle.add_n(maps) / sum(weights))
         return answers
 

@@ -235,6 +235,23 @@ def test_a_students_name_that_cannot_be_a_file_or_means_something(
     refused(tool("train", "-c", tiny.write(settings, tmp_path / "config.yml")), name, "Architecture.Models")
 
 
+@pytest.mark.parametrize(
+    ("pair", "says"),
+    [
+        (["nek", "neck"], "ATLoss.layers (learner): unknown 'nek'; did you mean 'neck'?"),
+        (["neck", "backbone.4"], "ATLoss.layers (guide): unknown 'backbone.4'; did you mean 'backbone.3'?"),
+    ],
+)
+def test_a_feature_that_a_network_does_not_have(
+    pair: list[str], says: str, site: Site, tool: Tool, tmp_path: Path
+) -> None:
+    weights = weights_of(tiny.STUDENT, tmp_path / "teacher.safetensors")
+    terms = [tiny.LABELS, {"ATLoss": {"layers": [["backbone.2", "backbone.2"], pair]}}]
+    settings = tiny.settings(site.data, tmp_path / "run", terms=terms, students=1, teacher=weights)
+    refused(tool("train", "-c", tiny.write(settings, tmp_path / "config.yml")), says)
+    assert not (tmp_path / "run/latest").exists()
+
+
 def test_a_folder_that_holds_another_run(site: Site, tool: Tool) -> None:
     message = refused(tool("train", "-c", site.yaml, "-o", "Global.seed=6"), str(site.run), "Global.seed")
     assert "Global.checkpoints" in message  # how to go on if it is meant

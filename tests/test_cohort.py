@@ -317,6 +317,23 @@ def test_several_teachers_are_the_weighted_mean_of_their_maps() -> None:
     np.testing.assert_allclose(answers["A"].shrink_prob.numpy()[:, 0], a, atol=2e-6)
 
 
+def test_teachers_of_another_stride_are_averaged_at_the_first_ones_pixels() -> None:
+    class Coarse(Counting):
+        def _run(self, images: np.ndarray) -> np.ndarray:
+            return super()._run(images)[:, :, ::2, ::2]
+
+    whole, coarse = Counting(frozen(9)), Coarse(frozen(10))
+    cohort = Cohort(
+        networks(1), {"A": (whole, 1.0), "B": (coarse, 1.0)}, [label("Student", "teacher", TEACHERS)], NORMALIZATION
+    )
+    batch = tiny.batch(2)
+    found = cohort.ask_teachers(batch)[TEACHERS].shrink_prob
+    a, b = (paddle.to_tensor(teacher.probability(batch.image)).unsqueeze(1) for teacher in (whole, coarse))
+    b = F.interpolate(b, size=a.shape[2:], mode="bilinear", align_corners=False)
+    np.testing.assert_allclose(found.numpy(), ((a + b) / 2).numpy(), atol=3e-6)
+    assert np.isfinite(float(run(cohort, batch).total))
+
+
 # --- labels, batch size ----------------------------------------------------------------------------------------------
 
 

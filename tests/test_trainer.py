@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ from ocr_cml.cohort import Cohort
 from ocr_cml.losses.base import decode_targets
 from ocr_cml.losses.db import dice_loss
 from ocr_cml.losses.mutual import bernoulli_kl
+from ocr_cml.losses.teacher import TeacherLoss
+from ocr_cml.models import DetOutput
 from ocr_cml.trainer import Interrupted, Trainer
 from ppocr_data.errors import UserError, WeightsError
 from ppocr_data.loader import train_loader
@@ -284,6 +287,36 @@ def test_another_runs_checkpoint_goes_on_in_a_new_folder(tiny_set: Path, tmp_pat
     whole = fit(tiny.settings(tiny_set, tmp_path / "whole"), max_steps=3)
     tiny.assert_same(states(resumed), states(whole))
     assert [record["step"] for record in records(tmp_path / "other")] == [3]
+
+
+def test_teachers_alone_teach_without_any_label_file(tiny_set: Path, tmp_path: Path) -> None:
+    """Label-free: two teachers' weighted mean map, images from a folder, and the numbers of a plain loop."""
+    data_dir = tmp_path / "set"
+    shutil.copytree(tiny_set, data_dir)
+    (data_dir / "train.txt").unlink()
+    data = tiny.settings(data_dir, tmp_path / "run", terms=[tiny.TEACHER], students=1)
+    for name, seed, weight in (("Teacher", 77, 1.0), ("Other", 78, 3.0)):
+        weights = tiny.teacher_weights(tmp_path / f"{name}.safetensors", seed)
+        frozen = {"freeze_params": True, "pretrained": str(weights), "weight": weight, "engine": "layer"}
+        data["Architecture"]["Models"][name] = {**frozen, **tiny.STUDENT}
+    data["Train"]["dataset"]["label_file_list"] = []
+    data["Train"]["unlabeled"] = {"images": [str(data_dir / "train")], "batch_size_per_card": 2}
+    fit(data, max_steps=1)
+    (record,) = records(tmp_path / "run")
+
+    start = initial(data, tmp_path / "plain")
+    (student,) = start["students"].values()
+    student.train()
+    teachers, _ = build.build_teachers(start["config"], 1, "cpu")
+    with train_loader(build.unlabelled_dataset(start["config"]), batch_size=2, seed=5) as batches:
+        batch = next(batches)
+    assert not batch.has_label.any()
+    first, second = (teacher.probability(batch.image) for teacher, _ in teachers.values())
+    answer = DetOutput.from_probability(paddle.to_tensor((first + 3 * second) / 4).unsqueeze(1))
+    images = build.normalization(start["config"]).to_device(batch.image)
+    expected = TeacherLoss()(student(images), answer, decode_targets(batch))
+    assert set(record) == {"step", "loss", "lr", "teacher/Student<-Teachers"}
+    assert record["loss"] == record["teacher/Student<-Teachers"] == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_students_that_move_in_turns_are_compared_on_one_batch(tiny_set: Path, tmp_path: Path) -> None:

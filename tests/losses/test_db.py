@@ -124,6 +124,27 @@ def test_threshold_map_is_compared_on_the_band_only(inputs):
     assert float(whole - without) == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_labels_themselves_have_no_loss(inputs):
+    inputs.z = np.where(inputs.shrink_map > 0, 40.0, -40.0)
+    level = inputs.threshold_map.astype(np.float64)
+    inputs.t = np.log(level / (1 - level))
+    for main in ("DiceLoss", "BCELoss"):
+        value = DBLoss(main_loss_type=main)(inputs.learner(), None, inputs.targets())
+        assert float(value) == pytest.approx(0, abs=1e-4)
+
+
+def test_the_whole_by_hand(make_inputs):
+    """P = T = B = 1/2 everywhere; one of eight pixels is text, two form the band, where T should be .7."""
+    inputs = make_inputs(1, 2, 4)
+    inputs.z[:], inputs.t[:], inputs.shrink_mask[:] = 0, 0, 1
+    inputs.shrink_map[:], inputs.threshold_mask[:], inputs.threshold_map[:] = 0, 0, 0.7
+    inputs.shrink_map[0, 0, 0, 0] = 1
+    inputs.threshold_mask[0, 0, 1, :2] = 1
+    dice = 1 - 2 * 0.5 / (4 + 1)
+    value = DBLoss()(inputs.learner(), None, inputs.targets())
+    assert float(value) == pytest.approx(5 * dice + 10 * 0.2 + dice, rel=1e-5)
+
+
 def test_dont_care_text_has_no_gradient(inputs):
     learner = inputs.learner()
     DBLoss(beta=0)(learner, None, inputs.targets()).backward()

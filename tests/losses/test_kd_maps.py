@@ -10,6 +10,23 @@ from ocr_cml.losses.kd.st import STLoss
 from ocr_cml.losses.mutual import DMLLoss
 
 
+def one_pixel(make_inputs, z, u):
+    """Learner and guide with these logits everywhere."""
+    inputs = make_inputs(1, 2, 3)
+    inputs.z[:], inputs.u[:] = z, u
+    return inputs.learner(), inputs.guide(), inputs.targets()
+
+
+def test_logits_by_hand(make_inputs):
+    assert float(LogitsLoss()(*one_pixel(make_inputs, 1.5, -0.5))) == pytest.approx(4.0)
+
+
+def test_soft_targets_by_hand(make_inputs):
+    # T = 2: sigmoid(0 / 2) = 1/2, sigmoid(-2 ln 3 / 2) = 1/4; 4 KL(1/2 || 1/4) = 4 ln(4/3) / 2
+    value = STLoss(temperature=2)(*one_pixel(make_inputs, -2 * np.log(3), 0.0))
+    assert float(value) == pytest.approx(2 * np.log(4 / 3), rel=1e-6)
+
+
 def test_logits_is_the_mean_square(inputs):
     square = (inputs.z - inputs.u) ** 2
     pair = inputs.learner(), inputs.guide(), inputs.targets()

@@ -25,6 +25,34 @@ def dice(p, s, m):
     return 1 - 2 * (p * s * m).sum() / ((p * m).sum() + (s * m).sum())
 
 
+def test_dilated_by_hand(make_inputs):
+    """One of eight pixels is text by the teacher; P is 1/2 and B = sigmoid(50 (1/2 - 1/2)) = 1/2 everywhere."""
+    inputs = make_inputs(1, 2, 4)
+    inputs.z[:], inputs.t[:], inputs.u[:], inputs.shrink_mask[:] = 0, 0, -9, 1
+    inputs.u[0, 0, 0, 0] = 9
+    dice = 1 - 2 * 0.5 / (4 + 1)
+    value = TeacherLoss(dilation=0)(inputs.learner(), inputs.guide(), inputs.targets())
+    assert float(value) == pytest.approx(5 * dice + dice, rel=1e-5)
+    dice = 1 - 2 * 2.0 / (4 + 4)  # grown by two pixels: its corner of 2 x 2
+    value = TeacherLoss(dilation=2)(inputs.learner(), inputs.guide(), inputs.targets())
+    assert float(value) == pytest.approx(5 * dice + dice, rel=1e-5)
+
+
+def test_soft_by_hand(make_inputs):
+    # q = 1/2, p = 1/4
+    inputs = make_inputs(1, 2, 4)
+    inputs.z[:], inputs.u[:] = -np.log(3), 0
+    value = TeacherLoss(kind="soft", alpha=3)(inputs.learner(), inputs.guide(), inputs.targets())
+    assert float(value) == pytest.approx(3 * 0.5 * np.log(4 / 3), rel=1e-6)
+
+
+def test_a_learner_that_says_what_the_teacher_says_has_no_loss(inputs):
+    inputs.z = np.where(inputs.u > 0, 40.0, -40.0)
+    inputs.u, inputs.t = inputs.z, np.zeros_like(inputs.t)
+    value = TeacherLoss(dilation=0)(inputs.learner(), inputs.guide(), inputs.targets())
+    assert float(value) == pytest.approx(0, abs=1e-5)
+
+
 def dilated_reference(inputs, mask, thresh, radius):
     d = grown(sigmoid(inputs.u) > thresh, radius).astype(float)
     p = sigmoid(inputs.z)

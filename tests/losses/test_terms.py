@@ -165,11 +165,31 @@ def test_unlabelled_images_teach_between_networks(name, arguments, inputs):
     assert np.abs(learner.shrink_logit.grad.numpy()[1]).sum() > 0
 
 
-@pytest.mark.parametrize(("name", "arguments"), [case for case in CASES if case[0] == "TeacherLoss"])
-def test_a_smaller_guide_map_is_resized(name, arguments, make_inputs):
-    inputs = make_inputs(2, 8, 12)
-    guide = make_inputs(2, 4, 6).guide()
-    assert np.isfinite(float(build(name, arguments, inputs)(inputs.learner(), guide, inputs.targets())))
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [case for case in CASES if case[0] in {"DMLLoss", "TeacherLoss", "LogitsLoss", "STLoss"}],
+)
+@pytest.mark.parametrize("size", [(4, 6), (16, 12)])
+def test_a_guide_of_another_stride_is_read_at_the_learners_pixels(name, arguments, size, make_inputs):
+    """A guide that says one thing everywhere says it at any size; one that does not is resized bilinearly."""
+    inputs, other = make_inputs(2, 8, 12), make_inputs(2, *size)
+    for given in (inputs, other):
+        given.u[:], given.t[:] = -1.3, 0.4
+    same = build(name, arguments, inputs)(inputs.learner(), inputs.guide(), inputs.targets())
+    learner = inputs.learner()
+    value = build(name, arguments, inputs)(learner, other.guide(), inputs.targets())
+    assert float(value) == pytest.approx(float(same), rel=1e-5)
+    value.backward()
+    assert np.abs(learner.shrink_logit.grad.numpy()).sum() > 0
+
+
+def test_resizing_is_bilinear(make_inputs):
+    inputs, half = make_inputs(2, 8, 12), make_inputs(2, 4, 6)
+    whole = paddle.nn.functional.interpolate(
+        paddle.to_tensor(half.u.astype(np.float32)), size=[8, 12], mode="bilinear", align_corners=False
+    ).numpy()
+    value = TERMS["LogitsLoss"]()(inputs.learner(), half.guide(), inputs.targets())
+    assert float(value) == pytest.approx(((inputs.z - whole) ** 2).mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize(
