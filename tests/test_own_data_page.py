@@ -29,6 +29,12 @@ def commands(repository: Path) -> list[list[str]]:
     return [shlex.split(command.replace("\\\n", " ")) for command in found]
 
 
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Content and time of every file, without the linked configurations."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and (folder / "configs") not in path.parents)
+    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
 @pytest.fixture
 def sets(tmp_path: Path) -> Path:
     """A few images with labels in each format."""
@@ -92,6 +98,7 @@ def test_every_command_of_the_page_runs(
 ) -> None:
     monkeypatch.chdir(sets)
     (sets / "configs").symlink_to(repository / "configs")
+    given = snapshot(sets)
     done = []
     for command in commands(repository):
         assert command[0] == "python" and command[1].startswith("tools/")
@@ -99,6 +106,9 @@ def test_every_command_of_the_page_runs(
         assert code == 0, f"{shlex.join(command)}\n{out}{err}"
         done.append(command[2])
     assert set(done) >= {*FORMATS, "check"}
+    after = snapshot(sets)
+    assert {path: after.get(path) for path in given} == given
+    assert {path.split("/")[0] for path in after.keys() - given.keys()} == {"data", "output"}
 
 
 def test_the_page_names_every_format_and_every_kind_of_finding(repository: Path) -> None:

@@ -88,7 +88,7 @@ def convert(
         val_source: a second set of the same format, such as the official test part, that is the validation.
         only_with_text: leave out images without a readable text.
         copy: copy the images below `output` instead of referring to them where they are.
-        progress: called after each image read.
+        progress: called after each image read, and from the start again for each source and for copying.
 
     Raises:
         DataError: a folder, image or line that is missing or not understood, with file and line.
@@ -114,7 +114,7 @@ def convert(
             f"{source.labels}: of {len(chosen[0]) + len(chosen[1])} images {len(chosen[1])} would be for validation; "
             "both parts need some"
         )
-    train, val = write(chosen, [each.images for each in (source, val_source or source)], output, copy)
+    train, val = write(chosen, [each.images for each in (source, val_source or source)], output, copy, progress)
     return Converted(train, val, tuple(notes))
 
 

@@ -15,6 +15,7 @@ Parser = Callable[[Path], list[Text]]
 """The texts of one label file. Raises DataError with file and line."""
 
 _CORNERS = 4
+_OTHER_IMAGES = (".gif", ".jp2", ".jfif", ".avif", ".heic", ".heif", ".pdf")  # which OpenCV does not read, or not here
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
@@ -71,8 +72,8 @@ def pair(images: Path, label_files: dict[str, Path]) -> list[tuple[Path, Path]]:
 def _other_kind(images: Path, stem: str) -> str:
     """A hint where a file of that name exists that OpenCV does not read: some public sets hold GIF images."""
     for path in visible_files(images):
-        if path.stem == stem:
-            return f" ({path.name} is no {'/'.join(s[1:] for s in IMAGE_SUFFIXES)} file; convert it to PNG)"
+        if path.stem == stem and path.suffix.lower() in _OTHER_IMAGES:
+            return f" ({path.name} is not read here; convert it to PNG)"
     return ""
 
 

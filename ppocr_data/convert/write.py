@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppocr_data.convert.record import Record
+from ppocr_data.convert.record import Progress, Record
 from ppocr_data.errors import DataError
 from ppocr_data.labels import read_labels
 
@@ -43,7 +43,11 @@ def overrides(train: Part, val: Part) -> str:
 
 
 def write(
-    chosen: tuple[list[Record], list[Record]], folders: Sequence[Path], output: Path, copy: bool
+    chosen: tuple[list[Record], list[Record]],
+    folders: Sequence[Path],
+    output: Path,
+    copy: bool,
+    progress: Progress | None = None,
 ) -> tuple[Part, Part]:
     """Write `train.txt` and `val.txt`, and with `copy` the images too.
 
@@ -52,6 +56,7 @@ def write(
         folders: the image folder of each.
         output: created where missing.
         copy: copy the images to `output/images` (and to `output/val_images` where they come from another folder).
+        progress: called after each image copied.
 
     Raises:
         DataError: something cannot be written, or a name does not fit into a label file.
@@ -64,11 +69,13 @@ def write(
     parts = []
     try:
         output.mkdir(parents=True, exist_ok=True)
-        for records, folder, place in zip(chosen, folders, places, strict=True) if copy else ():
-            for record in records:
-                target = output / place / record.image
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _replace(target, folder / record.image)
+        if copy:
+            pairs = [
+                (folder / record.image, output / place / record.image)
+                for records, folder, place in zip(chosen, folders, places, strict=True)
+                for record in records
+            ]
+            _copy(pairs, progress)
         for name, content, records, folder in zip(("train", "val"), contents, chosen, folders, strict=True):
             path = output / f"{name}.txt"
             _replace(path, content.encode("utf-8"))
@@ -76,6 +83,14 @@ def write(
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error})") from error
     return parts[0], parts[1]
+
+
+def _copy(pairs: Sequence[tuple[Path, Path]], progress: Progress | None) -> None:
+    for done, (source, target) in enumerate(pairs, start=1):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace(target, source)
+        if progress is not None:
+            progress(done, len(pairs))
 
 
 def _part(path: Path, data_dir: Path, records: Sequence[Record]) -> Part:

@@ -127,6 +127,8 @@ def test_progress_counts_every_image(source: Path) -> None:
     seen: list[tuple[int, int]] = []
     run(source, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
+    run(source, copy=True, progress=lambda done, total: seen.append((done, total)))
+    assert seen[3:] == [(1, 3), (2, 3), (3, 3)] * 2
 
 
 @pytest.mark.parametrize("where", ["img", "gt", "img/below"])

@@ -138,7 +138,7 @@ def test_2017_refuses_an_unknown_script(tmp_path: Path) -> None:
 
 def test_2017_an_image_that_opencv_does_not_read_is_named(lay: Callable[..., Path]) -> None:
     folder = lay({"img/img_1.jpg": b"", "img/img_2.gif": b"", "gt/gt_img_1.txt": "", "gt/gt_img_2.txt": ""})
-    with pytest.raises(DataError, match=r"gt_img_2\.txt: its image .*img_2\.\* is missing \(img_2\.gif is no .* PNG"):
+    with pytest.raises(DataError, match=r"gt_img_2\.txt: its image .*img_2\.\* is missing \(img_2\.gif is not .* PNG"):
         icdar2017.read(folder / "img", folder / "gt")
 
 

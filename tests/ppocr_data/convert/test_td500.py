@@ -28,6 +28,12 @@ def test_a_folder_that_holds_images_and_labels(lay: Callable[..., Path]) -> None
     ]
 
 
+def test_a_label_file_without_its_image(lay: Callable[..., Path]) -> None:
+    folder = lay({"IMG_1.JPG": b"", "IMG_1.gt": "", "IMG_2.gt": ""})
+    with pytest.raises(DataError, match=r"IMG_2\.gt: its image .*IMG_2\.\* is missing$"):
+        td500.read(folder, folder)
+
+
 def test_a_quarter_turn_clockwise_by_hand() -> None:
     # A box 4 wide and 2 high about (2, 1): its top left corner goes to the top right of a box 2 wide and 4 high.
     assert td500.turned_box(0, 0, 4, 2, math.pi / 2) == [[3, -1], [3, 3], [1, 3], [1, -1]]
