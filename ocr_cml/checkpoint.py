@@ -55,6 +55,7 @@ class Progress:
         overtaken: the teachers' hmean was passed by a student, and it was said.
         dropped: students that diverged and were left out, with the step after which that was.
         restarts: for each student that diverged and began anew, the steps after which it did.
+        evaluation_due: the evaluation of this step could not be made, and comes first when the run goes on.
         loss_scale: float16's factor of the loss, and the steps since it last changed.
     """
 
@@ -65,6 +66,7 @@ class Progress:
     dropped: dict[str, int] = field(default_factory=dict)
     restarts: dict[str, list[int]] = field(default_factory=dict)
     loss_scale: tuple[float, int] | None = None
+    evaluation_due: bool = False
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Progress:
@@ -77,6 +79,7 @@ class Progress:
             overtaken=bool(data.get("overtaken", False)),
             dropped=dict(data.get("dropped", {})),
             restarts={name: list(steps) for name, steps in dict(data.get("restarts", {})).items()},
+            evaluation_due=bool(data.get("evaluation_due", False)),
             loss_scale=(float(scale[0]), int(scale[1])) if scale else None,
         )
 

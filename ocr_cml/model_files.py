@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ppocr_data.errors import ModelError
 
 _LENGTH_DELIMITED, _VARINT = 2, 0
+_FOREIGN = frozenset(
+    {
+        *("save", "save_combine", "save_vars", "load", "load_combine", "load_vars", "py_func", "py_layer"),
+        *("run_program", "send", "recv", "send_v2", "recv_v2", "listen_and_serv", "fetch_barrier", "send_barrier"),
+        *("enqueue", "dequeue"),
+    }
+)
+"""Paddle's operators that touch files, hosts or Python. The engine runs a program as it stands; no detector has one."""
+
+_WORD = re.compile(rb"[A-Za-z0-9_.@/]+")
 
 
 @dataclass(frozen=True)
@@ -44,25 +55,41 @@ def find_files(path: Path) -> ModelFiles:
 
 
 def _check_program(program: Path) -> None:
-    """Paddle ends the process, without an exception, over a `.pdmodel` that it cannot parse."""
+    """Paddle ends the process, without an exception, over a `.pdmodel` that it cannot parse, and runs what it can."""
     try:
         data = program.read_bytes()
-        whole = _is_json(data) if program.suffix == ".json" else _is_protobuf(data)
     except OSError as error:
         raise ModelError(f"{program}: cannot be read ({error.strerror})") from error
-    if not whole:
+    found = _foreign_in_json(data) if program.suffix == ".json" else _foreign_in_protobuf(data)
+    if found is None:
         raise ModelError(f"{program}: is damaged or truncated; copy or export it again")
+    if found:
+        raise ModelError(
+            f"{program}: holds the operator {sorted(found)[0]}, which touches files, hosts or Python; no detector "
+            "needs it, and nothing of the file was run"
+        )
 
 
-def _is_json(data: bytes) -> bool:
+def _foreign_in_json(data: bytes) -> set[str] | None:
+    """The operators of a program that are in `_FOREIGN`; None where it is no JSON."""
     try:
-        return bool(json.loads(data))
+        program = json.loads(data)
     except (ValueError, RecursionError):
-        return False
+        return None
+    found: set[str] = set()
+    nodes = [program]
+    while nodes:  # an operator is written as {"#": "1.conv2d", ...}, whatever it is nested in
+        node = nodes.pop()
+        if isinstance(node, dict):
+            found.add(str(node.get("#")).rpartition(".")[2])
+            nodes += node.values()
+        elif isinstance(node, list):
+            nodes += node
+    return found & _FOREIGN if program else None
 
 
-def _is_protobuf(data: bytes) -> bool:
-    """Whether the top level is a sequence of fields that ends where the data ends."""
+def _foreign_in_protobuf(data: bytes) -> set[str] | None:
+    """The same for a `.pdmodel`; None where the top level is no sequence of fields that ends where the data ends."""
     at = 0
     try:
         while at < len(data):
@@ -71,10 +98,11 @@ def _is_protobuf(data: bytes) -> bool:
             if tag & 7 == _LENGTH_DELIMITED:
                 at += value
             elif tag & 7 != _VARINT:
-                return False
+                return None
     except IndexError:
-        return False
-    return at == len(data) > 0
+        return None
+    # Names stand in it as they are; one that is no operator's has other letters around it.
+    return {name.decode() for name in _WORD.findall(data)} & _FOREIGN if at == len(data) > 0 else None
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

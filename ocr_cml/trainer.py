@@ -148,7 +148,7 @@ class Trainer:
             chosen, config = self.config.Global.loggers, configuration.dump(self.config)
             self.run.loggers = loggers.open_loggers(chosen, self.run.path, config, self.progress.step)
         startup.look(self)
-        if self.progress.step < self.last_step:
+        if self.progress.step < self.last_step or self.progress.evaluation_due:
             with _signals() as asked:
                 self._loop(asked)
         finish.conclude(self)
@@ -158,6 +158,9 @@ class Trainer:
         settings = self.config.Global
         with self._batches() as batches, self.display.begin(self.progress.step):
             self.cohort.train()
+            if self.progress.evaluation_due:
+                self._evaluate_or_save()
+                self._save(LATEST)
             waited = time.perf_counter()
             while self.progress.step < self.last_step:
                 result = self._step(batches)
@@ -169,7 +172,7 @@ class Trainer:
                     waited = now
                 evaluate = self._evaluates_at(step)
                 if evaluate:
-                    self._evaluate()
+                    self._evaluate_or_save()
                     waited = time.perf_counter()
                 saving = settings.save_batch_step is not None and step % settings.save_batch_step == 0
                 # All ranks stop after the same step: one that went on alone would wait for the others for ever.
@@ -212,12 +215,25 @@ class Trainer:
         try:
             return [next(batches) for _ in range(self._accumulate)]
         except UserError:
-            # Rank 0 alone could not average running statistics: the others may be about to take their step.
-            if self.world_size == 1 and self.progress.step > self._saved_step:
-                with contextlib.suppress(UserError):  # the message about the data is the one that helps
-                    self._save(LATEST)
-                    LOG.warning("the state at step %d is saved; mend the data and start again", self.progress.step)
+            self._save_before_leaving()
             raise
+
+    def _evaluate_or_save(self) -> None:
+        """Evaluate. Where an image cannot be read, the steps until here are saved, and the evaluation comes later."""
+        self.progress.evaluation_due = False
+        try:
+            self._evaluate()
+        except UserError:
+            self.progress.evaluation_due = True
+            self._save_before_leaving()
+            raise
+
+    def _save_before_leaving(self) -> None:
+        # Rank 0 alone could not average running statistics: the others may be about to take their step.
+        if self.world_size == 1 and self.progress.step > self._saved_step:
+            with contextlib.suppress(UserError):  # the message about the data is the one that helps
+                self._save(LATEST)
+                LOG.warning("the state at step %d is saved; mend the data and start again", self.progress.step)
 
     def _turn(
         self, learners: tuple[str, ...], drawn: list[Batch], answers: list[dict[str, DetOutput]], rate: float

@@ -26,6 +26,7 @@ from ppocr_data.dataset import DetDataset
 from ppocr_data.errors import DataError
 from ppocr_data.loader import Batch, train_loader
 from ppocr_data.workers import WorkerPool
+from tests.reliability import kills
 
 STARTS = int(os.environ.get("OCR_CML_STARTS", "5"))
 
@@ -177,6 +178,21 @@ def test_the_run_that_lost_an_image_had_been_saved_at_its_last_step(tiny_set: Pa
         fit(data, 12, 3, lambda: [path.unlink() for path in (tmp_path / "set/train").iterdir()])
     state = (tmp_path / "run/latest/state.json").read_text()
     assert '"step": 2,' in state
+
+
+def test_an_evaluation_that_cannot_be_made_comes_first_when_the_run_goes_on(tiny_set: Path, tmp_path: Path) -> None:
+    every_second = {"Global__eval_batch_step": [0, 2]}
+    shutil.copytree(tiny_set, tmp_path / "set")
+    image = tmp_path / "set/val/000001.jpg"
+    data = tiny.settings(tmp_path / "set", tmp_path / "run", **every_second)
+    for at, steps in ((4, 6), (6, 6)):  # in the middle, and at the very end
+        with pytest.raises(DataError, match=r"val\.txt:2: cannot read image"):
+            fit(data, steps, at, lambda: image.rename(tmp_path / "kept.jpg"))
+        assert f'"step": {at},' in (tmp_path / "run/latest/state.json").read_text()
+        (tmp_path / "kept.jpg").rename(image)
+    fit(data, 6)
+    fit(tiny.settings(tmp_path / "set", tmp_path / "whole", **every_second), 6)
+    kills.assert_equal(tmp_path / "run", tmp_path / "whole")
 
 
 def test_skipping_goes_on_without_the_vanished_image(tiny_set: Path, tmp_path: Path) -> None:
