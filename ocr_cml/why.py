@@ -1,4 +1,4 @@
-"""Why a cohort's students are better, or not: finished runs side by side, in three figures and a table.
+"""Why a cohort's students are better, or not: finished runs side by side, in three figures and two tables.
 
     RUN/{config.yml, latest/, metrics.jsonl} of each run -> noise, doubt and agreement (.png, .svg), why.md, why.json
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocr_cml.environment import tune_process
+from ocr_cml.environment import cpu_cores, trainer_threads, tune_process
 from ppocr_data.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SIGMAS = (0.0, 0.05, 0.1, 0.15, 0.2)
 """Deviations of the weight noise, in root mean squares of each parameter tensor."""
 _BATCH = 8
+_PULLED = 2  # batches on which gradients are compared
 
 
 def explain(
@@ -47,13 +48,14 @@ def explain(
 
     Raises:
         ConfigError: a folder that holds no run; runs on different data; arguments out of range.
-        WeightsError: a checkpoint is missing or damaged.
+        WeightsError: a checkpoint is missing or damaged, or a teacher of one of the runs is.
         UserError: the results cannot be written.
     """
     _check_arguments(images, draws, sigmas)
     tune_process()
     from ocr_cml import build, why_data
     from ocr_cml.why_evidence import Evidence, NetworkEvidence
+    from ocr_cml.why_pull import pulls_of
     from ocr_cml.why_report import write
     from ocr_cml.why_runs import agreement_of, check_comparable, read_run
 
@@ -64,17 +66,20 @@ def explain(
         raise ConfigError("no run has training labels, so none has a supervised loss; name one that has beside them")
     build.use_device(reference.config)
     build.prepare_embedded_set(reference.config)
+    threads = trainer_threads(cpu_cores())
     crops = why_data.crops(reference.config, images, _BATCH)
     pages = why_data.pages(reference.config, images)
     evidence: dict[str, Evidence] = {}
     for run in found:
         entry = evidence.setdefault(run.label, Evidence(run.label))
-        for name, network in why_data.students(run, weights).items():
+        networks = why_data.students(run, weights)
+        for name, network in networks.items():
             losses = why_data.losses(network, reference.config, run.config, crops, sigmas, draws, scale)
             doubt = why_data.doubt(network, run.config, pages)
             entry.networks.append(NetworkEvidence(run.folder.as_posix(), name, losses, doubt))
         if series := agreement_of(run.records):
             entry.agreement.append(series)
+        entry.pulls += pulls_of(run.config, networks, crops[:_PULLED], threads)
     settings = {"weights": weights, "crops": sum(len(batch.sources) for batch in crops), "pages": len(pages)}
     settings |= {"draws": draws, "sigmas": list(sigmas), "scale": scale, "data": reference.folder.as_posix()}
     sys.stdout.write(write(list(evidence.values()), settings, output))

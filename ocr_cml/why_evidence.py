@@ -19,6 +19,7 @@ import paddle
 from ocr_cml.losses import DBLoss
 from ocr_cml.losses.base import Targets
 from ocr_cml.models import Detector
+from ocr_cml.why_pull import Pull
 
 BINS = 10
 """Of the reliability diagram, equally wide over [0, 1]."""
@@ -188,11 +189,13 @@ class Evidence:
         label: its name in the figures.
         networks: every student of every run.
         agreement: for each run of two students or more, (step, mean Dice over its pairs) at each log point.
+        pulls: of every term that is no supervised one, of every run.
     """
 
     label: str
     networks: list[NetworkEvidence] = field(default_factory=list)
     agreement: list[list[tuple[int, float]]] = field(default_factory=list)
+    pulls: list[Pull] = field(default_factory=list)
 
     def mean_losses(self) -> list[float]:
         """The networks' mean loss at each deviation."""
@@ -217,6 +220,15 @@ class Evidence:
                 )
                 pooled.append((p, o, float(total)))
         return pooled
+
+    def mean_pulls(self) -> list[tuple[str, float, float]]:
+        """(kind of term, strength, direction), the mean over students, peers and runs: `mutual`, `teacher`, `st`."""
+        kinds = dict.fromkeys(pull.label.partition("/")[0] for pull in self.pulls)
+        grouped = {kind: [pull for pull in self.pulls if pull.label.partition("/")[0] == kind] for kind in kinds}
+        return [
+            (kind, statistics.fmean(p.strength for p in some), statistics.fmean(p.direction for p in some))
+            for kind, some in grouped.items()
+        ]
 
     def mean_of(self, name: str) -> float | None:
         """The networks' mean of a field of `Doubt`; None where no network saw text."""

@@ -39,12 +39,12 @@ def write(evidence: Sequence[Evidence], settings: Mapping[str, Any], output: Pat
         output.mkdir(parents=True, exist_ok=True)
         data = {"settings": dict(settings), "runs": [asdict(entry) for entry in evidence]}
         _write(output / "why.json", json.dumps(data, indent=1, allow_nan=False))
-        _write(output / "why.md", markdown(lines, settings))
+        _write(output / "why.md", markdown(lines, pull_table(evidence), settings))
         for name, draw in figures.items():
             _save(draw, evidence, settings, [output / f"{name}.png", output / f"{name}.svg"])
     except OSError as error:
         raise UserError(f"--output: {output} cannot be written: {error.strerror or error}") from None
-    return "\n".join([*lines, "", f"figures and numbers in {output}", ""])
+    return "\n".join([*lines, "", *pull_table(evidence), "", f"figures and numbers in {output}", ""])
 
 
 def _write(path: Path, text: str) -> None:
@@ -66,8 +66,15 @@ def table(evidence: Sequence[Evidence]) -> list[str]:
     return lines
 
 
-def markdown(lines: Sequence[str], settings: Mapping[str, Any]) -> str:
-    """why.md: the table, the figures, and how to read them."""
+def pull_table(evidence: Sequence[Evidence]) -> list[str]:
+    """How hard each kind of term pulls at the end of the training, one line each, in Markdown; empty without any."""
+    rows = [(entry.label, *found) for entry in evidence for found in entry.mean_pulls()]
+    lines = [f"| {label} | {kind} | {strength:.3f} | {cosine:+.2f} |" for label, kind, strength, cosine in rows]
+    return ["| run | term | strength | direction |", "|---|---|---|---|", *lines] if rows else []
+
+
+def markdown(lines: Sequence[str], pulls: Sequence[str], settings: Mapping[str, Any]) -> str:
+    """why.md: the tables, the figures, and how to read them."""
     largest, of = settings["sigmas"][-1], "of each tensor's root mean square" if _is_relative(settings) else "absolute"
     reading = [
         f"Weights: `{settings['weights']}/` of each run; data: those of `{settings['data']}`.",
@@ -81,8 +88,14 @@ def markdown(lines: Sequence[str], settings: Mapping[str, Any]) -> str:
         "- **Agreement** (`agreement`): Dice of the students' thresholded maps on the training batch of each log "
         "point, the mean over their pairs. At 1 they have nothing left to teach each other.",
     ]
+    if pulls:
+        reading += [
+            "- **Pull**: the length of each term's gradient on a student's weights, its weight included, over that of "
+            "its labels (*strength*), and the cosine between the two (*direction*): above 0 it pulls where the labels "
+            "do. A term of strength .01 does next to nothing, whatever its value; one of 3 drowns the labels.",
+        ]
     figures = [f"![{name}]({name}.png)" for name in ("noise", "doubt", "agreement")]
-    return "\n".join(["# Why", "", *lines, "", *reading, "", *figures, ""])
+    return "\n".join(["# Why", "", *lines, "", *pulls, "", *reading, "", *figures, ""])
 
 
 def _is_relative(settings: Mapping[str, Any]) -> bool:

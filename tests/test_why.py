@@ -14,12 +14,15 @@ import pytest
 import tiny
 
 from ocr_cml import why
-from ocr_cml.losses import DBLoss, decode_targets
+from ocr_cml.binding import Binding
+from ocr_cml.cohort import BoundTerm, Cohort
+from ocr_cml.losses import DBLoss, DMLLoss, decode_targets
 from ocr_cml.models import Detector, build_detector
 from ocr_cml.runtime import Normalization
 from ocr_cml.why_data import text_page
 from ocr_cml.why_evidence import Doubt, DoubtMeter, Evidence, NetworkEvidence, noise_curve, noisy, supervised_loss
-from ocr_cml.why_report import table
+from ocr_cml.why_pull import Pull, pulls
+from ocr_cml.why_report import pull_table, table
 from ocr_cml.why_runs import agreement_of, label_of, read_run
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.geometry import fill
@@ -178,6 +181,49 @@ def test_text_pixels_are_whole_words_at_the_networks_size(tiny_set: Path) -> Non
     assert 0 < (page.label & page.seen).sum() < page.seen.sum() < page.seen.size
 
 
+# --- pull ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pull_is_the_gradient_beside_that_of_the_labels() -> None:
+    """The same term again with half its weight pulls half as hard the same way; its opposite is not to be had."""
+    student, other = network(), network(2)
+    db, half = (
+        BoundTerm(Binding(0, name, "A", None, 1.0), DBLoss(), w) for name, w in (("db/A", 1.0), ("again/A", 0.5))
+    )
+    mutual = BoundTerm(Binding(1, "mutual/A<-B", "A", "B", 0.25), DMLLoss(), 2.0)
+    cohort = Cohort({"A": student, "B": other}, {}, [db, half, mutual], Normalization())
+    before = {name: p.numpy().copy() for name, p in student.named_parameters() if not p.stop_gradient}
+    again, peer = pulls(cohort, ["db/A"], [tiny.batch(2)])
+    for name, parameter in student.named_parameters():
+        if name in before:
+            np.testing.assert_array_equal(parameter.numpy(), before[name])
+    assert again == Pull("again/A", pytest.approx(0.5, rel=1e-4), pytest.approx(1.0, abs=1e-5))
+
+    batch = tiny.batch(2)
+    images, targets = Normalization().to_device(batch.image), decode_targets(batch)
+    vectors = []
+    for guide, term in ((None, DBLoss()), (other(images), DMLLoss())):
+        term(student(images), guide, targets).backward()
+        trained = [p for p in student.parameters() if not p.stop_gradient]
+        vectors.append(
+            np.concatenate([np.zeros(p.size) if p.grad is None else p.grad.numpy().ravel() for p in trained])
+        )
+        student.clear_gradients()
+    labels, towards = vectors
+    assert peer.label == "mutual/A<-B"
+    assert peer.strength == pytest.approx(0.5 * np.linalg.norm(towards) / np.linalg.norm(labels), rel=1e-3)
+    cosine = towards @ labels / np.linalg.norm(towards) / np.linalg.norm(labels)
+    assert peer.direction == pytest.approx(cosine, abs=1e-3)
+
+
+def test_pulls_are_meant_by_kind() -> None:
+    some = [Pull("mutual/A<-B", 0.2, 0.5), Pull("mutual/B<-A", 0.4, -0.1), Pull("teacher/A<-T", 1.0, 0.9)]
+    entry = Evidence("x", pulls=some)
+    assert entry.mean_pulls() == [("mutual", pytest.approx(0.3), pytest.approx(0.2)), ("teacher", 1.0, 0.9)]
+    assert pull_table([entry])[2:] == ["| x | mutual | 0.300 | +0.20 |", "| x | teacher | 1.000 | +0.90 |"]
+    assert pull_table([Evidence("alone")]) == []
+
+
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 
@@ -260,6 +306,9 @@ def test_two_runs_in_three_figures(finished: dict[str, Path], tool_here: Tool, t
         "data": finished["alone"].as_posix(),
     }
     alone, pair = data["runs"]
+    assert [pull["label"] for pull in pair["pulls"]] == ["mutual/Student<-Student2", "mutual/Student2<-Student"]
+    assert alone["pulls"] == []
+    assert "| pair | mutual | " in out
     assert [network["student"] for network in pair["networks"]] == ["Student", "Student2"]
     logged = [json.loads(line) for line in (finished["pair"] / "metrics.jsonl").read_text().splitlines()]
     series = [[r["step"], r["agreement/Student,Student2"]] for r in logged if "loss" in r]
