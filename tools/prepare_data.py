@@ -20,10 +20,10 @@ from ppocr_data.check import report as check_report
 from ppocr_data.check.sheets import draw_sheets
 from ppocr_data.convert import FORMATS, Part, Record, Source, Split, convert
 from ppocr_data.convert.companies import by_company
-from ppocr_data.convert.near_duplicates import near_duplicates
 from ppocr_data.convert.report import next_steps, summary
 from ppocr_data.convert.split import Groups, by_list, by_number, by_part, by_share, name_keys
 from ppocr_data.errors import DataError
+from ppocr_data.near_duplicates import near_duplicates
 
 EXAMPLES = """examples:
   python tools/prepare_data.py icdar2015 --images ch4_training_images \\

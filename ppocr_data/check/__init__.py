@@ -20,6 +20,7 @@ from ppocr_data.check.report import CheckReport
 from ppocr_data.decode import DecodeImage
 from ppocr_data.errors import DataError
 from ppocr_data.labels import LabelReport, Sample, read_labels
+from ppocr_data.near_duplicates import close_pairs, image_fingerprint
 
 _BLANK = 3.0  # standard deviation of the grey levels below which a picture shows nothing
 _ODD_SIZE = 4.0  # times the median of the longer sides, or a part of it
@@ -28,10 +29,15 @@ _PROBLEM = re.compile(r"(?P<source>.*?:\d+): (?:text (?P<text>\d+)(?: \((?P<word
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """What one image told. size: (width, height), None for an image that cannot be read."""
+    """What one image told.
+
+    size: (width, height), None for an image that cannot be read. digest: of the file's bytes. fingerprint: see
+    `near_duplicates`, None where there is nothing to be seen.
+    """
 
     size: tuple[int, int] | None
     digest: str
+    fingerprint: np.ndarray | None
     findings: tuple[Finding, ...]
 
 
@@ -78,6 +84,7 @@ def check(
                 progress(len(looked), len(samples))
     findings += [finding for result in looked for finding in result.findings]
     findings += _repeated(samples, looked)
+    findings += _look_alikes(samples, looked)
     findings += _odd_sizes(samples, looked)
     order = list(KINDS)
     return CheckReport(
@@ -141,9 +148,9 @@ def _look(sample: Sample, numbers: Sequence[int | None], tiny: float) -> _Looked
         data = sample.image.read_bytes()
         image = DecodeImage().decode(data)
     except OSError as error:
-        return _Looked(None, "", (Finding("unreadable", source, f"cannot be read ({error.strerror})", sample.image),))
+        return _unreadable(sample, f"cannot be read ({error.strerror})")
     except ValueError as error:
-        return _Looked(None, "", (Finding("unreadable", source, str(error), sample.image),))
+        return _unreadable(sample, str(error))
     height, width = image.shape[:2]
     findings = list(box_findings(sample, numbers, width, height, tiny))
     # Every fourth pixel is enough to see whether there is anything.
@@ -154,7 +161,12 @@ def _look(sample: Sample, numbers: Sequence[int | None], tiny: float) -> _Looked
     if sample.ignore.all():
         held = f"{len(sample.ignore)} don't-care texts, none readable" if len(sample.ignore) else "no text at all"
         findings.append(Finding("no-text", source, held, sample.image))
-    return _Looked((width, height), hashlib.sha256(data).hexdigest(), tuple(findings))
+    bits = None if spread < _BLANK else image_fingerprint(image)
+    return _Looked((width, height), hashlib.sha256(data).hexdigest(), bits, tuple(findings))
+
+
+def _unreadable(sample: Sample, reason: str) -> _Looked:
+    return _Looked(None, "", None, (Finding("unreadable", sample.source, reason, sample.image),))
 
 
 def _repeated(samples: Sequence[Sample], looked: Sequence[_Looked]) -> Iterable[Finding]:
@@ -166,6 +178,17 @@ def _repeated(samples: Sequence[Sample], looked: Sequence[_Looked]) -> Iterable[
         if earlier is not sample:
             same = "the same image" if earlier.image == sample.image else f"the same picture as {earlier.image}"
             yield Finding("repeated", sample.source, f"{same}, labelled before at {earlier.source}", sample.image)
+
+
+def _look_alikes(samples: Sequence[Sample], looked: Sequence[_Looked]) -> Iterable[Finding]:
+    """Pictures of a later label file, each once, that look like one of an earlier file but are not the same bytes."""
+    files = [sample.source.rpartition(":")[0] for sample in samples]
+    told = set()
+    for i, j in close_pairs([result.fingerprint for result in looked]) if len(set(files)) > 1 else ():
+        if files[i] != files[j] and looked[i].digest != looked[j].digest and j not in told:
+            told.add(j)
+            reason = f"looks nearly like {samples[i].image.name} at {samples[i].source}"
+            yield Finding("look-alike", samples[j].source, reason, samples[j].image, other=samples[i].image)
 
 
 def _odd_sizes(samples: Sequence[Sample], looked: Sequence[_Looked]) -> Iterable[Finding]:

@@ -31,6 +31,7 @@ KINDS: dict[str, Kind] = {
     "tiny": Kind(SUSPICIOUS, "readable text is too thin to be read"),
     "huge": Kind(SUSPICIOUS, "the outline covers nearly the whole image"),
     "repeated": Kind(SUSPICIOUS, "the same picture is labelled twice, or is in both training and validation"),
+    "look-alike": Kind(SUSPICIOUS, "the picture looks nearly like one of another label file"),
     "blank": Kind(SUSPICIOUS, "the picture shows nothing"),
     "no-text": Kind(SUSPICIOUS, "the image has no readable text; right if that is meant"),
     "odd-size": Kind(SUSPICIOUS, "the image is far larger or smaller than most"),
@@ -43,7 +44,7 @@ class Finding:
 
     kind: a key of `KINDS`. source: "labels.txt:12". reason: what is wrong here. image: None where the line names none.
     text: the number of the text in its line, from 1; None where the whole image is meant. word: its transcription.
-    points: float32 `[K,2]`, its outline as it is in the file.
+    points: float32 `[K,2]`, its outline as it is in the file. other: the image that this one is compared with.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Finding:
     text: int | None = None
     word: str = ""
     points: np.ndarray | None = None
+    other: Path | None = None
 
     def __str__(self) -> str:
         """One line: the place, the image, the text and what is wrong."""
@@ -71,5 +73,6 @@ class Finding:
             "text": self.text,
             "transcription": self.word,
             "reason": self.reason,
+            "other": None if self.other is None else str(self.other),
             "points": None if self.points is None else self.points.tolist(),
         }

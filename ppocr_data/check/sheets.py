@@ -119,7 +119,21 @@ def _picture(finding: Finding, sample: Sample | None) -> np.ndarray:
         _outline(tile, points, matrix, _ORANGE if ignored else _GREEN)
     if finding.points is not None:
         _flagged(tile, finding.points, matrix)
+    if (other := _read(finding.other)) is not None:
+        _beside(tile, image, other)
     return tile
+
+
+def _beside(tile: np.ndarray, *images: np.ndarray) -> None:
+    """Show two images side by side in place of what the tile holds."""
+    tile[:] = _BEYOND
+    half = _WIDTH // 2
+    for left, image in zip((0, half), images, strict=True):
+        height, width = image.shape[:2]
+        zoom = min((half - 4) / width, _HEIGHT / height)
+        shown = cv2.resize(image, (max(1, int(width * zoom)), max(1, int(height * zoom))), interpolation=cv2.INTER_AREA)
+        x, y = left + (half - shown.shape[1]) // 2, (_HEIGHT - shown.shape[0]) // 2
+        tile[y : y + shown.shape[0], x : x + shown.shape[1]] = shown
 
 
 def _read(path: Path | None) -> np.ndarray | None:

@@ -14,6 +14,9 @@ from ppocr_data.check import check
 from ppocr_data.check.findings import KINDS
 from ppocr_data.check.report import CheckReport, summary, write_json
 from ppocr_data.check.sheets import draw_sheets
+from ppocr_data.convert import Source, convert
+from ppocr_data.convert.companies import by_company
+from ppocr_data.convert.split import by_number
 from ppocr_data.errors import DataError
 
 WORD = [[20, 30], [80, 30], [80, 50], [20, 50]]
@@ -130,6 +133,23 @@ def test_an_image_in_both_training_and_validation(folder: Path) -> None:
     assert finding.kind == "repeated" and finding.source == f"{val}:1" and f"{train}:1" in finding.reason
 
 
+def test_a_picture_of_the_training_part_saved_anew_for_validation(folder: Path) -> None:
+    coarse = np.random.default_rng(5).integers(0, 256, (9, 12, 3), np.uint8)
+    cv2.imwrite(str(folder / "e.png"), cv2.resize(coarse, (120, 80)))
+    cv2.imwrite(str(folder / "f.jpg"), cv2.resize(coarse, (120, 80)), [cv2.IMWRITE_JPEG_QUALITY, 60])
+    train = labels(folder, line("a.png", entry()), line("e.png", entry()))
+    val = labels(folder, line("b.png", entry()), line("f.jpg", entry()), name="val.txt")
+    report = check([train, val], [folder])
+    (finding,) = report.findings
+    assert (finding.kind, finding.source, finding.other) == ("look-alike", f"{val}:2", folder / "e.png")
+    assert finding.reason == f"looks nearly like e.png at {train}:2"
+    assert check([labels(folder, line("e.png", entry()), line("f.jpg", entry()))], [folder]).findings == ()
+    (sheet,) = draw_sheets(report, folder / "out")
+    page = cv2.imread(str(sheet)).astype(int)[64 : 64 + 210, 12 : 12 + 300]
+    left, right = page[57:153, 4:147], page[57:153, 154:297]  # 146x97 pixels each, side by side
+    assert np.abs(left - right).mean() < 25 < np.abs(left - right[::-1]).mean()
+
+
 def test_every_image_counts_as_progress(folder: Path) -> None:
     seen: list[tuple[int, int]] = []
     path = labels(folder, line("a.png", entry()), line("broken.png"), line("c.png", entry()))
@@ -178,6 +198,7 @@ def test_everything_for_programs(folder: Path, tmp_path: Path) -> None:
         "image": str(folder / "a.png"),
         "text": 1,
         "transcription": "\u51fa\u53e3",
+        "other": None,
         "reason": "the points go counter-clockwise",
         "points": WORD[::-1],
     }
@@ -232,13 +253,16 @@ def test_every_kind_is_explained() -> None:
     assert all(kind.meaning and kind.severity in ("broken", "suspicious") for kind in KINDS.values())
 
 
-def test_the_real_sets(shared: Path, tmp_path: Path) -> None:
-    """What was found in them by this check and then seen in the pictures."""
-    from ppocr_data.convert import Source, convert
-    from ppocr_data.convert.split import by_number
-
-    data = shared / "data" / "sroie2019" / "train"
-    done = convert("sroie", Source(data / "img", data / "box"), tmp_path, split=lambda r: by_number(r, 500))
-    report = check([done.train.label_file, done.val.label_file], [data / "img"])
+def test_real_receipts(shared: Path, tmp_path: Path) -> None:
+    """What this check found in them, and was then seen in its pictures."""
+    folder = shared / "data" / "sroie2019" / "train"
+    source = Source(folder / "img", folder / "box")
+    done = convert("sroie", source, tmp_path, split=lambda records: by_company(records, 30))
+    report = check([done.train.label_file, done.val.label_file], [folder / "img"])
     assert report.counts == {"tiny": 1} and report.broken == 0
-    assert report.findings[0].image == data / "img" / "178.jpg" and report.findings[0].reason == "1.0 pixels thin"
+    assert report.findings[0].image == folder / "img" / "178.jpg" and report.findings[0].reason == "1.0 pixels thin"
+    # Divided by number, forms of one company come into both parts.
+    done = convert("sroie", source, tmp_path, split=lambda records: by_number(records, 500))
+    report = check([done.train.label_file, done.val.label_file], [folder / "img"])
+    assert report.counts.keys() == {"tiny", "look-alike"}
+    assert {finding.image.name for finding in report.findings if finding.image} >= {"582.jpg", "602.jpg", "609.jpg"}

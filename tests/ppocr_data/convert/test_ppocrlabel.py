@@ -33,7 +33,7 @@ def folder(lay: Callable[..., Path]) -> Path:
             "c.jpg": b"",
             "crop_img/a_crop_0.jpg": b"",
             "Label.txt": line("a.jpg", entry("出口"), entry("x", difficult=True, key_cls="None")),
-            "fileState.txt": "/home/me/photos/a.jpg\t1\nD:\\work\\photos\\b.jpg\t1\n",
+            "fileState.txt": "/home/me/photos/a.jpg\t1\nD:\\work\\photos\\b.jpg\t1\nc.jpg\t0\n",
             "rec_gt.txt": "crop_img/a_crop_0.jpg\t出口\n",
             "Cache.cach": line("c.jpg", entry("guessed")),
         }

@@ -33,7 +33,7 @@ def mat(path: Path, rows: list[tuple[list[int], list[int], object, object]], nam
 def test_matlab_files_of_both_editions(lay: Callable[..., Path], file: str, name: str, down: bool) -> None:
     folder = lay({"img/img1.jpg": b""})
     xs, ys = [x for x, _ in PAUL], [y for _, y in PAUL]
-    rows = [(xs, ys, "PAUL", "c"), (xs, ys, "#", "#"), (xs, ys, np.array([]), "h"), ([5], [6], "#", "#")]
+    rows = [(xs, ys, "PAUL", "c"), (xs, ys, "SEEN", "#"), (xs, ys, np.array([]), "h"), ([5], [6], "#", "#")]
     mat(folder / "gt" / file, rows, name, down)
     reading = totaltext.read(folder / "img", folder / "gt")
     assert reading.records == [Record("img1.jpg", [PAUL] * 3, ["PAUL", "###", "###"])]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ppocr_data.convert.near_duplicates import fingerprint, near_duplicates
+from ppocr_data.near_duplicates import fingerprint, near_duplicates
 
 
 def scene(seed: int) -> np.ndarray:
