@@ -33,7 +33,8 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
         return 0
     from ocr_cml import build, distributed, loggers
     from ocr_cml.run import LOG, RunFolder, start_logging
-    from ocr_cml.trainer import Interrupted, Trainer
+    from ocr_cml.signals import Interrupted
+    from ocr_cml.trainer import Trainer
 
     loggers.check(settings.Global.loggers)
     device = build.use_device(settings)

@@ -4,44 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
 import time
 from collections.abc import Iterator
-from types import FrameType
 
-import numpy as np
 import paddle
 
-from ocr_cml import build, checkpoint, divergence, finish, loggers, startup
+from ocr_cml import build, checkpoint, divergence, finish, loggers, signals, startup
 from ocr_cml import config as configuration
 from ocr_cml.agreement import student_agreements
-from ocr_cml.checkpoint import BEST, LATEST, Best, Checkpoint, Progress
+from ocr_cml.checkpoint import BEST, LATEST, Best, Progress
 from ocr_cml.cohort import Cohort, StepResult
-from ocr_cml.distributed import average_gradients, average_statistics, broadcast_weights, largest_of_ranks
+from ocr_cml.distributed import broadcast_weights, largest_of_ranks
 from ocr_cml.environment import cpu_cores, trainer_threads
 from ocr_cml.evaluate import Evaluator, MapFunction, table
 from ocr_cml.fastest import fastest
+from ocr_cml.learners import Learners
 from ocr_cml.models.detector import DetOutput
-from ocr_cml.optim import ExponentialMean, build_optimizer, learning_rate
+from ocr_cml.optim import learning_rate
 from ocr_cml.progress import Display
+from ocr_cml.recovery import recover
 from ocr_cml.run import LOG, RunFolder
 from ocr_cml.runtime import LayerDetector
 from ocr_cml.schema import Config
 from ppocr_data.dataset import DetDataset
-from ppocr_data.errors import UserError, WeightsError
+from ppocr_data.errors import UserError
 from ppocr_data.loader import Batch, train_loader
 
 _WORTH_CONVERTING = 30
 """Evaluation images from which on a CPU it pays to convert a student for the evaluation."""
-_MOST_RESTARTS = 3
-
-
-class Interrupted(Exception):
-    """A signal asked the run to stop; its state has been saved. `code` is the process's exit code."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.code = 128 + number
 
 
 class Trainer:
@@ -65,11 +55,9 @@ class Trainer:
         for warning in build.refuse_twins(self.cohort):
             LOG.warning("%s", warning)
         self.load_reports = {**student_reports, **teacher_reports}
-        self.optimizers = {
-            name: build_optimizer(config.Optimizer, self.cohort.parameters(name)) for name in self.cohort.students
-        }
-        decay = config.Optimizer.ema_decay
-        self.means = {name: ExponentialMean(s, decay) for name, s in students.items()} if decay else {}
+        self.loss_scale = divergence.LossScale(self.amp and config.Global.amp_dtype == "float16")
+        restartable = config.Global.on_divergence == "restart"
+        self.learners = Learners(self.cohort, config.Optimizer, self.loss_scale, restartable, world_size)
         self.labelled, self.unlabelled = build.labelled_dataset(config), build.unlabelled_dataset(config)
         self.evaluator = Evaluator(
             build.eval_dataset(config),
@@ -82,8 +70,6 @@ class Trainer:
         self.teacher_hmean: float | None = None
         self.skipped: dict[str, int] = {}
         self._saved_step = 0
-        self.loss_scale = divergence.LossScale(self.amp and config.Global.amp_dtype == "float16")
-        self._initial = {name: self._state_of(name) for name in students if config.Global.on_divergence == "restart"}
         self.display = Display(
             self.last_step,
             self.evaluations_after,
@@ -149,7 +135,7 @@ class Trainer:
             self.run.loggers = loggers.open_loggers(chosen, self.run.path, config, self.progress.step)
         startup.look(self)
         if self.progress.step < self.last_step or self.progress.evaluation_due:
-            with _signals() as asked:
+            with signals.noted() as asked:
                 self._loop(asked)
         finish.conclude(self)
         return self.progress.best
@@ -183,7 +169,7 @@ class Trainer:
                     largest_of_ranks(
                         stop, self.world_size
                     )  # the launcher ends all when one ends: wait for rank 0's save
-                    raise Interrupted(stop)
+                    raise signals.Interrupted(stop)
 
     def _evaluates_at(self, step: int) -> bool:
         start, every = self.config.Global.eval_batch_step
@@ -241,20 +227,18 @@ class Trainer:
         """Move some students together; where one's numbers are not finite nobody moves before it is dealt with."""
         while learners := tuple(name for name in learners if name in self.cohort.students):
             results = [self._learn(batch, guides, learners) for batch, guides in zip(drawn, answers, strict=True)]
-            for name in learners:
-                average_gradients(self.cohort.parameters(name), self.world_size)
+            self.learners.average_gradients(learners)
             broken = self._broken(results, learners, answers)
             overflow = self.loss_scale.may_back_off and "" not in broken
             self.loss_scale.update(overflowed=bool(broken) and overflow)
             if not broken or overflow:  # too large a loss scale is no divergence: the step is lost, the scale halved
                 for name in learners:
-                    self._move(name, rate, skip=name in broken)
+                    self.learners.move(name, rate, skip=name in broken)
                 return results
             with self._autocast():
                 finding = divergence.examine(self.cohort, drawn, answers, results, learners)
-            for name in learners:
-                self.optimizers[name].clear_grad()
-            self._recover(finding, drawn)
+            self.learners.forget_gradients(learners)
+            recover(self, finding, drawn)
         return []
 
     def _learn(self, batch: Batch, guides: dict[str, DetOutput], learners: tuple[str, ...]) -> StepResult:
@@ -281,74 +265,12 @@ class Trainer:
             broken.add("")
         return broken
 
-    def _move(self, name: str, rate: float, *, skip: bool = False) -> None:
-        optimizer = self.optimizers[name]
-        optimizer.set_lr(rate)
-        if not skip:
-            optimizer.step()
-        optimizer.clear_grad()
-        if self.means:
-            self.means[name].update(self.cohort.students[name])
-
     def _note_skipped(self, drawn: list[Batch]) -> None:
         """List each bad sample once, when it is first met; `fit` gives their number at the end."""
         for problem in (problem for batch in drawn for problem in batch.problems):
             if problem not in self.skipped:
                 self.skipped[problem] = self.progress.step + 1
                 LOG.warning("skipped: %s", problem)
-
-    # --- numbers that go wrong ---
-
-    def _recover(self, finding: divergence.Finding, drawn: list[Batch]) -> None:
-        """Leave out, or begin anew, the students that are to blame. Nothing was updated; the step is made again.
-
-        Raises:
-            UserError: that is not asked for, or would not help.
-        """
-        mode = self.config.Global.on_divergence
-        names = list(self.cohort.students)
-        culprits = divergence.agreed(finding, names, self.world_size)
-        step = self.progress.step + 1
-        hint = (
-            "nothing was updated. Lower Optimizer.lr.learning_rate or set Optimizer.clip_norm"
-            f"{'; Global.on_divergence says whether others go on' if mode == 'stop' and len(names) > 1 else ''}; "
-            f"the batch was: {', '.join(source for batch in drawn for source in batch.sources)}"
-        )
-        often = [name for name in culprits if len(self.progress.restarts.get(name, [])) >= _MOST_RESTARTS]
-        if mode == "stop" or not culprits or (mode == "restart" and often):
-            again = f" again after {_MOST_RESTARTS} restarts" if often else ""
-            raise UserError(f"step {step}: {finding.text}{again}; {hint}")
-        for name in culprits:
-            try:
-                self._drop(name) if mode == "drop" else self._restart(name)
-            except ValueError as error:
-                raise UserError(f"step {step}: {finding.text}; {error}; {hint}") from None
-        self.run.record({"step": self.progress.step, "divergence": {"students": culprits, mode: finding.text}})
-        done = "dropped; the others go on" if mode == "drop" else "restarted from the initial weights"
-        LOG.warning("step %d: %s; %s: %s", step, finding.text, ", ".join(culprits), done)
-
-    def _drop(self, name: str) -> None:
-        """Go on without a student. Raises ValueError where that cannot be."""
-        self.cohort.drop(name)
-        self.progress.dropped[name] = self.progress.step
-        self.optimizers.pop(name)
-        self.means.pop(name, None)
-
-    def _restart(self, name: str) -> None:
-        """Give a student and its connectors the weights that it began with, and an optimizer without a past."""
-        for value, initial in zip(self._tensors_of(name), self._initial[name], strict=True):
-            paddle.assign(paddle.to_tensor(initial), value)
-        self.optimizers[name] = build_optimizer(self.config.Optimizer, self.cohort.parameters(name))
-        if name in self.means:
-            self.means[name] = ExponentialMean(self.cohort.students[name], self.means[name].decay)
-        self.progress.restarts.setdefault(name, []).append(self.progress.step)
-
-    def _tensors_of(self, name: str) -> list[paddle.Tensor]:
-        layers = [self.cohort.students[name], *self.cohort.connectors(name).values()]
-        return [value for layer in layers for value in layer.state_dict().values()]
-
-    def _state_of(self, name: str) -> list[np.ndarray]:
-        return [value.numpy().copy() for value in self._tensors_of(name)]
 
     # --- looking ---
 
@@ -362,7 +284,7 @@ class Trainer:
 
     def _evaluate(self) -> None:
         """Score every student and the ensemble; keep the best student's checkpoint."""
-        self._average_statistics()
+        self.learners.average_statistics()
         students = list(self.cohort.students)
         with contextlib.ExitStack() as stack:
             networks = {name: stack.enter_context(self.answering(name)) for name in students}
@@ -389,56 +311,25 @@ class Trainer:
 
     @contextlib.contextmanager
     def answering(self, name: str) -> Iterator[MapFunction]:
-        """A student as it would be exported now: in eval mode, with its exponential mean where one is kept."""
-        student = self.cohort.students[name]
-        kept = {key: value.clone() for key, value in student.state_dict().items()} if self.means else None
-        if kept is not None:
-            student.set_state_dict(self.means[name].values)
-        student.eval()
-        try:
+        """What a student would answer if it were exported now, in the fastest engine that pays."""
+        with self.learners.answering(name) as student:
             if self.worth_converting:
                 yield fastest(student, self.cohort.normalization, self.threads, name).probability
             else:
                 yield LayerDetector(student, self.cohort.normalization, name).probability
-        finally:
-            if kept is not None:
-                student.set_state_dict(kept)
 
     # --- state ---
 
     def _save(self, name: str) -> None:
         """Write `latest/` (everything a resume needs) or `best/` (the students alone)."""
-        self._average_statistics()
+        self.learners.average_statistics()
         if self.rank != 0:
             return
-        files: dict[str, checkpoint.Arrays] = {}
-        for student_name, student in self.cohort.students.items():
-            arrays = checkpoint.arrays_of(student)
-            mean = self.means.get(student_name)
-            averaged = {key: value.numpy() for key, value in mean.values.items()} if mean else None
-            files[student_name] = averaged if averaged is not None and name == BEST else arrays
-            if name != LATEST:
-                continue
-            connectors = self.cohort.connectors(student_name)
-            layers = {student_name: student, **connectors}
-            files[f"{student_name}.optimizer"] = checkpoint.optimizer_arrays(self.optimizers[student_name], layers)
-            if connectors:
-                files[f"{student_name}.connectors"] = {
-                    f"{label}/{key}": value
-                    for label, layer in connectors.items()
-                    for key, value in checkpoint.arrays_of(layer).items()
-                }
-            if mean and averaged is not None:
-                files[f"{student_name}.mean"] = averaged
+        files = self.learners.state() if name == LATEST else self.learners.answers()
         if self.loss_scale.used:
             self.progress.loss_scale = self.loss_scale.value, self.loss_scale.good_steps
         self._saved_step = self.progress.step if name == LATEST else self._saved_step
         checkpoint.save(self.run.path / name, files, self.progress, configuration.dump(self.config))
-
-    def _average_statistics(self) -> None:
-        average_statistics(self.cohort.students.values(), self.world_size)
-        for name, mean in self.means.items():
-            mean.copy_statistics(self.cohort.students[name])
 
     def _resume(self) -> None:
         if self.run.resume_from is None:
@@ -449,11 +340,7 @@ class Trainer:
             LOG.warning("passed over a damaged checkpoint: %s", line)
         for name, step in found.progress.dropped.items():
             LOG.info("%s had diverged at step %d and was dropped", name, step + 1)
-            self._drop(name)
-        for name, student in self.cohort.students.items():
-            self._restore_student(found, name, student)
-        if self.loss_scale.used and found.progress.loss_scale:
-            self.loss_scale.value, self.loss_scale.good_steps = found.progress.loss_scale
+        self.learners.restore(found)
         teachers = self.progress.teachers
         self.progress = found.progress
         self._saved_step = self.progress.step
@@ -464,23 +351,6 @@ class Trainer:
         LOG.info("resumed from %s at step %d", found.folder, self.progress.step)
         if reached > self.progress.step:
             LOG.info("steps %d to %d had not been saved; they are made again", self.progress.step + 1, reached)
-
-    def _restore_student(self, found: Checkpoint, name: str, student: paddle.nn.Layer) -> None:
-        connectors = self.cohort.connectors(name)
-        needed = [f"{name}.optimizer"] + [f"{name}.mean"] * (name in self.means)
-        for stem in [stem for stem in needed if stem not in found.stems]:
-            raise WeightsError(f"{found.folder}: holds no {stem}, so the run cannot go on from it; resume from latest/")
-        checkpoint.restore_layers({"": student}, found.arrays(name), f"{found.folder}: {name}")
-        checkpoint.restore_layers(connectors, found.arrays(f"{name}.connectors"), f"{found.folder}: {name}.connectors")
-        layers = {name: student, **connectors}
-        state = found.arrays(f"{name}.optimizer")
-        if state or not found.progress.loss_scale:  # steps that overflow move nothing: the very first leave no state
-            checkpoint.restore_optimizer(self.optimizers[name], layers, state)
-        if name in self.means:
-            mean = self.means[name]
-            mean.updates = found.progress.step - max(found.progress.restarts.get(name, [0]))
-            for key, value in found.arrays(f"{name}.mean").items():
-                paddle.assign(paddle.to_tensor(value), mean.values[key])
 
     # --- plumbing ---
 
@@ -519,23 +389,3 @@ def _merged(results: list[StepResult], accumulate: int) -> StepResult:
             parts[label] = parts[label] + value / accumulate if label in parts else value / accumulate
     maps = {name: map_ for result in results for name, map_ in result.maps.items()}  # the last batch's, newest last
     return StepResult(total, parts, maps)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM so that the loop can save first; a second one ends the process at once."""
-    asked: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        if asked:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        asked.append(number)
-        LOG.warning("%s: saving after this step, then stopping; once more to stop at once", signal.Signals(number).name)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -25,7 +25,8 @@ from ocr_cml.losses.db import dice_loss
 from ocr_cml.losses.mutual import bernoulli_kl
 from ocr_cml.losses.teacher import TeacherLoss
 from ocr_cml.models import DetOutput
-from ocr_cml.trainer import Interrupted, Trainer
+from ocr_cml.signals import Interrupted
+from ocr_cml.trainer import Trainer
 from ppocr_data.errors import UserError, WeightsError
 from ppocr_data.loader import train_loader
 
@@ -217,8 +218,8 @@ def test_a_resumed_run_ends_with_the_same_bits(case: str, tiny_set: Path, tiny_t
 
     tiny.assert_same(states(resumed), states(whole))
     assert records(tmp_path / "half") == records(tmp_path / "whole")
-    for name in whole.means:
-        means = [{k: v.numpy() for k, v in trainer.means[name].values.items()} for trainer in (resumed, whole)]
+    for name in whole.learners.means:
+        means = [{k: v.numpy() for k, v in trainer.learners.means[name].values.items()} for trainer in (resumed, whole)]
         tiny.assert_same(*means)
     saved = [sorted(file.name for file in (tmp_path / run / "latest").iterdir()) for run in ("half", "whole")]
     assert saved[0] == saved[1]

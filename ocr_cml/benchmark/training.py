@@ -147,7 +147,7 @@ def _watch(trainer: Any, watch: Stopwatch) -> None:
         student.forward = watch.timed("forward", student.forward)
     for bound in cohort.terms:
         bound.term.forward = watch.timed("losses", bound.term.forward)
-    for optimizer in trainer.optimizers.values():
+    for optimizer in trainer.learners.optimizers.values():
         optimizer.step = watch.timed("optimizer", optimizer.step)
 
 

@@ -193,15 +193,15 @@ def test_a_restarted_student_has_its_first_weights_and_no_past(tiny_set: Path, t
     with tiny.Run(data, max_steps=3, on_divergence="restart") as trainer:
         first = tiny.state_of(trainer.cohort.students["Student2"])
         poison(trainer, "Student2", 3)
-        restart, seen = trainer._restart, {}
+        restart, seen = trainer.learners.restart, {}
 
         def watched(name: str) -> None:
             restart(name)
             seen["state"] = tiny.state_of(trainer.cohort.students[name])
-            seen["mean"] = {key: value.numpy().copy() for key, value in trainer.means[name].values.items()}
-            seen["optimizer"] = trainer.optimizers[name].state_dict()
+            seen["mean"] = {key: value.numpy().copy() for key, value in trainer.learners.means[name].values.items()}
+            seen["optimizer"] = trainer.learners.optimizers[name].state_dict()
 
-        trainer._restart = watched
+        trainer.learners.restart = watched
         trainer.fit()
     tiny.assert_same(seen["state"], first)
     tiny.assert_same(seen["mean"], first)
@@ -256,7 +256,7 @@ def test_an_overflow_costs_the_student_a_step_and_halves_the_scale(tiny_set: Pat
     def run(name: str, *steps: int) -> Trainer:
         for last in steps:
             with tiny.Run(tiny.settings(tiny_set, tmp_path / name), max_steps=last) as trainer:
-                scale = trainer.loss_scale = LossScale(used=True)
+                scale = trainer.loss_scale = trainer.learners.loss_scale = LossScale(used=True)
                 weight = trainer.cohort.students["Student2"].head.binarize.conv1.weight
                 weight.register_hook(lambda grad, scale=scale: grad * (math.inf if scale.value > 2**13 else 1.0))
                 start = weights(trainer)
@@ -277,7 +277,7 @@ def test_an_overflow_costs_the_student_a_step_and_halves_the_scale(tiny_set: Pat
 def test_scaling_the_loss_by_a_power_of_two_changes_no_weight(tiny_set: Path, tmp_path: Path) -> None:
     plain = train(tiny.settings(tiny_set, tmp_path / "plain"), steps=2)
     with tiny.Run(tiny.settings(tiny_set, tmp_path / "scaled"), max_steps=2) as trainer:
-        trainer.loss_scale = LossScale(used=True)
+        trainer.loss_scale = trainer.learners.loss_scale = LossScale(used=True)
         trainer.fit()
     for key, value in states(plain).items():
         np.testing.assert_allclose(states(trainer)[key], value, rtol=1e-4, atol=1e-5, err_msg=key)

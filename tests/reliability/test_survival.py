@@ -16,9 +16,9 @@ import pytest
 import tiny
 from safetensors.numpy import load_file
 
-from ocr_cml import checkpoint
+from ocr_cml import checkpoint, signals
 from ocr_cml.run import LOG, RunFolder
-from ocr_cml.trainer import Trainer, _signals
+from ocr_cml.trainer import Trainer
 from ppocr_data.errors import UserError
 from tests.reliability import kills
 
@@ -83,7 +83,7 @@ def test_a_second_signal_ends_the_process_at_once() -> None:
     child = os.fork()
     if child == 0:
         try:
-            with _signals() as asked:
+            with signals.noted() as asked:
                 signal.raise_signal(signal.SIGTERM)
                 if asked == [signal.SIGTERM]:
                     signal.raise_signal(signal.SIGTERM)

@@ -1,0 +1,167 @@
+"""The students in training: what each carries beside its weights, and how that is moved, saved and restored."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import paddle
+
+from ocr_cml import checkpoint
+from ocr_cml.checkpoint import Arrays, Checkpoint
+from ocr_cml.cohort import Cohort
+from ocr_cml.distributed import average_gradients, average_statistics
+from ocr_cml.divergence import LossScale
+from ocr_cml.models.detector import Detector
+from ocr_cml.optim import ExponentialMean, build_optimizer
+from ocr_cml.schema import OptimizerSection
+from ppocr_data.errors import WeightsError
+
+
+class Learners:
+    """Optimizers, exponential means and the loss scale of a cohort's students.
+
+    Args:
+        cohort: the students with the connectors of their terms.
+        section: how a gradient becomes a step.
+        loss_scale: what float16 needs; without use otherwise.
+        restartable: keep the initial weights, so that a student can begin anew.
+        world_size: processes that train together.
+
+    Attributes:
+        optimizers, means: by student; there are no means where no `ema_decay` is set.
+    """
+
+    def __init__(
+        self, cohort: Cohort, section: OptimizerSection, loss_scale: LossScale, restartable: bool, world_size: int
+    ) -> None:
+        self.cohort, self.section, self.loss_scale, self.world_size = cohort, section, loss_scale, world_size
+        students, decay = cohort.students, section.ema_decay
+        self.optimizers = {name: build_optimizer(section, cohort.parameters(name)) for name in students}
+        self.means = {name: ExponentialMean(student, decay) for name, student in students.items()} if decay else {}
+        self._initial = {name: self._state_of(name) for name in students} if restartable else {}
+
+    # --- steps ---
+
+    def average_gradients(self, names: tuple[str, ...]) -> None:
+        """Every process gets the mean of all processes' gradients."""
+        for name in names:
+            average_gradients(self.cohort.parameters(name), self.world_size)
+
+    def move(self, name: str, rate: float, *, skip: bool = False) -> None:
+        """One optimizer step of a student and its connectors, and of its mean; `skip`: the gradient is thrown away."""
+        optimizer = self.optimizers[name]
+        optimizer.set_lr(rate)
+        if not skip:
+            optimizer.step()
+        optimizer.clear_grad()
+        if self.means:
+            self.means[name].update(self.cohort.students[name])
+
+    def forget_gradients(self, names: tuple[str, ...]) -> None:
+        """Throw away what backward left."""
+        for name in names:
+            self.optimizers[name].clear_grad()
+
+    def drop(self, name: str) -> None:
+        """Go on without a student. Raises ValueError where that cannot be."""
+        self.cohort.drop(name)
+        self.optimizers.pop(name)
+        self.means.pop(name, None)
+
+    def restart(self, name: str) -> None:
+        """Give a student and its connectors the weights that it began with, and an optimizer without a past."""
+        for value, initial in zip(self._tensors_of(name), self._initial[name], strict=True):
+            paddle.assign(paddle.to_tensor(initial), value)
+        self.optimizers[name] = build_optimizer(self.section, self.cohort.parameters(name))
+        if name in self.means:
+            self.means[name] = ExponentialMean(self.cohort.students[name], self.means[name].decay)
+
+    def average_statistics(self) -> None:
+        """Every process gets the mean of all processes' running statistics."""
+        average_statistics(self.cohort.students.values(), self.world_size)
+        for name, mean in self.means.items():
+            mean.copy_statistics(self.cohort.students[name])
+
+    @contextlib.contextmanager
+    def answering(self, name: str) -> Iterator[Detector]:
+        """A student as it would be exported now: in eval mode, with its exponential mean where one is kept."""
+        student = self.cohort.students[name]
+        kept = {key: value.clone() for key, value in student.state_dict().items()} if self.means else None
+        if kept is not None:
+            student.set_state_dict(self.means[name].values)
+        student.eval()
+        try:
+            yield student
+        finally:
+            if kept is not None:
+                student.set_state_dict(kept)
+
+    # --- checkpoints ---
+
+    def answers(self) -> dict[str, Arrays]:
+        """The files of `best/`: each student as it would be exported."""
+        return {
+            name: _arrays(self.means[name].values) if name in self.means else checkpoint.arrays_of(student)
+            for name, student in self.cohort.students.items()
+        }
+
+    def state(self) -> dict[str, Arrays]:
+        """The files of `latest/`: everything that a resumed run needs to go on bit for bit."""
+        files: dict[str, Arrays] = {}
+        for name, student in self.cohort.students.items():
+            connectors = self.cohort.connectors(name)
+            files[name] = checkpoint.arrays_of(student)
+            files[f"{name}.optimizer"] = checkpoint.optimizer_arrays(
+                self.optimizers[name], {name: student, **connectors}
+            )
+            if connectors:
+                files[f"{name}.connectors"] = {
+                    f"{label}/{key}": value
+                    for label, layer in connectors.items()
+                    for key, value in checkpoint.arrays_of(layer).items()
+                }
+            if name in self.means:
+                files[f"{name}.mean"] = _arrays(self.means[name].values)
+        return files
+
+    def restore(self, found: Checkpoint) -> None:
+        """The inverse of `state`, for the students that the checkpoint's run still had.
+
+        Raises:
+            WeightsError: the checkpoint is one of another cohort, or holds students alone, as `best/` does.
+        """
+        for name in found.progress.dropped:
+            self.drop(name)
+        for name, student in self.cohort.students.items():
+            self._restore(found, name, student)
+        if self.loss_scale.used and found.progress.loss_scale:
+            self.loss_scale.value, self.loss_scale.good_steps = found.progress.loss_scale
+
+    def _restore(self, found: Checkpoint, name: str, student: Detector) -> None:
+        connectors = self.cohort.connectors(name)
+        needed = [f"{name}.optimizer"] + [f"{name}.mean"] * (name in self.means)
+        for stem in [stem for stem in needed if stem not in found.stems]:
+            raise WeightsError(f"{found.folder}: holds no {stem}, so the run cannot go on from it; resume from latest/")
+        checkpoint.restore_layers({"": student}, found.arrays(name), f"{found.folder}: {name}")
+        checkpoint.restore_layers(connectors, found.arrays(f"{name}.connectors"), f"{found.folder}: {name}.connectors")
+        state = found.arrays(f"{name}.optimizer")
+        if state or not found.progress.loss_scale:  # steps that overflow move nothing: the very first leave no state
+            checkpoint.restore_optimizer(self.optimizers[name], {name: student, **connectors}, state)
+        if name in self.means:
+            mean = self.means[name]
+            mean.updates = found.progress.step - max(found.progress.restarts.get(name, [0]))
+            for key, value in found.arrays(f"{name}.mean").items():
+                paddle.assign(paddle.to_tensor(value), mean.values[key])
+
+    def _tensors_of(self, name: str) -> list[paddle.Tensor]:
+        layers = [self.cohort.students[name], *self.cohort.connectors(name).values()]
+        return [value for layer in layers for value in layer.state_dict().values()]
+
+    def _state_of(self, name: str) -> list[np.ndarray]:
+        return [value.numpy().copy() for value in self._tensors_of(name)]
+
+
+def _arrays(values: dict[str, paddle.Tensor]) -> Arrays:
+    return {key: value.numpy() for key, value in values.items()}

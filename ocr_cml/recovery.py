@@ -1,0 +1,55 @@
+"""What becomes of a run whose numbers are no longer finite: it stops, or goes on without those that are to blame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ocr_cml import divergence
+from ocr_cml.run import LOG
+from ppocr_data.errors import UserError
+
+if TYPE_CHECKING:
+    from ocr_cml.trainer import Trainer
+    from ppocr_data.loader import Batch
+
+_MOST_RESTARTS = 3
+
+
+def recover(trainer: Trainer, finding: divergence.Finding, drawn: Sequence[Batch]) -> None:
+    """Leave out, or begin anew, the students that are to blame. Nothing was updated; the step is made again.
+
+    Raises:
+        UserError: that is not asked for (Global.on_divergence), or would not help.
+    """
+    mode, progress = trainer.config.Global.on_divergence, trainer.progress
+    names = list(trainer.cohort.students)
+    culprits = divergence.agreed(finding, names, trainer.world_size)
+    step = progress.step + 1
+    hint = (
+        "nothing was updated. Lower Optimizer.lr.learning_rate or set Optimizer.clip_norm"
+        f"{'; Global.on_divergence says whether others go on' if mode == 'stop' and len(names) > 1 else ''}; "
+        f"the batch was: {', '.join(source for batch in drawn for source in batch.sources)}"
+    )
+    often = [name for name in culprits if len(progress.restarts.get(name, [])) >= _MOST_RESTARTS]
+    if mode == "stop" or not culprits or (mode == "restart" and often):
+        again = f" again after {_MOST_RESTARTS} restarts" if often else ""
+        raise UserError(f"step {step}: {finding.text}{again}; {hint}")
+    for name in culprits:
+        try:
+            _drop(trainer, name) if mode == "drop" else _restart(trainer, name)
+        except ValueError as error:
+            raise UserError(f"step {step}: {finding.text}; {error}; {hint}") from None
+    trainer.run.record({"step": progress.step, "divergence": {"students": culprits, mode: finding.text}})
+    done = "dropped; the others go on" if mode == "drop" else "restarted from the initial weights"
+    LOG.warning("step %d: %s; %s: %s", step, finding.text, ", ".join(culprits), done)
+
+
+def _drop(trainer: Trainer, name: str) -> None:
+    trainer.learners.drop(name)
+    trainer.progress.dropped[name] = trainer.progress.step
+
+
+def _restart(trainer: Trainer, name: str) -> None:
+    trainer.learners.restart(name)
+    trainer.progress.restarts.setdefault(name, []).append(trainer.progress.step)
