@@ -136,6 +136,12 @@ def examine(
     return Finding("; ".join(broken.values()) + listed, tuple(broken), by_gradient)
 
 
+@paddle.no_grad()
+def broken_weights(cohort: Cohort) -> list[str]:
+    """What is to be said of each student whose weights are not finite."""
+    return [text for name in cohort.students if (text := _weights(cohort, name))]
+
+
 def agreed(finding: Finding, students: Sequence[str], world_size: int) -> list[str]:
     """The students to blame, the same on every rank, from what each rank found on its own batch."""
     if world_size == 1:

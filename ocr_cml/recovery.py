@@ -26,8 +26,10 @@ def recover(trainer: Trainer, finding: divergence.Finding, drawn: Sequence[Batch
     names = list(trainer.cohort.students)
     culprits = divergence.agreed(finding, names, trainer.world_size)
     step = progress.step + 1
+    unseen = trainer.looked_at < progress.step
+    since = f"it began after step {trainer.looked_at}" if unseen else "nothing was updated"
     hint = (
-        "nothing was updated. Lower Optimizer.lr.learning_rate or set Optimizer.clip_norm"
+        f"{since}. Lower Optimizer.lr.learning_rate or set Optimizer.clip_norm"
         f"{'; Global.on_divergence says whether others go on' if mode == 'stop' and len(names) > 1 else ''}; "
         f"the batch was: {', '.join(source for batch in drawn for source in batch.sources)}"
     )

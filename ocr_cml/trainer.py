@@ -70,6 +70,7 @@ class Trainer:
         self.teacher_hmean: float | None = None
         self.skipped: dict[str, int] = {}
         self._saved_step = 0
+        self.looked_at = 0
         self.display = Display(
             self.last_step,
             self.evaluations_after,
@@ -129,6 +130,7 @@ class Trainer:
             UserError: non-finite numbers, bad data, a full disk.
         """
         self._resume()
+        self.looked_at = self.progress.step
         broadcast_weights(self.cohort.students.values(), self.world_size)
         if self.rank == 0:
             chosen, config = self.config.Global.loggers, configuration.dump(self.config)
@@ -141,7 +143,6 @@ class Trainer:
         return self.progress.best
 
     def _loop(self, asked: list[int]) -> None:
-        settings = self.config.Global
         with self._batches() as batches, self.display.begin(self.progress.step):
             self.cohort.train()
             if self.progress.evaluation_due:
@@ -152,7 +153,7 @@ class Trainer:
                 result = self._step(batches)
                 step = self.progress.step
                 self.display.stepped(step)
-                if step % settings.print_batch_step == 0 or step == self.last_step:
+                if self._logs_at(step):
                     now = time.perf_counter()
                     self._log(result, now - waited)
                     waited = now
@@ -160,10 +161,10 @@ class Trainer:
                 if evaluate:
                     self._evaluate_or_save()
                     waited = time.perf_counter()
-                saving = settings.save_batch_step is not None and step % settings.save_batch_step == 0
                 # All ranks stop after the same step: one that went on alone would wait for the others for ever.
-                stop = largest_of_ranks(asked[0] if asked else 0, self.world_size)
-                if evaluate or saving or stop:
+                together = self.world_size > 1 and not self._looks_at(step)
+                stop = 0 if together else largest_of_ranks(asked[0] if asked else 0, self.world_size)
+                if evaluate or self._saves_at(step) or stop:
                     self._save(LATEST)
                 if stop:
                     largest_of_ranks(
@@ -174,6 +175,23 @@ class Trainer:
     def _evaluates_at(self, step: int) -> bool:
         start, every = self.config.Global.eval_batch_step
         return step == self.last_step or (step > start and (step - start) % every == 0)
+
+    def _logs_at(self, step: int) -> bool:
+        return step % self.config.Global.print_batch_step == 0 or step == self.last_step
+
+    def _saves_at(self, step: int) -> bool:
+        every = self.config.Global.save_batch_step
+        return every is not None and step % every == 0
+
+    def _looks_at(self, step: int) -> bool:
+        """Whether a step reads from the device if its numbers are finite, before anything moves.
+
+        On a CPU that costs nothing. A GPU works behind the host, which would have to wait for it: there only those
+        steps look after which something is shown or written, unless what is wrong must be known at once, because a
+        student is to be dropped or restarted for it, or float16's scale to be lowered.
+        """
+        at_once = self.device == "cpu" or self.config.Global.on_divergence != "stop" or self.loss_scale.used
+        return at_once or self._logs_at(step) or self._evaluates_at(step) or self._saves_at(step)
 
     def evaluations_after(self, step: int) -> int:
         """How many evaluations a run makes after a step."""
@@ -194,6 +212,8 @@ class Trainer:
         for learners in list(self.cohort.turns):
             results += self._turn(learners, drawn, answers, rate)
         self.progress.step += 1
+        if self._looks_at(self.progress.step):
+            self.looked_at = self.progress.step
         return _merged(results, self._accumulate)
 
     def _draw(self, batches: Iterator[Batch]) -> list[Batch]:
@@ -228,7 +248,8 @@ class Trainer:
         while learners := tuple(name for name in learners if name in self.cohort.students):
             results = [self._learn(batch, guides, learners) for batch, guides in zip(drawn, answers, strict=True)]
             self.learners.average_gradients(learners)
-            broken = self._broken(results, learners, answers)
+            looks = self._looks_at(self.progress.step + 1)
+            broken = self._broken(results, learners, answers) if looks else set()
             overflow = self.loss_scale.may_back_off and "" not in broken
             self.loss_scale.update(overflowed=bool(broken) and overflow)
             if not broken or overflow:  # too large a loss scale is no divergence: the step is lost, the scale halved
@@ -322,6 +343,11 @@ class Trainer:
 
     def _save(self, name: str) -> None:
         """Write `latest/` (everything a resume needs) or `best/` (the students alone)."""
+        if self.looked_at < self.progress.step and (bad := divergence.broken_weights(self.cohort)):
+            raise UserError(
+                f"step {self.progress.step}: {'; '.join(bad)}, since some step after {self.looked_at}; nothing was "
+                "saved, the last checkpoint is whole. Lower Optimizer.lr.learning_rate or set Optimizer.clip_norm"
+            )
         self.learners.average_statistics()
         if self.rank != 0:
             return
