@@ -133,7 +133,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
 def number(field: str, where: str) -> float:
     """A finite coordinate; whole ones as int, so that they are written without a point."""
     try:
-        value = float(field)
+        value = float(field) if "_" not in field else math.nan  # which Python reads as a separator
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

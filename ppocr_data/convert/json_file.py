@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,8 +21,8 @@ def read_json(path: Path) -> dict[str, Any]:
         return want(json.loads(text), dict, str(path))
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
-    except RecursionError as error:
-        raise DataError(f"{path}: not JSON that can be read (nested too deeply)") from error
+    except (RecursionError, ValueError) as error:  # nested too deeply; a number of thousands of digits
+        raise DataError(f"{path}: not JSON that can be read ({error})") from error
 
 
 def want(value: Any, kind: type[_T], where: str) -> _T:
@@ -41,7 +41,8 @@ def get(holder: dict[str, Any], key: str, kind: type[_T], where: str) -> _T:
 
 def coordinate(value: Any, where: str) -> float:
     """A finite number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    # Compared before anything else is done: JSON's integers have no end.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
         raise DataError(f"{where}: {str(value)[:40]!r} is not a coordinate")
     return tidy(value)
 

@@ -68,7 +68,7 @@ def _name(given: str) -> str:
 def _texts(payload: str, where: str) -> list[Text]:
     try:
         entries = want(json.loads(payload), list, where)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: what follows the tab is not JSON ({error})") from error
     texts = []
     for number, entry in enumerate(entries, start=1):

@@ -99,6 +99,14 @@ def test_slanted_text_is_in_order(angle: float, width: float, height: float) -> 
     assert "order" not in kinds([*map(list, (start, start + along, start + along + down, start + down))])
 
 
+@pytest.mark.parametrize(("angle", "expected"), [(40, []), (-40, []), (50, ["order"]), (-50, ["order"])])
+def test_a_high_box_may_slant_by_half_a_right_angle(angle: float, expected: list[str]) -> None:
+    turn = np.radians(angle)
+    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    corners = np.array([[-5, -15], [5, -15], [5, 15], [-5, 15]]) @ matrix.T + [100, 50]
+    assert kinds(corners.tolist()) == expected
+
+
 def test_thin_text() -> None:
     (finding,) = look([[20, 30], [80, 30], [80, 33], [20, 33]])
     assert (finding.kind, finding.reason) == ("tiny", "3.0 pixels thin")

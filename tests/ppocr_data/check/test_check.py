@@ -15,7 +15,6 @@ from ppocr_data.check.findings import KINDS
 from ppocr_data.check.report import CheckReport, summary, write_json
 from ppocr_data.check.sheets import draw_sheets
 from ppocr_data.convert import Source, convert
-from ppocr_data.convert.companies import by_company
 from ppocr_data.convert.split import by_number
 from ppocr_data.errors import DataError
 
@@ -28,13 +27,14 @@ def entry(text: str = "WORD", points: Any = WORD) -> dict[str, Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Noise images a, b, c (120x80), d a copy of a, white, large, broken (cut off)."""
+    """Noise images a, b, c (120x80), d a copy of a, white, large, small, broken (cut off)."""
     random = np.random.default_rng(0)
     for name in "abc":
         cv2.imwrite(str(tmp_path / f"{name}.png"), random.integers(0, 256, (80, 120, 3), np.uint8))
     (tmp_path / "d.png").write_bytes((tmp_path / "a.png").read_bytes())
     cv2.imwrite(str(tmp_path / "white.png"), np.full((80, 120, 3), 250, np.uint8))
     cv2.imwrite(str(tmp_path / "large.png"), random.integers(0, 256, (400, 500, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "small.png"), random.integers(0, 256, (12, 24, 3), np.uint8))
     (tmp_path / "broken.png").write_bytes((tmp_path / "b.png").read_bytes()[:500])
     return tmp_path
 
@@ -74,6 +74,7 @@ def test_what_a_training_would_refuse(folder: Path) -> None:
             entry("flat", flat),
             entry("x) y", crossing),
             entry("far", [[300, 1], [340, 1], [340, 9], [300, 9]]),
+            entry("hull", WORD),  # of the crossing one, and no duplicate of it
         ),
         line("b.png", entry("x", [[1, 2], [3]])),
         line("c.png", entry("x", [[1, 2], [30, 4], [5, 60]])),
@@ -108,6 +109,7 @@ def test_what_is_wrong_with_whole_images(folder: Path) -> None:
         line("large.png", entry()),
         line("a.png", entry()),
         line("d.png", entry()),
+        line("small.png", entry("word", [[1, 1], [20, 1], [20, 8], [1, 8]])),
     )
     report = check([path], [folder])
     assert found(report) == [
@@ -117,11 +119,12 @@ def test_what_is_wrong_with_whole_images(folder: Path) -> None:
         ("no-text", 2, None),
         ("no-text", 3, None),
         ("odd-size", 5, None),
+        ("odd-size", 8, None),
     ]
     assert report.broken == 0
     assert report.findings[0].reason == f"the same image, labelled before at {path}:1"
     assert report.findings[1].reason == f"the same picture as {folder / 'a.png'}, labelled before at {path}:1"
-    assert report.findings[-1].reason == "500x400 pixels, where the longer side is 120 as a rule"
+    assert report.findings[-2].reason == "500x400 pixels, where the longer side is 120 as a rule"
 
 
 def test_an_image_in_both_training_and_validation(folder: Path) -> None:
@@ -232,6 +235,17 @@ def test_the_outline_is_drawn_where_it_is(folder: Path) -> None:
     assert ((np.abs(rows - 105) > zoom * 10 - 5) | (np.abs(columns - 150) > zoom * 30 - 5)).all()
 
 
+def test_a_large_picture_is_shown_whole(folder: Path) -> None:
+    """1200x900 pixels in a tile of 300x210: 280x210 in its middle, with a black quarter at the bottom right."""
+    picture = np.full((900, 1200, 3), 255, np.uint8)
+    picture[450:, 600:] = 0
+    cv2.imwrite(str(folder / "page.png"), picture)
+    (sheet,) = draw_sheets(check([labels(folder, line("page.png"))], [folder]), folder / "out")
+    tile = cv2.imread(str(sheet), cv2.IMREAD_GRAYSCALE)[64 : 64 + 210, 12 : 12 + 300]
+    assert tile[110:200, 158:282].max() < 40 and tile[5:95, 18:282].min() > 215 and tile[110:200, 18:140].min() > 215
+    assert abs(int(tile[100, 4]) - 60) < 15 and abs(int(tile[100, 296]) - 60) < 15  # beside the picture
+
+
 def test_many_findings_are_taken_evenly(folder: Path) -> None:
     path = labels(folder, line("a.png", *[entry("up", WORD[::-1])] * 30))
     few, many = (
@@ -257,12 +271,10 @@ def test_real_receipts(shared: Path, tmp_path: Path) -> None:
     """What this check found in them, and was then seen in its pictures."""
     folder = shared / "data" / "sroie2019" / "train"
     source = Source(folder / "img", folder / "box")
-    done = convert("sroie", source, tmp_path, split=lambda records: by_company(records, 30))
-    report = check([done.train.label_file, done.val.label_file], [folder / "img"])
-    assert report.counts == {"tiny": 1} and report.broken == 0
-    assert report.findings[0].image == folder / "img" / "178.jpg" and report.findings[0].reason == "1.0 pixels thin"
     # Divided by number, forms of one company come into both parts.
     done = convert("sroie", source, tmp_path, split=lambda records: by_number(records, 500))
     report = check([done.train.label_file, done.val.label_file], [folder / "img"])
-    assert report.counts.keys() == {"tiny", "look-alike"}
-    assert {finding.image.name for finding in report.findings if finding.image} >= {"582.jpg", "602.jpg", "609.jpg"}
+    assert report.counts.keys() == {"tiny", "look-alike"} and report.broken == 0
+    tiny, *alike = report.findings
+    assert (tiny.image, tiny.reason) == (folder / "img" / "178.jpg", "1.0 pixels thin")
+    assert {finding.image.name for finding in alike if finding.image} >= {"582.jpg", "602.jpg", "609.jpg"}

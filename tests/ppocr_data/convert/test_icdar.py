@@ -90,6 +90,7 @@ def test_2015_files_are_read_in_the_order_of_their_numbers(lay: Callable[..., Pa
         ("1,2,3,nan,5,6,7,8,word", "'nan' is not a coordinate"),
         ("1,2,3,4,5,6,7,inf,word", "'inf' is not a coordinate"),
         ("1,2,,4,5,6,7,8,word", "'' is not a coordinate"),
+        ("1,2,3_0,4,5,6,7,8,word", "'3_0' is not a coordinate"),
     ],
 )
 def test_2015_refuses_with_the_line(tmp_path: Path, line: str, problem: str) -> None:
