@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from ppocr_data.convert import FORMATS
 from ppocr_data.labels import read_label_file
@@ -100,6 +101,14 @@ def test_the_counts_and_the_next_steps(tool: Tool, tmp_path: Path, folders: list
     assert f"prepare_data.py check {tmp_path}/out/train.txt {tmp_path}/out/val.txt --data-dir {tmp_path}/img" in out
 
 
+def test_the_next_steps_name_the_command_that_was_called(
+    tool: Tool, folders: list[str | Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ocr-cml prepare"])
+    out = tool("prepare_data", "icdar2015", *folders, "--val-first-id", "3")[1]
+    assert "\nocr-cml prepare check " in out and "tools/prepare_data.py" not in out
+
+
 def test_labels_that_a_training_would_refuse_are_said(tool: Tool, tmp_path: Path, folders: list[str | Path]) -> None:
     (tmp_path / "gt" / "gt_img_2.txt").write_text("0,0,9,9,9,0,0,9,crossing\n")
     out = tool("prepare_data", "icdar2015", *folders, "--val-first-id", "3")[1]
@@ -135,6 +144,22 @@ def test_a_random_share_keeps_groups_and_look_alikes_together(tool: Tool, tmp_pa
     assert len(names) == 6 and {f"a{name[1]}.png" for name in names} | {f"b{name[1]}.png" for name in names} == {*names}
     assert {name[0] for name in validation("--group-by", "^[ab]", "--allow-near-duplicates")} in ({"a"}, {"b"})
     assert len({tuple(validation("--seed", str(seed))) for seed in range(4)}) > 1
+
+
+def test_a_training_accepts_the_printed_overrides(
+    tool: Tool, repository: Path, tmp_path: Path, folders: list[str | Path]
+) -> None:
+    (tmp_path / "img").rename(tmp_path / "my photos, 2026")
+    folders[folders.index(tmp_path / "img")] = tmp_path / "my photos, 2026"
+    out = tool("prepare_data", "icdar2015", *folders, "--val-first-id", "3")[1]
+    overrides = shlex.split(out.splitlines()[-1])
+    config = repository / "configs" / "det_student.yml"
+    code, resolved, err = tool("train", "-c", config, "--show-config", *overrides)
+    assert (code, err) == (0, "")
+    sections = yaml.safe_load(resolved)
+    assert sections["Train"]["dataset"]["data_dir"] == str(tmp_path / "my photos, 2026")
+    assert sections["Train"]["dataset"]["label_file_list"] == [str(tmp_path / "out" / "train.txt")]
+    assert sections["Eval"]["dataset"]["label_file_list"] == [str(tmp_path / "out" / "val.txt")]
 
 
 def test_splits_exclude_each_other(tool: Tool, folders: list[str | Path], capsys: pytest.CaptureFixture[str]) -> None:

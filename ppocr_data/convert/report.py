@@ -8,18 +8,23 @@ from collections.abc import Sequence
 from ppocr_data.convert.write import Part, overrides
 
 
-def summary(train: Part, val: Part, notes: Sequence[str]) -> str:
-    """The notes, a table of figures, what a training would refuse, and the next steps."""
+def summary(train: Part, val: Part, notes: Sequence[str], program: str) -> str:
+    """The notes, a table of figures, what a training would refuse, and the next steps (see `next_steps`)."""
     refused = [_refused(part) for part in (train, val) if part.problems]
-    return "\n\n".join(["\n".join(notes), _table(train, val), *refused, next_steps(train, val)])
+    return "\n\n".join(["\n".join(notes), _table(train, val), *refused, next_steps(train, val, program)])
 
 
-def next_steps(train: Part, val: Part) -> str:
-    """The command that checks the labels and, on the last line, the arguments that train on them."""
+def next_steps(train: Part, val: Part, program: str) -> str:
+    """The command that checks the labels and, on the last line, the arguments that train on them.
+
+    Args:
+        train, val: what was written.
+        program: how the tool was called, such as "python tools/prepare_data.py".
+    """
     files = shlex.join([str(train.label_file), str(val.label_file)])
     folders = [str(part.data_dir) for part in ((train,) if train.data_dir == val.data_dir else (train, val))]
     return (
-        f"To look for label mistakes:\npython tools/prepare_data.py check {files} --data-dir {shlex.join(folders)}\n\n"
+        f"To look for label mistakes:\n{program} check {files} --data-dir {shlex.join(folders)}\n\n"
         "To train on it, add this to tools/train.py, and look at preview.jpg in the run folder at once:\n"
         f"{overrides(train, val)}"
     )

@@ -16,6 +16,7 @@ from ppocr_data.convert.record import Record
 from ppocr_data.convert.split import Split, by_number
 from ppocr_data.errors import DataError
 from ppocr_data.labels import read_label_file
+from ppocr_data.targets import shrink_target
 
 LINE = "1,2,11,2,11,8,1,8,TEXT\n"
 
@@ -197,6 +198,24 @@ def test_label_lines_are_json_with_readable_characters(source: Path) -> None:
 def test_every_reader_says_what_it_reads(name: str) -> None:
     first = (FORMATS[name].__doc__ or "").splitlines()[0]
     assert ":" in first and len(first) > 40
+
+
+def test_a_bent_text_is_taught_where_it_is(tmp_path: Path) -> None:
+    """From a Total-Text file to the shrink map: its core is 1, the hollow of the bow is background."""
+    bow = [(10, 80), (10, 20), (110, 20), (110, 80), (90, 80), (90, 40), (30, 40), (30, 80)]
+    (tmp_path / "img").mkdir()
+    (tmp_path / "gt").mkdir()
+    xs, ys = (" ".join(str(point[axis]) for point in bow) for axis in (0, 1))
+    for name in ("img1", "img2"):
+        (tmp_path / "img" / f"{name}.png").write_bytes(b"")
+        entry = f"x: [[{xs}]], y: [[{ys}]], ornt: [u'c'], transcriptions: [u'BOW']\n"
+        (tmp_path / "gt" / f"poly_gt_{name}.txt").write_text(entry)
+    source = Source(tmp_path / "img", tmp_path / "gt")
+    done = convert("totaltext", source, tmp_path / "out", split=partial(by_number, first=2))
+    sample = read_label_file(done.train.label_file, done.train.data_dir)[0]
+    kernel, mask = shrink_target((96, 128), sample.polygons, sample.ignore, 0.4)
+    assert kernel[30, 60] == kernel[60, 20] == kernel[60, 100] == 1
+    assert kernel[60, 60] == 0 and kernel[10, 60] == 0 and mask.all()
 
 
 # --- real sets --------------------------------------------------------------------------------------------------------
