@@ -16,51 +16,65 @@ _CROPS = "crop_img"  # recognition crops that the tool exports below the images
 
 
 def read(images: Path, labels: Path, progress: Progress | None = None) -> Reading:
-    """PPOCRLabel folders: `Label.txt` and `fileState.txt` beside the images.
+    """PPOCRLabel folders: `Label.txt` and `fileState.txt` beside the images; or any label file of PaddleOCR's.
 
-    `labels` is the folder, or the label file itself. `Label.txt` names an image as `folder/image`; only the name is
-    used, so that a renamed or moved folder is still understood. The tool writes no line for a checked image without
-    text: one that `fileState.txt` calls checked is an image without text. All other images are taken to be unlabelled
-    so far and left out, and so are the crops in `crop_img`. `difficult` and `###` are don't-care.
+    `labels` is the folder, or the label file itself. PPOCRLabel names an image as `folder/image`. A name that is no
+    path below `images` is looked up by its last part, so that a renamed or moved folder is still understood. The tool
+    writes no line for a checked image without text: one that `fileState.txt` calls checked is an image without text.
+    All other images are taken to be unlabelled so far and left out, and so are the crops in `crop_img`. `difficult` and
+    `###` are don't-care.
     """
     label_file = labels / LABELS if labels.is_dir() else labels
-    here = _images_by_name(images)
+    folder = _Images(images)
     lines = list(numbered_lines(label_file))
     found: dict[str, Record] = {}
     for done, (where, line) in enumerate(lines, start=1):
         given, tab, payload = line.partition("\t")
         if not tab:
             raise DataError(f"{where}: no tab between the image and its labels")
-        name = _name(given)
-        if name not in here:
-            raise DataError(f"{where}: its image {images / name} is missing")
-        if name in found:
-            raise DataError(f"{where}: {name} was labelled before in this file")
+        image = folder.find(given, where)
+        if image is None:
+            raise DataError(f"{where}: its image {images / _last(given)} is missing")
+        if image in found:
+            raise DataError(f"{where}: {image} was labelled before in this file")
         texts = _texts(payload, where)
-        found[name] = Record(here[name], [polygon for polygon, _ in texts], [word for _, word in texts])
+        found[image] = Record(image, [polygon for polygon, _ in texts], [word for _, word in texts])
         if progress is not None:
             progress(done, len(lines))
-    empty = sorted(_checked(label_file.with_name(STATES)) & (here.keys() - found.keys()))
-    records = {**found, **{name: Record(here[name], [], []) for name in empty}}
-    left = len(here) - len(records)
+    for image in _checked(label_file.with_name(STATES), folder) - found.keys():
+        found[image] = Record(image, [], [])
+    left = len(folder.paths) - len(found)
     notes = (f"{left} images that were not checked yet left out",) if left else ()
-    return Reading([records[name] for name in here if name in records], notes)
+    return Reading([found[image] for image in folder.paths if image in found], notes)
 
 
-def _images_by_name(images: Path) -> dict[str, str]:
-    """Paths below the folder by file name."""
-    here: dict[str, str] = {}
-    for path in image_files(images):
-        inner = path.relative_to(images)
-        if _CROPS in inner.parts:
-            continue
-        if path.name in here:
-            raise DataError(f"{path}: {images / here[path.name]} has the same name; convert the folders one by one")
-        here[path.name] = inner.as_posix()
-    return here
+class _Images:
+    """The images of a folder, by their paths below it and by their names."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        inner = [path.relative_to(folder) for path in image_files(folder)]
+        self.paths = [path.as_posix() for path in inner if _CROPS not in path.parts]
+        self._by_path = set(self.paths)
+        self._by_name: dict[str, list[str]] = {}
+        for path in self.paths:
+            self._by_name.setdefault(_last(path), []).append(path)
+
+    def find(self, given: str, where: str) -> str | None:
+        """The path below the folder, None where there is no such image.
+
+        Raises:
+            DataError: several images have that name.
+        """
+        if given.strip() in self._by_path:
+            return given.strip()
+        found = self._by_name.get(_last(given), [])
+        if len(found) > 1:
+            raise DataError(f"{where}: {_last(given)} may be {' or '.join(found)}; convert the folders one by one")
+        return found[0] if found else None
 
 
-def _name(given: str) -> str:
+def _last(given: str) -> str:
     """The last part of a path that was written on this system or on Windows."""
     return re.split(r"[/\\]", given.strip())[-1]
 
@@ -81,8 +95,8 @@ def _texts(payload: str, where: str) -> list[Text]:
     return texts
 
 
-def _checked(states: Path) -> set[str]:
-    """The names of the images that a person has confirmed, none where there is no such file."""
+def _checked(states: Path, folder: _Images) -> set[str]:
+    """The images that a person has confirmed, none where there is no such file."""
     if not states.is_file():
         return set()
     checked = set()
@@ -90,6 +104,7 @@ def _checked(states: Path) -> set[str]:
         given, tab, state = line.rpartition("\t")
         if not tab or state.strip() not in ("0", "1"):
             raise DataError(f"{where}: expected image<TAB>1, found {line!r}")
-        if state.strip() == "1":
-            checked.add(_name(given))
+        image = folder.find(given, where)
+        if image is not None and state.strip() == "1":
+            checked.add(image)
     return checked

@@ -86,8 +86,17 @@ def test_a_state_file_of_another_form(folder: Path) -> None:
 def test_two_images_of_one_name(folder: Path) -> None:
     (folder / "more").mkdir()
     (folder / "more" / "a.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match=r"more/a\.jpg: .*a\.jpg has the same name; convert the folders one by one"):
+    with pytest.raises(DataError, match=r"Label\.txt:1: a\.jpg may be a\.jpg or more/a\.jpg; convert the folders one"):
         ppocrlabel.read(folder, folder)
+
+
+def test_any_label_file_with_paths_below_the_folder(lay: Callable[..., Path]) -> None:
+    lines = "".join(line("x", entry(name)).replace("photos/x", f"{name}/1.jpg") for name in "ab")
+    folder = lay({"img/a/1.jpg": b"", "img/b/1.jpg": b"", "img/b/2.jpg": b"", "train.txt": lines})
+    assert ppocrlabel.read(folder / "img", folder / "train.txt").records == [
+        Record("a/1.jpg", [QUAD], ["a"]),
+        Record("b/1.jpg", [QUAD], ["b"]),
+    ]
 
 
 def test_no_label_file(tmp_path: Path) -> None:
