@@ -2,7 +2,8 @@
 
 A transcription of `###` or `*`, or a true `ignore` or `difficult` beside it, marks text that nobody can read ("don't
 care"): it is neither text nor background. Polygons have four points or more, in either direction. UTF-8 with or
-without a byte-order mark, any line ending; blank lines are nothing. An empty list is an image without text.
+without a byte-order mark, any line ending; blank lines are nothing. An empty list is an image without text. A box with
+a `score` needs no transcription: what `tools/infer_det.py` writes is a label file too.
 
 Mistakes are refused, all of a file in one message. `on_bad="skip"` goes on without them and lists them:
 - no tab, no JSON, no list, no such image, an image outside the folder, coordinates that are no finite numbers: the
@@ -190,7 +191,7 @@ def _parse_entry(entry: Any, where: str) -> tuple[np.ndarray, str, bool]:
     """The points (finite float32 `[K,2]`, K >= 3), text and don't-care flag of one entry of the JSON list."""
     if not isinstance(entry, dict):
         raise _BadLine(f'{where}: must be {{"transcription": ..., "points": ...}}, is {str(entry)[:40]}')
-    word = entry.get("transcription")
+    word = entry.get("transcription", "" if "score" in entry else None)  # a detector's box says where, not what
     if not isinstance(word, str):
         raise _BadLine(f"{where}: transcription must be a string ('###' where nobody can read it)")
     points = entry.get("points")

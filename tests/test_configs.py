@@ -26,7 +26,7 @@ def named(path: Path) -> str:
 def test_the_promised_ones_are_there() -> None:
     names = {named(path) for path in SHIPPED}
     promised = {"det_cml.yml", "det_teacher.yml", "det_student.yml", "det_dml.yml", "det_cml_icdar2015.yml"}
-    promised |= {"det_cml_unlabeled.yml", "det_cml_hetero.yml"}
+    promised |= {"det_cml_unlabeled.yml", "det_cml_hetero.yml", "det_label_free.yml"}
     assert promised <= names
     kd = {name.removeprefix("kd/").removesuffix(".yml").lower() for name in names if name.startswith("kd/")}
     assert {"logits", "st", "at", "nst", "rkd", "ofd", "afd"} <= kd

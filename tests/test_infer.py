@@ -16,6 +16,7 @@ import ocr_cml
 from ocr_cml.infer import TextDetector, detect_files, draw, find_images, load_detector, read_image
 from ocr_cml.postprocess import DBPostProcess
 from ppocr_data.errors import DataError, ModelError
+from ppocr_data.labels import read_label_file
 from ppocr_data.transforms import DetResizeForTest
 
 
@@ -157,6 +158,24 @@ def test_the_tool_does_one_file_and_refuses_a_folder_without_a_model(
     refused = run_tool(repository, model_dir=photos, image=image, output=tmp_path / "two")
     assert refused.returncode == 2 and not (tmp_path / "two").exists()
     assert "inference.pdiparams missing" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_its_results_are_labels_that_another_detector_may_be_scored_against(
+    model: Path, photos: Path, tmp_path: Path
+) -> None:
+    """The teacher's own boxes, where nobody has labelled anything."""
+    paths = find_images(photos)
+    detector = load_detector(model)
+    detect_files(detector, paths, tmp_path / "out")
+    samples = read_label_file(tmp_path / "out" / "results.txt", tmp_path, allow_outside=True)
+    assert [sample.image for sample in samples] == paths
+    for sample in samples:
+        found = detector(sample.image)
+        assert len(sample.polygons) == len(found.polygons)
+        for polygon, again in zip(sample.polygons, found.polygons, strict=True):
+            np.testing.assert_allclose(polygon, again, atol=0.01)
+        assert not sample.ignore.any()
+    assert sum(len(sample.polygons) for sample in samples) > 0
 
 
 def test_the_given_images_are_never_overwritten(model: Path, photos: Path) -> None:

@@ -55,6 +55,14 @@ def test_mark_line_ends_and_blank_lines(tmp_path: Path, end: bytes) -> None:
     assert [s.source for s in samples] == [f"{path}:1", f"{path}:4"]
 
 
+def test_what_a_detector_found_is_a_label_file(tmp_path: Path) -> None:
+    """`results.txt` of tools/infer_det.py: a score and no transcription."""
+    path = write(tmp_path, "a.jpg\t" + json.dumps([{"points": SQUARE, "score": 0.9}]), "a.jpg\t[]")
+    found, nothing = read_label_file(path, tmp_path)
+    assert (found.texts, found.ignore.tolist(), found.polygons[0].tolist()) == (("",), [False], SQUARE)
+    assert nothing.polygons == ()
+
+
 def test_image_without_text(tmp_path: Path) -> None:
     (sample,) = read_label_file(write(tmp_path, "a.jpg\t[]"), tmp_path)
     assert sample.polygons == ()
