@@ -20,6 +20,8 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _LARGEST_INT = 2**31 - 1
 _TOP_PAD_BYTES = 256 * 1024 * 1024
 
+_memory_is_kept = False
+
 
 def cpu_cores() -> int:
     """Cores this process may use: the affinity mask and, in a container, the CPU quota."""
@@ -83,6 +85,11 @@ def tune_process(processes: int | None = None) -> list[str]:
     return notes
 
 
+def freed_memory_is_kept() -> bool:
+    """Whether `tune_process` made this process's allocator keep what is freed."""
+    return _memory_is_kept
+
+
 def cpu_environment(processes: int = 1) -> dict[str, str]:
     """The variables that one of `processes` training processes on this machine should have."""
     wanted = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": str(trainer_threads(cpu_cores(), processes))}
@@ -119,6 +126,8 @@ def _keep_freed_memory() -> str:
     mallopt = ctypes.CDLL(None).mallopt
     settings = ((_M_MMAP_THRESHOLD, _LARGEST_INT), (_M_TRIM_THRESHOLD, _LARGEST_INT), (_M_TOP_PAD, _TOP_PAD_BYTES))
     done = all(mallopt(parameter, value) for parameter, value in settings)
+    global _memory_is_kept
+    _memory_is_kept = done
     return "malloc: freed buffers are kept" if done else "malloc: glibc refused the thresholds, left alone"
 
 

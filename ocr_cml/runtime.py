@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from ocr_cml import inference_yml
-from ocr_cml.environment import cpu_cores, restore_math_threads
+from ocr_cml.environment import cpu_cores, freed_memory_is_kept, restore_math_threads
 from ocr_cml.inference_yml import InferenceConfig, Normalization
 from ocr_cml.model_files import ModelFiles, find_files
 from ocr_cml.paddle_to_onnx import ConversionError, to_onnx
@@ -152,6 +152,8 @@ class OnnxDetector(FrozenDetector):
         # Threads that spin between two calls steal the cores that the training step needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
+        # A memory pool of its own would lie beside what the allocator keeps for the training, and idle most of a step.
+        options.enable_cpu_mem_arena = not freed_memory_is_kept()
         self._on_cpu = device == "cpu"
         provider: Any = "CPUExecutionProvider"
         if device != "cpu":
@@ -169,7 +171,7 @@ class OnnxDetector(FrozenDetector):
         # A large batch at once is no faster on a CPU, and its activations would stay in the process beside a training.
         at_once = max(1, _PIXELS_AT_ONCE // (images.shape[1] * images.shape[2]))
         count = at_once if self._on_cpu else max(1, len(images))
-        parts = [images[first : first + count] for first in range(0, len(images), count)]
+        parts = [images[first : first + count] for first in range(0, max(1, len(images)), count)]
         maps = [self._session.run([self._output], {self._input: self.normalization.apply(p)})[0] for p in parts]
         return maps[0] if len(maps) == 1 else np.concatenate(maps)
 

@@ -239,3 +239,17 @@ def test_official_models_open_in_both_engines_and_agree(shared: Path, model: str
     assert engines[0].config == InferenceConfig()
     assert check_parity(*engines, probe_images(), atol=1e-4) < 1e-4
     assert engines[0].probability(probe_images()).max() > 0.9
+
+
+@pytest.mark.parametrize(("count", "size"), [(3, 640), (5, 512), (1, 1024), (9, 256)])
+def test_a_batch_is_answered_as_its_images_are_one_by_one(count: int, size: int, tmp_path: Path) -> None:
+    """Large batches go through ONNX Runtime in parts; 5 of 512x512 in two and two and one."""
+    detector = open_detector(onnx_models.dark_detector(tmp_path / "model.onnx"), threads=1)
+    images = np.random.default_rng(size).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    alone = [detector.probability(image[None])[0] for image in images]
+    np.testing.assert_array_equal(detector.probability(images), np.stack(alone))
+
+
+def test_an_empty_batch_has_an_empty_answer(tmp_path: Path) -> None:
+    detector = open_detector(onnx_models.dark_detector(tmp_path / "model.onnx"), threads=1)
+    assert detector.probability(np.zeros((0, 64, 96, 3), np.uint8)).shape == (0, 64, 96)
