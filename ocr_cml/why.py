@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ocr_cml.environment import cpu_cores, trainer_threads, tune_process
-from ppocr_data.errors import ConfigError
+from ppocr_data.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from ocr_cml.why_evidence import Scale
@@ -48,7 +48,7 @@ def explain(
 
     Raises:
         ConfigError: a folder that holds no run; runs on different data; arguments out of range.
-        WeightsError: a checkpoint is missing or damaged, or a teacher of one of the runs is.
+        WeightsError: a checkpoint is missing or damaged.
         UserError: the results cannot be written.
     """
     _check_arguments(images, draws, sigmas)
@@ -70,6 +70,7 @@ def explain(
     crops = why_data.crops(reference.config, images, _BATCH)
     pages = why_data.pages(reference.config, images)
     evidence: dict[str, Evidence] = {}
+    notes: list[str] = []
     for run in found:
         entry = evidence.setdefault(run.label, Evidence(run.label))
         networks = why_data.students(run, weights)
@@ -79,10 +80,13 @@ def explain(
             entry.networks.append(NetworkEvidence(run.folder.as_posix(), name, losses, doubt))
         if series := agreement_of(run.records):
             entry.agreement.append(series)
-        entry.pulls += pulls_of(run.config, networks, crops[:_PULLED], threads)
+        try:
+            entry.pulls += pulls_of(run.config, networks, crops[:_PULLED], threads)
+        except UserError as error:  # a run may be looked at where its teacher is not
+            notes.append(f"{run.folder}: how hard its terms pull was not measured: {error}")
     settings = {"weights": weights, "crops": sum(len(batch.sources) for batch in crops), "pages": len(pages)}
     settings |= {"draws": draws, "sigmas": list(sigmas), "scale": scale, "data": reference.folder.as_posix()}
-    sys.stdout.write(write(list(evidence.values()), settings, output))
+    sys.stdout.write(write(list(evidence.values()), settings, notes, output))
     return 0
 
 

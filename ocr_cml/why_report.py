@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 _COLOURS = tuple(mpl.color_sequences["tab10"])
 
 
-def write(evidence: Sequence[Evidence], settings: Mapping[str, Any], output: Path) -> str:
-    """Write noise, doubt and agreement (.png and .svg), why.md and why.json; returns the table's text.
+def write(evidence: Sequence[Evidence], settings: Mapping[str, Any], notes: Sequence[str], output: Path) -> str:
+    """Write noise, doubt and agreement (.png and .svg), why.md and why.json; returns the tables' text.
 
     Args:
         evidence: one entry a label, in the order of the figures.
         settings: how it was measured.
+        notes: what was not measured, and why.
         output: the folder.
 
     Raises:
@@ -37,14 +38,20 @@ def write(evidence: Sequence[Evidence], settings: Mapping[str, Any], output: Pat
     figures = {"noise": draw_noise, "doubt": draw_doubt, "agreement": draw_agreement}
     try:
         output.mkdir(parents=True, exist_ok=True)
-        data = {"settings": dict(settings), "runs": [asdict(entry) for entry in evidence]}
+        data = {"settings": dict(settings), "notes": list(notes), "runs": [asdict(entry) for entry in evidence]}
         _write(output / "why.json", json.dumps(data, indent=1, allow_nan=False))
-        _write(output / "why.md", markdown(lines, pull_table(evidence), settings))
+        _write(output / "why.md", markdown(lines, [*pull_table(evidence), *_paragraphs(notes)], settings))
         for name, draw in figures.items():
             _save(draw, evidence, settings, [output / f"{name}.png", output / f"{name}.svg"])
     except OSError as error:
         raise UserError(f"--output: {output} cannot be written: {error.strerror or error}") from None
-    return "\n".join([*lines, "", *pull_table(evidence), "", f"figures and numbers in {output}", ""])
+    return "\n".join(
+        [*lines, "", *pull_table(evidence), *_paragraphs(notes), "", f"figures and numbers in {output}", ""]
+    )
+
+
+def _paragraphs(notes: Sequence[str]) -> list[str]:
+    return [line for note in notes for line in ("", note)]
 
 
 def _write(path: Path, text: str) -> None:

@@ -325,6 +325,22 @@ def test_two_runs_in_three_figures(finished: dict[str, Path], tool_here: Tool, t
     tiny.assert_same(tiny.state_of(mean), tiny.state_of(best))
 
 
+def test_a_run_whose_teacher_is_gone_is_still_looked_at(tiny_set: Path, tool_here: Tool, tmp_path: Path) -> None:
+    teacher = tiny.teacher_weights(tmp_path / "teacher.safetensors")
+    terms = [tiny.LABELS, tiny.TEACHER]
+    data = tiny.settings(tiny_set, tmp_path / "taught", terms=terms, students=1, teacher=teacher)
+    with tiny.Run(data, max_steps=1) as trainer:
+        trainer.fit()
+    options = [tmp_path / "taught", "--output", tmp_path / "out", "--images", 2, "--noise", 0, 0.1]
+    assert "| taught | teacher | " in tool_here("why", *options)[1]
+    teacher.unlink()
+    code, out, _ = tool_here("why", *options)
+    assert code == 0
+    assert f"{tmp_path / 'taught'}: how hard its terms pull was not measured: " in out
+    assert "| taught | teacher |" not in out
+    assert str(teacher) in (tmp_path / "out/why.md").read_text(encoding="utf-8")
+
+
 def test_mistakes_are_one_message(finished: dict[str, Path], tool_here: Tool, tmp_path: Path, tiny_set: Path) -> None:
     def refused(*arguments: object) -> str:
         code, out, err = tool_here("why", *arguments, "--output", tmp_path / "out")

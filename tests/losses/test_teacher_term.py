@@ -94,6 +94,22 @@ def test_a_teacher_that_sees_nothing_pushes_background_down(inputs):
     assert (gradient > 0).all()
 
 
+@pytest.mark.parametrize("kind", ["dilated", "soft"])
+def test_confidence_leaves_out_the_pixels_on_which_the_teacher_doubts(kind, inputs):
+    q = sigmoid(inputs.u)
+    sure = inputs.shrink_mask * (np.maximum(q, 1 - q) >= 0.8)
+    assert 0 < sure.sum() < inputs.shrink_mask.sum()
+    term = TeacherLoss(kind=kind, confidence=0.8, dilation=0)
+    learner = inputs.learner()
+    value = term(learner, inputs.guide(), inputs.targets())
+    value.backward()
+    p = sigmoid(inputs.z)
+    kl = q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p))
+    expected = dilated_reference(inputs, sure, 0.3, 0) if kind == "dilated" else 5 * kl[sure > 0].mean()
+    assert float(value) == pytest.approx(expected, rel=1e-5)
+    assert (learner.shrink_logit.grad.numpy()[sure == 0] == 0).all()
+
+
 def test_alpha_and_bce_reach_the_shrink_map(inputs):
     def value(**arguments):
         return float(TeacherLoss(thresh=0.85, **arguments)(inputs.learner(), inputs.guide(), inputs.targets()))
