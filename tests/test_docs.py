@@ -110,6 +110,8 @@ def check(command: str) -> None:
     elif words[:3] == ["python", "-m", "paddle.distributed.launch"]:
         start = next(number for number, word in enumerate(words) if word.startswith("tools/"))
         check(shlex.join(["python", *words[start:]]))
+    elif words[:2] == ["python", "-m"] and words[2].startswith("tests.reliability."):
+        assert (REPOSITORY / words[2].replace(".", "/")).with_suffix(".py").is_file(), command
     elif words[:2] == ["python", "-m"]:
         known = ("pytest", "venv", "ruff", "mypy", "ocr_cml.reference")
         assert words[2] in known, f"{command}: say in this test how to check it"
