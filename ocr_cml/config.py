@@ -1,8 +1,7 @@
 """Reading a configuration: one YAML file and `-o` overrides in, one immutable `Config` out, or every mistake at once.
 
-A mistake names its dotted key, the place where it was written, what was expected, and the nearest known word.
-Nothing is
-built or opened here; what can be known to fail from the text alone is refused here, before the first second of work.
+A mistake names its dotted key, the place where it was written, what was expected, and the nearest known word. Nothing
+is built or opened here; what can be known to fail from the text alone is refused here, before the first second of work.
 """
 
 from __future__ import annotations

@@ -53,9 +53,8 @@ class Evaluator:
         dataset: resized images with ground truth.
         postprocess: maps to polygons.
         batch_size: images of equal shape that a network answers at once.
-        rank, world_size: this process scores every `world_size`-th image; counts are summed, so the result is that
-        of one
-            process.
+        rank, world_size: this process scores every `world_size`-th image; counts are summed, so the result is that of
+            one process.
     """
 
     def __init__(
