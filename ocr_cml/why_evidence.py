@@ -1,8 +1,8 @@
 """What mutual learning is said to do to a network, measured: flat minima, doubt where doubt is due, agreement.
 
-The evidence is that of Zhang et al., Deep Mutual Learning, CVPR 2018, section 3.8, put in the terms of a text map, a
-Bernoulli distribution a pixel: the loss under growing weight noise, and how certain, and how rightly certain, the map
-is. Agreement is logged by the trainer, see `ocr_cml.agreement`.
+The evidence is that of Zhang et al., Deep Mutual Learning, CVPR 2018 ("How and why does DML work?"), put in the terms
+of a text map, a Bernoulli distribution a pixel: the loss under growing weight noise, and how certain, and how rightly
+certain, the map is. Agreement is logged by the trainer, see `ocr_cml.agreement`.
 """
 
 from __future__ import annotations
