@@ -30,12 +30,14 @@ class Row:
         label: what was measured.
         unit: of the values: `s`, `ms/image`, `images/s`, `MB`.
         values: by the side's name, one number a round; sides that cannot do it are absent.
+        cpu: the same for the CPU seconds of whole rounds, where the row is about whole rounds.
         note: what the reader must know about it.
     """
 
     label: str
     unit: str
     values: dict[str, list[float]] = field(default_factory=dict)
+    cpu: dict[str, list[float]] = field(default_factory=dict)
     note: str = ""
 
     @property
@@ -47,11 +49,12 @@ class Row:
 
         Rounds are paired: what disturbs the machine for a while disturbs both numbers of a pair.
         """
-        if side == OURS or side not in self.values or OURS not in self.values:
-            return None
-        pairs = list(zip(self.values[side], self.values[OURS], strict=True))
-        each = [ours / theirs if self.more_is_better else theirs / ours for theirs, ours in pairs if theirs and ours]
-        return statistics.median(each) if each else None
+        ratio = _paired(self.values, side)
+        return 1 / ratio if ratio and self.more_is_better else ratio
+
+    def cpu_ratio(self, side: str) -> float | None:
+        """The same of the CPU seconds, on which other jobs of the machine weigh less."""
+        return _paired(self.cpu, side)
 
 
 def in_turn(
@@ -81,7 +84,12 @@ def rows_of(label: str, unit: str, scale: float, answers: Mapping[str, Sequence[
         for side, given in answers.items()
         if given and all(key in given[0] for key in keys)
     }
-    return Row(label, unit, values)
+    return Row(label, unit, values, cpu_of(answers) if keys == ("seconds",) else {})
+
+
+def cpu_of(answers: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[float]]:
+    """The CPU seconds of every side's rounds."""
+    return {side: [answer["cpu"] for answer in given] for side, given in answers.items() if given and "cpu" in given[0]}
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -91,12 +99,27 @@ def table(rows: Sequence[Row]) -> str:
     cells = [["what", "unit", *sides, *(f"{side} : ours" for side in others)]]
     for row in rows:
         numbers = [_spread(row.values[side]) if side in row.values else "-" for side in sides]
-        ratios = [row.ratio(side) for side in others]
-        cells.append([row.label, row.unit, *numbers, *("-" if r is None else f"{r:.2f}" for r in ratios)])
+        cells.append([row.label, row.unit, *numbers, *(_ratio(row, side) for side in others)])
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = [_line(line, widths) for line in cells]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines + [f"\n{row.label}: {row.note}" for row in rows if row.note])
+
+
+def _ratio(row: Row, side: str) -> str:
+    wall, cpu = row.ratio(side), row.cpu_ratio(side)
+    if wall is None:
+        return "-"
+    return f"{wall:.2f}" if cpu is None else f"{wall:.2f} (CPU {cpu:.2f})"
+
+
+def _paired(values: Mapping[str, Sequence[float]], side: str) -> float | None:
+    """The median over the rounds of a side's number divided by ours."""
+    if side == OURS or side not in values or OURS not in values:
+        return None
+    pairs = zip(values[side], values[OURS], strict=True)
+    each = [theirs / ours for theirs, ours in pairs if theirs and ours]
+    return statistics.median(each) if each else None
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

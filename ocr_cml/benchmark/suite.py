@@ -11,7 +11,7 @@ from typing import Any
 
 from ocr_cml.benchmark import inputs, recipe
 from ocr_cml.benchmark.growth import GROWTH
-from ocr_cml.benchmark.measure import Row, in_turn, rows_of
+from ocr_cml.benchmark.measure import Row, cpu_of, in_turn, rows_of
 from ocr_cml.benchmark.side import ROOT, Side, our_environment
 from ppocr_data.errors import UserError
 
@@ -78,6 +78,24 @@ class Suite:
                 stack.enter_context(side)
             return in_turn(sides, case, arguments, rounds or self.settings.rounds, self.say)
 
+    @property
+    def step_rounds(self) -> int:
+        """Rounds of a training step: it takes seconds."""
+        return 1 if self.settings.quick else max(3, self.settings.rounds // 2)
+
+    def step(self, crop: int) -> dict[str, Any]:
+        """What the case `step` is given: PP-OCRv2's networks on batches of four crops."""
+        label_file, data_dir = self.pictures(8 if self.settings.quick else 24)
+        return {
+            "label_file": label_file,
+            "data_dir": data_dir,
+            "transforms": recipe.transforms(crop),
+            "batch": 4,
+            "student": recipe.STUDENT,
+            "teacher": recipe.TEACHER,
+            "teacher_weights": str(recipe.teacher_weights(self.folder)),
+        }
+
     def pictures(self, count: int) -> tuple[str, str]:
         """Label file and data_dir of `count` pictures: the user's, or synthetic ones of 1280x720."""
         where = self.folder / f"pictures{count}"
@@ -117,7 +135,7 @@ def loader(suite: Suite) -> list[Row]:
         batches=batches,
     )
     rates = {side: [1 / answer["seconds"] for answer in given] for side, given in answers.items()}
-    return [Row("loader, one worker, crop 640", "images/s", rates)]
+    return [Row("loader, one worker, crop 640", "images/s", rates, cpu_of(answers))]
 
 
 def scoring(suite: Suite) -> list[Row]:
@@ -161,29 +179,15 @@ def losses(suite: Suite) -> list[Row]:
 
 def step(suite: Suite) -> list[Row]:
     """One training step of PP-OCRv2's CML, its parts, and the memory that it needs."""
-    quick = suite.settings.quick
-    label_file, data_dir = suite.pictures(8 if quick else 24)
     sides = [
         Side(OURS, "ours"),
         Side(PLAIN, "plain"),
         *suite.settings.peer(source=True),
         *suite.settings.peer(f"{PPOCR}, our env.", source=True, tuned=True),
     ]
-    crop = 64 if quick else recipe.CROP
-    answers = suite.measure(
-        sides,
-        "step",
-        rounds=1 if quick else max(3, suite.settings.rounds // 2),
-        label_file=label_file,
-        data_dir=data_dir,
-        transforms=recipe.transforms(crop),
-        batch=4,
-        student=recipe.STUDENT,
-        teacher=recipe.TEACHER,
-        teacher_weights=str(recipe.teacher_weights(suite.folder)),
-    )
-    name = f"step of CML, batch 4, {crop}x{crop}"
-    rows = [rows_of(name, "s", 1, answers, "seconds")]
+    crop = 64 if suite.settings.quick else recipe.CROP
+    answers = suite.measure(sides, "step", rounds=suite.step_rounds, **suite.step(crop))
+    rows = [rows_of(f"step of CML, batch 4, {crop}x{crop}", "s", 1, answers, "seconds")]
     rows += [
         rows_of(f"... {part}", "s", 1, answers, part)
         for part in ("waiting", "teacher", "forward", "losses", "backward", "optimizer")

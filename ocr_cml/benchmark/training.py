@@ -151,7 +151,18 @@ def _watch(trainer: Any, watch: Stopwatch) -> None:
         optimizer.step = watch.timed("optimizer", optimizer.step)
 
 
-def configuration(
+def configuration(folder: Path, *arguments: Any) -> Any:
+    """`document`, validated."""
+    import yaml
+
+    from ocr_cml import config
+
+    path = folder / "given.yml"
+    path.write_text(yaml.safe_dump(document(folder, *arguments), sort_keys=False), encoding="utf-8")
+    return config.load(str(path))
+
+
+def document(
     folder: Path,
     label_file: str,
     data_dir: str,
@@ -162,17 +173,13 @@ def configuration(
     teacher_weights: str,
     students: int = 2,
     workers: int = 1,
-) -> Any:
-    """The configuration of the step, validated, for a run in `folder`."""
-    import yaml
-
-    from ocr_cml import config
-
+) -> dict[str, Any]:
+    """The configuration of the step, as its YAML would be read, for a run in `folder`."""
     names = ["Student", *(f"Student{number}" for number in range(2, students + 1))]
     terms: list[dict[str, Any]] = [{"DBLoss": {}}, {"TeacherLoss": {}}]
     evaluating = [transforms[0], {"DetResizeForTest": {"limit_side_len": 736, "limit_type": "min"}}]
     data = {"data_dir": data_dir, "label_file_list": [label_file], "allow_outside": True}
-    document = {
+    return {
         "Global": {
             "use_gpu": False,
             "seed": 1,
@@ -194,6 +201,3 @@ def configuration(
         },
         "Eval": {"dataset": {**data, "transforms": evaluating}},
     }
-    path = folder / "given.yml"
-    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
-    return config.load(str(path))

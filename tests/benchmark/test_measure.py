@@ -55,6 +55,14 @@ def test_rows_sum_keys_scale_them_and_leave_out_who_has_them_not() -> None:
     assert rows_of("a", "s", 1, answers, "a").values == {"ours": [1.0], "ppocr": [3.0]}
 
 
+def test_the_cpu_seconds_of_whole_rounds_stand_beside_the_ratio() -> None:
+    answers = {"ours": [{"seconds": 1.0, "cpu": 2.0}], "ppocr": [{"seconds": 6.0, "cpu": 8.0}]}
+    whole, part = rows_of("step", "s", 1, answers, "seconds"), rows_of("part", "s", 1, answers, "cpu")
+    assert whole.cpu_ratio("ppocr") == 4.0 and part.cpu_ratio("ppocr") is None
+    lines = table([whole, part]).splitlines()
+    assert "6.00 (CPU 4.00)" in lines[2] and "(CPU" not in lines[3]
+
+
 def test_the_table_is_markdown_with_quartiles_ratios_and_notes() -> None:
     rows = [
         Row("loader", "images/s", {"ours": [10.0, 20.0, 30.0, 40.0, 50.0], "plain": [5.0] * 5}, note="one worker"),
