@@ -21,9 +21,9 @@ import yaml
 
 from ocr_cml import build, config
 from ocr_cml.compare import OUTCOME, is_finished, run_all
-from ocr_cml.compare_plan import Plan, PlannedRun, make_plan
-from ocr_cml.compare_report import COLUMNS, write_report
-from ocr_cml.compare_results import (
+from ocr_cml.compare.plan import Plan, PlannedRun, make_plan
+from ocr_cml.compare.report import COLUMNS, write_report
+from ocr_cml.compare.results import (
     Gain,
     Spread,
     by_chance,
@@ -38,7 +38,7 @@ from ppocr_data.errors import ConfigError, UserError, WeightsError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHIPPED = REPOSITORY / "configs" / "compare.yml"
-MEASURED = (sys.executable, "-I", str(REPOSITORY / "ocr_cml" / "measured.py"))
+MEASURED = (sys.executable, "-I", str(REPOSITORY / "ocr_cml" / "compare" / "measured.py"))
 ALONE: dict[str, Any] = {"name": "alone", "students": "max", "terms": [tiny.LABELS]}
 DML: dict[str, Any] = {"name": "dml2", "students": 2, "terms": [tiny.LABELS, tiny.MUTUAL]}
 ONE: dict[str, Any] = {"name": "one", "teacher": "network", "terms": [tiny.LABELS, {"STLoss": {"temperature": 2.0}}]}

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ocr_cml.report import read_run, write_report
-from ocr_cml.report_charts import Chart, Series, figure, thinned, ticks
+from ocr_cml.report.charts import Chart, Series, figure, thinned, ticks
 from ppocr_data.errors import UserError
 
 HOSTILE = "</pre><script>alert('x')</script><img src=x onerror=alert(1)>&\""

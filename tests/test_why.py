@@ -19,11 +19,11 @@ from ocr_cml.cohort import BoundTerm, Cohort
 from ocr_cml.losses import DBLoss, DMLLoss, decode_targets
 from ocr_cml.models import Detector, build_detector
 from ocr_cml.runtime import Normalization
-from ocr_cml.why_data import text_page
-from ocr_cml.why_evidence import Doubt, DoubtMeter, Evidence, NetworkEvidence, noise_curve, noisy, supervised_loss
-from ocr_cml.why_pull import Pull, pulls
-from ocr_cml.why_report import pull_table, table
-from ocr_cml.why_runs import agreement_of, label_of, read_run
+from ocr_cml.why.data import text_page
+from ocr_cml.why.evidence import Doubt, DoubtMeter, Evidence, NetworkEvidence, noise_curve, noisy, supervised_loss
+from ocr_cml.why.pull import Pull, pulls
+from ocr_cml.why.report import pull_table, table
+from ocr_cml.why.runs import agreement_of, label_of, read_run
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.geometry import fill
 from ppocr_data.targets import MakeShrinkMap, shrink_target
@@ -284,7 +284,7 @@ def tool_here(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> Tool:
 
 
 def test_two_runs_in_three_figures(finished: dict[str, Path], tool_here: Tool, tmp_path: Path) -> None:
-    from ocr_cml.why_data import students
+    from ocr_cml.why.data import students
 
     options = ["--output", tmp_path, "--images", 3, "--draws", 2, "--noise", 0, 0.2]
     code, out, err = tool_here("why", finished["alone"], finished["pair"], *options)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ocr_cml.report_charts import Chart, Series, charts
-from ocr_cml.report_run import Run
-from ocr_cml.report_template import missing
-from ocr_cml.report_validation import curve, precision_recall
+from ocr_cml.report.charts import Chart, Series, charts
+from ocr_cml.report.run import Run
+from ocr_cml.report.template import missing
+from ocr_cml.report.validation import curve, precision_recall
 
 TEACHER_COLOUR = 7
 _OWN = ("step", "loss", "lr", "seconds")

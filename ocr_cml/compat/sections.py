@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ocr_cml.compat_reading import Reading
+from ocr_cml.compat.reading import Reading
 
 WITHOUT_MEANING = (
     *("use_visualdl", "use_tensorboard", "use_wandb", "log_smooth_window", "log_ranks", "print_mem_info", "debug"),

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from ppocr_data.errors import UserError
 
 if TYPE_CHECKING:
-    from ocr_cml.why_evidence import Evidence
+    from ocr_cml.why.evidence import Evidence
 
 _COLOURS = tuple(mpl.color_sequences["tab10"])
 

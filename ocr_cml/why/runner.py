@@ -3,7 +3,7 @@
     RUN/{config.yml, latest/, metrics.jsonl} of each run -> noise, doubt and agreement (.png, .svg), why.md, why.json
 
 Runs of one label, the seeds of a method, are pooled. All networks see the same crops and the same held-out images:
-those of the first run with labels. See `ocr_cml.why_evidence` for what is measured.
+those of the first run with labels. See `ocr_cml.why.evidence` for what is measured.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ocr_cml.environment import cpu_cores, trainer_threads, tune_process
 from ppocr_data.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
-    from ocr_cml.why_evidence import Scale
+    from ocr_cml.why.evidence import Scale
 
 SIGMAS = (0.0, 0.05, 0.1, 0.15, 0.2)
 """Deviations of the weight noise, in root mean squares of each parameter tensor."""
@@ -38,13 +38,13 @@ def explain(
     """Measure every student of every run, write the figures and the table, print the table. Returns the exit code.
 
     Args:
-        runs: run folders, each as `FOLDER` or `LABEL=FOLDER`; see `why_runs.label_of`.
+        runs: run folders, each as `FOLDER` or `LABEL=FOLDER`; see `ocr_cml.why.runs.label_of`.
         output: folder of the results.
         weights: `latest` (the end of each run) or `best` (each run's best checkpoint, of unequal steps).
         images: training crops for the loss, and held-out images for the doubt, at most.
         draws: noise draws for each deviation.
         sigmas: deviations of the weight noise.
-        scale: see `why_evidence.noisy`.
+        scale: see `ocr_cml.why.evidence.noisy`.
 
     Raises:
         ConfigError: a folder that holds no run; runs on different data; arguments out of range.
@@ -53,11 +53,12 @@ def explain(
     """
     _check_arguments(images, draws, sigmas)
     tune_process()
-    from ocr_cml import build, why_data
-    from ocr_cml.why_evidence import Evidence, NetworkEvidence
-    from ocr_cml.why_pull import pulls_of
-    from ocr_cml.why_report import write
-    from ocr_cml.why_runs import agreement_of, check_comparable, read_run
+    from ocr_cml import build
+    from ocr_cml.why import data as why_data
+    from ocr_cml.why.evidence import Evidence, NetworkEvidence
+    from ocr_cml.why.pull import pulls_of
+    from ocr_cml.why.report import write
+    from ocr_cml.why.runs import agreement_of, check_comparable, read_run
 
     found = [read_run(text) for text in runs]
     check_comparable(found)

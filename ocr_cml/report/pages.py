@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from ocr_cml.report_charts import charts
-from ocr_cml.report_compare import comparison, distinct
-from ocr_cml.report_run import ENSEMBLE, Run, read_run
-from ocr_cml.report_series import as_teacher, colours, loss_charts, pace_charts, score_chart, score_details
-from ocr_cml.report_template import code, facts, fold, missing, page, section, table
-from ocr_cml.report_validation import gallery
+from ocr_cml.report.charts import charts
+from ocr_cml.report.compare import comparison, distinct
+from ocr_cml.report.run import ENSEMBLE, Run, read_run
+from ocr_cml.report.series import as_teacher, colours, loss_charts, pace_charts, score_chart, score_details
+from ocr_cml.report.template import code, facts, fold, missing, page, section, table
+from ocr_cml.report.validation import gallery
 from ocr_cml.words import duration
 from ppocr_data.errors import UserError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ocr_cml.compat_reading import Reading
+from ocr_cml.compat.reading import Reading
 from ocr_cml.yaml_source import Path_
 
 _MAPS = {"thrink_maps": "shrink", "shrink_maps": "shrink", "threshold_maps": "threshold", "binary_maps": "binary"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ocr_cml.compat_reading import Reading
+from ocr_cml.compat.reading import Reading
 from ocr_cml.model_store import is_address
 from ocr_cml.yaml_source import Path_
 from ppocr_data.errors import ConfigError

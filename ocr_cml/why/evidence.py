@@ -19,7 +19,7 @@ import paddle
 from ocr_cml.losses import DBLoss
 from ocr_cml.losses.base import Targets
 from ocr_cml.models import Detector
-from ocr_cml.why_pull import Pull
+from ocr_cml.why.pull import Pull
 
 BINS = 10
 """Of the reliability diagram, equally wide over [0, 1]."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ocr_cml.report_charts import Chart, Series
-from ocr_cml.report_run import Run
-from ocr_cml.report_template import missing
+from ocr_cml.report.charts import Chart, Series
+from ocr_cml.report.run import Run
+from ocr_cml.report.template import missing
 
 # Boxes lie on photos, not on the page: one set of bright colours, for the light and the dark page alike.
 _BRIGHT = ("#4aa8ff", "#ff9340", "#3ee08f", "#cf9bff", "#ffd83d", "#ff7cc0", "#48e5f5", "#ff5c5c")

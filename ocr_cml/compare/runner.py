@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ocr_cml.compare.measured import FORWARDED
 from ocr_cml.environment import tune_process
-from ocr_cml.measured import FORWARDED
 from ppocr_data.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
-    from ocr_cml.compare_plan import Plan, PlannedRun
+    from ocr_cml.compare.plan import Plan, PlannedRun
 
 OUTCOME = "outcome.json"
 """In a run folder: exit code, seconds and peak memory of its process, written when that ends."""
 
 _MEASURED = Path(__file__).with_name("measured.py")
-_TRAIN = Path(__file__).resolve().parent.parent / "tools" / "train.py"
+_TRAIN = Path(__file__).resolve().parents[2] / "tools" / "train.py"
 _INTERRUPTS = tuple(128 + number for number in FORWARDED)
 # Values that a run may be continued with, and that would make it longer, or scored more often, than the others.
 _LENGTH = ("Global.epoch_num", "Global.max_steps", "Global.eval_batch_step", "Optimizer.lr.decay_steps")
@@ -39,7 +39,7 @@ def compare(config_path: str, overrides: Sequence[str], *, report_only: bool = F
     """Train what is not trained yet, write the tables and the chart, print the table. Returns the exit code.
 
     Args:
-        config_path, overrides: see `ocr_cml.compare_plan.make_plan`.
+        config_path, overrides: see `ocr_cml.compare.plan.make_plan`.
         report_only: train nothing; make the tables of what has finished.
 
     Raises:
@@ -50,8 +50,8 @@ def compare(config_path: str, overrides: Sequence[str], *, report_only: bool = F
     """
     environment = dict(os.environ)  # the trainings choose their own threads
     tune_process()
-    from ocr_cml.compare_plan import make_plan
-    from ocr_cml.compare_report import write_report
+    from ocr_cml.compare.plan import make_plan
+    from ocr_cml.compare.report import write_report
     from ocr_cml.run import start_logging
 
     plan = make_plan(config_path, overrides)
@@ -90,7 +90,7 @@ def is_finished(run: PlannedRun) -> bool:
 
 
 def read_outcome(run: PlannedRun) -> dict[str, Any]:
-    """What the run's process took, see `ocr_cml.measured.run`. Raises UserError where the file is damaged."""
+    """What the run's process took, see `ocr_cml.compare.measured.run`. Raises UserError where the file is damaged."""
     path = run.folder / OUTCOME
     try:
         outcome = json.loads(path.read_text(encoding="utf-8"))
@@ -125,8 +125,8 @@ def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
         ConfigError, WeightsError: before the first run, where one of them could not go on or begin.
         KeyboardInterrupt: a signal came; the running training has saved its state.
     """
-    from ocr_cml.compare_plan import missing_weights
-    from ocr_cml.compare_report import write_report
+    from ocr_cml.compare.plan import missing_weights
+    from ocr_cml.compare.report import write_report
     from ocr_cml.run import LOG
     from ppocr_data.errors import WeightsError
 

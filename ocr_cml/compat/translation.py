@@ -1,16 +1,16 @@
 """PaddleOCR's detection configurations, read as this package's own.
 
-The rules are in `compat_networks`, `compat_loss` and `compat_sections`. What PaddleOCR computes and this package
+The rules are in `networks`, `loss` and `sections` beside this file. What PaddleOCR computes and this package
 computes otherwise is told in a note; what cannot be honoured is a problem, or stays where it is for the strict schema
 to refuse, so that nothing is dropped in silence.
 """
 
 from __future__ import annotations
 
-from ocr_cml.compat_loss import translate_loss
-from ocr_cml.compat_networks import PARTS, refuse_other_models, translate_networks, translate_weights
-from ocr_cml.compat_reading import Reading
-from ocr_cml.compat_sections import (
+from ocr_cml.compat.loss import translate_loss
+from ocr_cml.compat.networks import PARTS, refuse_other_models, translate_networks, translate_weights
+from ocr_cml.compat.reading import Reading
+from ocr_cml.compat.sections import (
     WITHOUT_MEANING,
     translate_data,
     translate_global,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ocr_cml import config as configuration
-from ocr_cml.compare_schema import CompareConfig, Method
+from ocr_cml.compare.schema import CompareConfig, Method
 from ocr_cml.models.weights import find_weights
 from ocr_cml.schema import Config, Network
 from ocr_cml.yaml_source import Path_, Source, apply_override, nearest, read_yaml

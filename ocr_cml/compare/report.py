@@ -9,9 +9,9 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from ocr_cml.compare_chart import draw
-from ocr_cml.compare_plan import Plan
-from ocr_cml.compare_results import Results, Row, by_chance, gains, make_rows, read_results
+from ocr_cml.compare.chart import draw
+from ocr_cml.compare.plan import Plan
+from ocr_cml.compare.results import Results, Row, by_chance, gains, make_rows, read_results
 from ppocr_data.errors import UserError
 
 _MB = 1024 * 1024

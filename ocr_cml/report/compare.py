@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from ocr_cml.report_charts import Chart, Series, charts
-from ocr_cml.report_run import ENSEMBLE, Run
-from ocr_cml.report_template import missing, section, table
-from ocr_cml.report_validation import curve, precision_recall
+from ocr_cml.report.charts import Chart, Series, charts
+from ocr_cml.report.run import ENSEMBLE, Run
+from ocr_cml.report.template import missing, section, table
+from ocr_cml.report.validation import curve, precision_recall
 from ocr_cml.words import duration
 
 _LONGEST_CELL = 60

@@ -11,7 +11,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
-    from ocr_cml.compare_results import Row
+    from ocr_cml.compare.results import Row
 
 _KINDS = (("mean", "mean student", "o", 0.18), ("best", "best student", "s", 0.0), ("ensemble", "ensemble", "^", -0.18))
 

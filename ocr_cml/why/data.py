@@ -14,8 +14,8 @@ from ocr_cml.losses import DBLoss, decode_targets
 from ocr_cml.models import Detector, build_detector
 from ocr_cml.runtime import LayerDetector
 from ocr_cml.schema import Config
-from ocr_cml.why_evidence import Doubt, DoubtMeter, Scale, noise_curve
-from ocr_cml.why_runs import FinishedRun, shrink_rule
+from ocr_cml.why.evidence import Doubt, DoubtMeter, Scale, noise_curve
+from ocr_cml.why.runs import FinishedRun, shrink_rule
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.errors import ConfigError
 from ppocr_data.geometry import fill
