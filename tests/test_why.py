@@ -13,12 +13,12 @@ import paddle
 import pytest
 import tiny
 
-from ocr_cml import why
 from ocr_cml.binding import Binding
 from ocr_cml.cohort import BoundTerm, Cohort
 from ocr_cml.losses import DBLoss, DMLLoss, decode_targets
 from ocr_cml.models import Detector, build_detector
 from ocr_cml.runtime import Normalization
+from ocr_cml.why import runner as why
 from ocr_cml.why.data import text_page
 from ocr_cml.why.evidence import Doubt, DoubtMeter, Evidence, NetworkEvidence, noise_curve, noisy, supervised_loss
 from ocr_cml.why.pull import Pull, pulls
