@@ -53,7 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, tiny_set: Path) -> Site:
 
 @pytest.fixture
 def site(made: Site, tmp_path: Path) -> Iterator[Site]:
-    """The site, put back afterwards. Its checkpoints must be untouched, or have gone on to the step that a test names."""
+    """The site, put back afterwards. Its checkpoints are untouched, or have gone on to the step that a test names."""
     for folder in (made.data, made.run):
         shutil.copytree(folder, tmp_path / "kept" / folder.name)
     before, made.saved_at = made.checkpoints(), None
