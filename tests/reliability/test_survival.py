@@ -100,7 +100,9 @@ FILES = [
 ]
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if "Student2" in name else name for name in FILES]
+)
 def test_a_file_cut_in_half_costs_the_steps_since_the_save_before(
     name: str, tiny_set: Path, tmp_path: Path, whole: Path, said: list[str]
 ) -> None:

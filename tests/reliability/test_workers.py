@@ -141,8 +141,7 @@ def states(trainer: Trainer) -> dict[str, np.ndarray]:
     return {f"{name}/{key}": value for name, student in students for key, value in tiny.state_of(student).items()}
 
 
-@pytest.mark.parametrize("failure", ["vanishes", "disk error"])
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("failure", "workers"), [("vanishes", 1), ("disk error", 0)])
 def test_what_was_trained_is_saved_when_an_image_is_lost_and_goes_on_when_it_is_back(
     failure: str, workers: int, tiny_set: Path, tmp_path: Path
 ) -> None:
@@ -158,14 +157,14 @@ def test_what_was_trained_is_saved_when_an_image_is_lost_and_goes_on_when_it_is_
 
     reason = "Input/output error" if failure == "disk error" else "No such file"
     with pytest.raises(DataError, match=rf"train\.txt:3: cannot read image .*000002\.jpg \({reason}") as caught:
-        fit(data, 12, 3, lose)
+        fit(data, 8, 3, lose)
     assert "000002.jpg" in str(caught.value)
     image.unlink(missing_ok=True)
     (tmp_path / "kept.jpg").rename(image)
-    resumed = fit(data, 12)
+    resumed = fit(data, 8)
     log = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
-    assert sum('"loss"' in line for line in log) == 12
-    whole = fit(tiny.settings(tmp_path / "set", tmp_path / "whole", Train__loader=loader), 12)
+    assert sum('"loss"' in line for line in log) == 8
+    whole = fit(tiny.settings(tmp_path / "set", tmp_path / "whole", Train__loader=loader), 8)
     tiny.assert_same(states(resumed), states(whole))
     for file in (tmp_path / "whole/latest").glob("*.safetensors"):
         tiny.assert_same(load_file(tmp_path / "run/latest" / file.name), load_file(file))
