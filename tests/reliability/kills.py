@@ -2,8 +2,8 @@
 
     python -m tests.reliability.kills --count 50 --seed 1
 
-Every start is `tools/train.py` in a process of its own, ended by SIGKILL: half of the times at a random moment, half of
-the times in the middle of a save. After each kill the newest checkpoint must be whole and not older than the last one
+Every start is `tools/train.py` in a process of its own, ended by SIGKILL: half of the times (`--in-saves`) in the middle
+of a save, the others while it starts or at a random moment of the training. After each kill the newest checkpoint must be whole and not older than the last one
 that was seen finished; when a run comes to its end, its weights, its best checkpoint and every recorded number must be
 those of a run that nobody killed. Then the next run begins.
 """
@@ -123,25 +123,23 @@ def saved_step(run: Path) -> int:
     return found.progress.step
 
 
-def kill_one(path: Path, run: Path, chance: random.Random, tally: Tally, longest: float) -> bool:
+def kill_one(path: Path, run: Path, chance: random.Random, tally: Tally, in_saves: float) -> bool:
     """Start once and kill; True where the run came to its end first."""
     before = saved_step(run)
     process = start(path, run.with_name(f"{run.name}.log"))
     tally.starts += 1
+    moment = chance.random()
+    if moment < in_saves:  # in the midst of one of the next saves
+        wait_for(process, run / "latest.tmp", chance.randrange(4))
+        time.sleep(chance.uniform(0, 0.02))
+    elif moment < in_saves + (1 - in_saves) / 4:  # while it starts
+        time.sleep(chance.uniform(0, 8))
+    else:  # some steps later
+        wanted = before + chance.randint(1, STEPS // 2)
+        while process.poll() is None and last_step(run) < wanted:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.3))
     temporary = run / "latest.tmp"
-    in_a_save = chance.random() < 0.5
-    skip, pause = chance.randrange(4), chance.uniform(0, 0.02)
-    deadline = time.monotonic() + (120 if in_a_save else chance.uniform(0, longest))
-    seen = False
-    while process.poll() is None and time.monotonic() < deadline:
-        now = temporary.is_dir()
-        if in_a_save and now and not seen:
-            if skip == 0:
-                time.sleep(pause)
-                break
-            skip -= 1
-        seen = now
-        time.sleep(0.0005)
     if process.poll() is not None:
         assert process.returncode == 0, run.with_name(f"{run.name}.log").read_text()[-3000:]
         return True
@@ -159,19 +157,30 @@ def kill_one(path: Path, run: Path, chance: random.Random, tally: Tally, longest
     return False
 
 
-def main(count: int, seed: int, folder: Path) -> Tally:
+def wait_for(process: subprocess.Popen[bytes], temporary: Path, skip: int) -> None:
+    """Until a checkpoint is being written; `skip` are let pass."""
+    seen = False
+    while process.poll() is None:
+        now = temporary.is_dir()
+        if now and not seen:
+            if skip == 0:
+                return
+            skip -= 1
+        seen = now
+        time.sleep(0.0005)
+
+
+def main(count: int, seed: int, folder: Path, in_saves: float = 0.5) -> Tally:
     """Kill `count` times; raises AssertionError at the first run that does not survive."""
     data, chance, tally = folder / "set", random.Random(seed), Tally()
     synth.generate(data, train=6, val=2, size=(96, 96), seed=3)
     whole = folder / "whole"
-    began = time.monotonic()
     process = start(configuration(data, whole), folder / "whole.log")
     assert process.wait() == 0, (folder / "whole.log").read_text()[-3000:]
-    longest = time.monotonic() - began
     while tally.kills < count:
         run = folder / f"run{tally.finished_runs}"
         path = configuration(data, run)
-        while tally.kills < count and not kill_one(path, run, chance, tally, longest):
+        while tally.kills < count and not kill_one(path, run, chance, tally, in_saves):
             print(f"\r{tally.kills} of {count} kills", end="", file=sys.stderr, flush=True)
         process = start(path, run.with_name(f"{run.name}.log"))
         tally.starts += 1
@@ -187,6 +196,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--in-saves", type=float, default=0.5, help="share of the kills that wait for a save")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
-        print(main(arguments.count, arguments.seed, Path(made)))
+        print(main(arguments.count, arguments.seed, Path(made), arguments.in_saves))
