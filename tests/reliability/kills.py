@@ -2,10 +2,10 @@
 
     python -m tests.reliability.kills --count 50 --seed 1
 
-Every start is `tools/train.py` in a process of its own, ended by SIGKILL: half of the times (`--in-saves`) in the middle
-of a save, the others while it starts or at a random moment of the training. After each kill the newest checkpoint must be whole and not older than the last one
-that was seen finished; when a run comes to its end, its weights, its best checkpoint and every recorded number must be
-those of a run that nobody killed. Then the next run begins.
+Every start is `tools/train.py` in a process of its own, ended by SIGKILL: a share of the times (`--in-saves`, one half) in
+the middle of a save, else while it starts or at a random moment of the training. After each kill the newest checkpoint
+must be whole, and at most the steps since the last save may be missing; when a run comes to its end, its weights, its
+best checkpoint and every recorded number must be those of a run that nobody killed. Then the next run begins.
 """
 
 from __future__ import annotations
