@@ -2,7 +2,7 @@
 
     python -m tests.reliability.kills --count 50 --seed 1
 
-Every start is `tools/train.py` in a process of its own, ended by SIGKILL: a share of the times (`--in-saves`, a half) in
+Every start is `tools/train.py` in a process of its own, ended by SIGKILL: a share of times (`--in-saves`, a half) in
 the middle of a save, else while it starts or at a random moment of the training. After each kill the newest checkpoint
 must be whole, and at most the steps since the last save may be missing; when a run comes to its end, its weights, its
 best checkpoint and every recorded number must be those of a run that nobody killed. Then the next run begins.
