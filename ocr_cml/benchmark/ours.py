@@ -1,4 +1,4 @@
-"""Ours: the cases, each a function that prepares and returns what does one round."""
+"""Ours: the cases, each a function that prepares and returns what does one round, in a process set up as our tools'."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from ocr_cml.benchmark.answering import detector, evaluation
 from ocr_cml.benchmark.inputs import read_pages
 from ocr_cml.benchmark.training import losses, step
+from ocr_cml.environment import tune_process
 from ocr_cml.metrics import DetMetric
 from ocr_cml.postprocess import DBPostProcess
 from ppocr_data.dataset import DetDataset
@@ -25,6 +26,7 @@ __all__ = ["detector", "evaluation", "loader", "losses", "scoring", "step", "tar
 
 def targets(path: str, size: int) -> Round:
     """Shrink and threshold maps of every page; `seconds` an image."""
+    tune_process()
     cv2.setNumThreads(1)
     border, shrink = build_ops([{"MakeBorderMap": {"shrink_ratio": 0.4}}, {"MakeShrinkMap": {"shrink_ratio": 0.4}}])
     rng = np.random.default_rng(0)
@@ -45,6 +47,8 @@ def loader(
 ) -> Round:
     """Batches as the trainer draws them, from worker processes; `seconds` an image, after the first batch."""
 
+    tune_process()
+
     def once() -> dict[str, Any]:
         dataset = DetDataset.from_label_files(label_file, data_dir, build_ops(transforms), seed=1)
         with train_loader(dataset, batch, num_workers=workers, seed=1) as batches_of:
@@ -59,6 +63,7 @@ def loader(
 
 def scoring(stem: str) -> Round:
     """Maps to boxes, boxes to counts; seconds an image of each."""
+    tune_process()
     cv2.setNumThreads(1)
     maps, pages = np.load(f"{stem}.npy"), read_pages(f"{stem}.json")
     postprocess = DBPostProcess()
