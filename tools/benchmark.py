@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Measure ours beside a plain implementation and beside PaddleOCR, in turn in one run: `python tools/benchmark.py`."""
 
 from __future__ import annotations
