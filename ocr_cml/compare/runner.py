@@ -29,7 +29,9 @@ OUTCOME = "outcome.json"
 """In a run folder: exit code, seconds and peak memory of its process, written when that ends."""
 
 _MEASURED = Path(__file__).with_name("measured.py")
-_TRAIN = Path(__file__).resolve().parents[2] / "tools" / "train.py"
+_ROOT = Path(__file__).resolve().parents[2]
+# In a checkout the tools lie in tools/; installed they are the package ocr_cml_tools beside this one.
+_TRAIN = next((_ROOT / name / "train.py" for name in ("tools", "ocr_cml_tools") if (_ROOT / name).is_dir()), _ROOT)
 _INTERRUPTS = tuple(128 + number for number in FORWARDED)
 # Values that a run may be continued with, and that would make it longer, or scored more often, than the others.
 _LENGTH = ("Global.epoch_num", "Global.max_steps", "Global.eval_batch_step", "Optimizer.lr.decay_steps")
