@@ -1,6 +1,6 @@
 """What a training shows while it runs: one live display on a terminal, plain lines elsewhere.
 
-    step 130/200 |████████      | 65%  1.71 s a step, 2 min 10 s left
+    step 130/200 |████████      | 65%, 1.71 s a step, 2 min 10 s left
     loss 11.69   db 3.12 4.37   mutual 0.141 0.077   teacher 1.23 2.75   agreement 0.912
     hmean at step 100: Student 0.6123, Student2 0.5988, ensemble 0.6320; best Student 0.6123
 
@@ -125,13 +125,13 @@ class Display:
     def __enter__(self) -> Display:
         self.pace.paused()
         if self.live:
-            bar = "step {n_fmt}/{total_fmt} |{bar}| {percentage:.0f}%  {postfix}"
+            bar = "step {n_fmt}/{total_fmt} |{bar}| {percentage:.0f}%{postfix}"
             first = tqdm(total=self.last_step, initial=self.step, bar_format=bar, dynamic_ncols=True, position=0)
             self._lines = [first, *(tqdm(bar_format="{desc}", position=place, leave=True) for place in (1, 2))]
         return self
 
     def __exit__(self, *_: object) -> None:
-        for line in reversed(self._lines):
+        for line in self._lines:
             line.close()
         self._lines = []
 
