@@ -134,6 +134,25 @@ def test_every_image_gets_a_line_and_a_picture(model: Path, photos: Path, tmp_pa
         np.testing.assert_array_equal(picture, draw(read_image(Path(path)), expected.polygons))
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_a_stream_answers_as_single_calls_do(model: Path, photos: Path, batch_size: int) -> None:
+    """Reading, network and post-process overlap; batches end where the size changes."""
+    detector, paths = load_detector(model), find_images(photos)
+    streamed = list(detector.stream(iter(paths), batch_size))
+    assert [path for path, _ in streamed] == paths
+    for path, found in streamed:
+        expected = detector(path)
+        assert [polygon.tolist() for polygon in found.polygons] == [polygon.tolist() for polygon in expected.polygons]
+        assert found.scores == pytest.approx(expected.scores, abs=1e-6)
+    assert list(detector.stream([], batch_size)) == []
+
+
+def test_a_stream_stops_at_a_file_that_is_no_image(model: Path, photos: Path) -> None:
+    (photos / "img_4.png").write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"img_4\.png"):
+        list(load_detector(model).stream(find_images(photos), 2))
+
+
 def test_images_that_cannot_be_read_are_named_and_the_others_done(
     model: Path, photos: Path, tmp_path: Path, repository: Path
 ) -> None:

@@ -8,7 +8,7 @@ import platform
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ocr_cml.environment import cpu_cores
+from ocr_cml.environment import cpu_cores, cpu_environment
 
 _PACKAGES = ("paddlepaddle", "onnxruntime", "opencv-contrib-python", "numpy", "shapely", "pyclipper", "paddleocr")
 
@@ -16,10 +16,12 @@ _PACKAGES = ("paddlepaddle", "onnxruntime", "opencv-contrib-python", "numpy", "s
 def describe() -> list[str]:
     """Lines for people."""
     load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    settings = ", ".join(f"{name}={value}" for name, value in cpu_environment().items())
     versions = [f"{name} {_version(name)}" for name in _PACKAGES]
     return [
         f"date: {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC{load} (other jobs spoil absolute numbers)",
         f"machine: {_processor()}, {cpu_cores()} cores for this process, {_memory_gib()} GiB; {platform.platform()}",
+        f"threads: ours {settings} and its own malloc settings, PaddleOCR as it is unless the column says otherwise",
         f"versions: Python {platform.python_version()}, {', '.join(versions)}",
     ]
 
