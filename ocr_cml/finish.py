@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,9 +29,22 @@ def conclude(trainer: Trainer) -> None:
         return
     if trainer.skipped:
         LOG.warning("%d bad samples were skipped; each is listed above", len(trainer.skipped))
-    try:
+    with _no_harm():
         _examine(trainer)
-        report.write_report(trainer.run.path)
+    write_report(trainer)
+
+
+def write_report(trainer: Trainer) -> None:
+    """Write `report.html` as far as the run has come (rank 0): after every evaluation, and at the end."""
+    if trainer.rank == 0:
+        with _no_harm():
+            report.write_report(trainer.run.path)
+
+
+@contextlib.contextmanager
+def _no_harm() -> Iterator[None]:
+    try:
+        yield
     except (UserError, OSError) as error:
         LOG.warning("the report is not complete: %s; tools/report.py makes it again", error)
 

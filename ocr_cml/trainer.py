@@ -321,6 +321,7 @@ class Trainer:
             self.progress.best = Best(name, hmean, step)
             self._save(BEST)
         self.display.evaluated(scores, (self.progress.best.student, self.progress.best.hmean))
+        finish.write_report(self)
         if self.teacher_hmean is not None and hmean > self.teacher_hmean and not self.progress.overtaken:
             self.progress.overtaken = True
             LOG.info("%s has overtaken its teacher: hmean %.4f against %.4f", name, hmean, self.teacher_hmean)
