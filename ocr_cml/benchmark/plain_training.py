@@ -81,7 +81,8 @@ def step(
     import paddle.nn.functional as F
 
     from ocr_cml.inference_yml import Normalization
-    from ocr_cml.models import build_detector, heads, necks
+    from ocr_cml.models import build_detector, heads
+    from ocr_cml.models.necks import pyramids
     from ocr_cml.models.weights import load_into, read_weights
     from ppocr_data.dataset import DetDataset
     from ppocr_data.loader import train_loader
@@ -90,7 +91,7 @@ def step(
     def interpolate(x: Any, factor: int) -> Any:
         return x if factor == 1 else F.interpolate(x, scale_factor=factor, mode="nearest")
 
-    necks.upsample_nearest = heads.upsample_nearest = interpolate
+    pyramids.upsample_nearest = heads.upsample_nearest = interpolate
     paddle.seed(1)
     learners = [build_detector(student) for _ in range(students)]
     guide = build_detector(teacher)

@@ -6,7 +6,7 @@ import copy
 import difflib
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -35,12 +35,14 @@ class DetOutput:
         threshold_logit: logit of the threshold map T; None in eval, and for networks that only give P.
         features: intermediate maps by name: "backbone.0" (1/4) ... "backbone.3" (1/32), "neck" (1/4).
         k: steepness of the binary map.
+        auxiliary: what auxiliary heads say while training, by level (p2, p3, p4); empty where there are none.
     """
 
     shrink_logit: Tensor
     threshold_logit: Tensor | None = None
     features: dict[str, Tensor] = field(default_factory=dict)
     k: float = 50.0
+    auxiliary: Mapping[str, DetOutput] = field(default_factory=dict)
 
     @classmethod
     def from_probability(cls, probability: Tensor) -> DetOutput:
@@ -82,10 +84,19 @@ class Detector(nn.Layer):
 
     def forward(self, x: Tensor) -> DetOutput:
         """Raises ModelError if the image's height or width is not a multiple of `stride`."""
-        levels, joined = self._features(x)
-        shrink, threshold = self.head(joined)
+        levels = self._levels(x)
+        auxiliary: dict[str, DetOutput] = {}
+        if self.training and self.head.aux_in_channels:
+            merged = self.neck.merge(levels)
+            joined = self.neck.join(merged)
+            auxiliary = {name: self._output(*logits) for name, logits in self.head.auxiliary(merged).items()}
+        else:
+            joined = self.neck(levels)
         features = {f"backbone.{i}": level for i, level in enumerate(levels)} | {"neck": joined}
-        return DetOutput(_float32(shrink), None if threshold is None else _float32(threshold), features, self.head.k)
+        return replace(self._output(*self.head(joined)), features=features, auxiliary=auxiliary)
+
+    def _output(self, shrink: Tensor, threshold: Tensor | None) -> DetOutput:
+        return DetOutput(_float32(shrink), None if threshold is None else _float32(threshold), k=self.head.k)
 
     @property
     def feature_channels(self) -> dict[str, int]:
@@ -95,13 +106,12 @@ class Detector(nn.Layer):
 
     def probability(self, x: Tensor) -> Tensor:
         """P [N,1,H,W] alone: what is evaluated and exported. Equal to `forward(x).shrink_prob` to rounding."""
-        return _float32(self.head.probability(self._features(x)[1]))
+        return _float32(self.head.probability(self.neck(self._levels(x))))
 
-    def _features(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _levels(self, x: Tensor) -> list[Tensor]:
         if paddle.in_dynamic_mode() and (x.shape[2] % self.stride or x.shape[3] % self.stride):
             raise ModelError(f"an image of {x.shape[2]}x{x.shape[3]} pixels: both must be multiples of {self.stride}")
-        levels = self.backbone(x)
-        return levels, self.neck(levels)
+        return self.backbone(x)
 
     def fuse_for_export(self) -> Detector:
         """A copy in eval mode whose parallel branches (PPLCNetV3) are single convolutions; this network is unchanged.
@@ -176,4 +186,8 @@ def build_detector(spec: Mapping[str, Any]) -> Detector:
     backbone = _build_part("Backbone", spec)
     neck = _build_part("Neck", spec, in_channels=backbone.out_channels)
     head = _build_part("Head", spec, in_channels=neck.out_channels)
+    if head.aux_in_channels and not hasattr(neck, "merge"):
+        raise ModelError("Head.aux_in_channels: only the necks RepLKFPN and RepLKPAN give what auxiliary heads need")
+    if head.aux_in_channels not in (0, neck.out_channels):
+        raise ModelError(f"Head.aux_in_channels: must be the neck's out_channels, {neck.out_channels}")
     return Detector(backbone, neck, head, in_channels=int(spec["Backbone"].get("in_channels", 3)))

@@ -12,6 +12,9 @@ from paddle import ParamAttr, Tensor, nn
 from ocr_cml.models.layers import ConvBN, require_one_of, upsample_nearest
 from ppocr_data.errors import ModelError
 
+AUXILIARY = ("p2", "p3", "p4")
+"""The levels of a neck, at 1/4, 1/8 and 1/16, that auxiliary branches answer from."""
+
 
 def mean_logit(a: Tensor, b: Tensor) -> Tensor:
     """The logit of the mean of two probabilities, (sigmoid(a) + sigmoid(b)) / 2, from their logits; same shape.
@@ -75,13 +78,20 @@ class DBHead(nn.Layer):
         k: steepness of the binary map sigmoid(k (P - T)).
         kernel_list: kernel of the convolution (odd), then 2 and 2 of the transposed ones.
         fix_nan: while training, replace NaN inside the branches by 0 (PaddleOCR's remedy for float16).
+        aux_in_channels: width of the neck's top-down maps at 1/4, 1/8 and 1/16, from each of which a pair of branches
+            of its own answers while training (PP-OCRv6); 0: no such branches.
 
     Raises:
-        ModelError: a kernel that would not give a map at input resolution, or k not positive.
+        ModelError: a kernel that would not give a map at input resolution, or a number out of range.
     """
 
     def __init__(
-        self, in_channels: int, k: float = 50, kernel_list: Sequence[int] = (3, 2, 2), fix_nan: bool = False
+        self,
+        in_channels: int,
+        k: float = 50,
+        kernel_list: Sequence[int] = (3, 2, 2),
+        fix_nan: bool = False,
+        aux_in_channels: int = 0,
     ) -> None:
         super().__init__()
         if isinstance(k, bool) or not isinstance(k, (int, float)) or not k > 0:
@@ -90,12 +100,33 @@ class DBHead(nn.Layer):
         if len(kernels) != 3 or not isinstance(kernels[0], int) or kernels[0] % 2 != 1 or kernels[1:] != [2, 2]:
             raise ModelError(f"kernel_list: {kernels} must be an odd kernel and then 2, 2, e.g. [3, 2, 2] or [7, 2, 2]")
         self.k = float(k)
+        if isinstance(aux_in_channels, bool) or not isinstance(aux_in_channels, int) or aux_in_channels < 0:
+            raise ModelError(f"aux_in_channels: {aux_in_channels!r} must be 0 or the width of the neck")
         self.binarize = _MapBranch(in_channels, kernels, fix_nan)
         self.thresh = _MapBranch(in_channels, kernels, fix_nan)
+        self.aux_in_channels = aux_in_channels
+        for level in AUXILIARY if aux_in_channels else ():
+            for branch in ("binarize", "thresh"):
+                self.add_sublayer(f"aux_{branch}_{level}", _MapBranch(aux_in_channels, kernels, fix_nan))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Shrink-map logit and threshold-map logit, each [N,1,H,W]; the second is None in eval."""
         return self.binarize(x)[0], self.thresh(x)[0] if self.training else None
+
+    def auxiliary(self, merged: list[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Shrink and threshold logit [N,1,H,W] of each auxiliary pair of branches, by level: p4, p3, p2.
+
+        Args:
+            merged: the neck's top-down maps, fine to coarse; each is brought to 1/4 first, bilinearly.
+        """
+        found = {}
+        for index, level in reversed(list(enumerate(AUXILIARY))):
+            x = merged[index]
+            if index:
+                x = F.interpolate(x, scale_factor=2**index, mode="bilinear", align_corners=False)
+            pair = [getattr(self, f"aux_{branch}_{level}")(x)[0] for branch in ("binarize", "thresh")]
+            found[level] = (pair[0], pair[1])
+        return found
 
     def probability(self, x: Tensor) -> Tensor:
         """P [N,1,H,W] alone."""

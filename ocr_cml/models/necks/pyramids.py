@@ -1,4 +1,4 @@
-"""Necks: four feature maps at 1/4 ... 1/32 -> one map [N,out_channels,H/4,W/4] that joins all scales."""
+"""The necks of PP-OCRv2 to v5, and what all necks are made of."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from ocr_cml.models.layers import SqueezeExcite, require_channels, require_one_o
 from ppocr_data.errors import ModelError
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2D:
+def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2D:
+    """A convolution without bias that keeps the size at stride 1, as all necks initialise it."""
     attribute = ParamAttr(initializer=nn.initializer.KaimingUniform())
     return nn.Conv2D(inputs, outputs, kernel, stride, padding=kernel // 2, weight_attr=attribute, bias_attr=False)
 
 
-def _each(layers: Sequence[nn.Layer], inputs: list[Tensor]) -> list[Tensor]:
+def each(layers: Sequence[nn.Layer], inputs: list[Tensor]) -> list[Tensor]:
     """Layer i on input i. (Paddle's tracer for export knows no `zip(..., strict=True)`.)"""
     return [layer(inputs[i]) for i, layer in enumerate(layers)]
 
 
-def _top_down(laterals: list[Tensor]) -> list[Tensor]:
+def top_down(laterals: list[Tensor]) -> list[Tensor]:
     """Adds each coarser map, doubled, to the next finer one. Maps are ordered fine to coarse."""
     merged = [laterals[-1]]
     for lateral in reversed(laterals[:-1]):
@@ -30,9 +31,17 @@ def _top_down(laterals: list[Tensor]) -> list[Tensor]:
     return merged[::-1]
 
 
-def _join(levels: list[Tensor]) -> Tensor:
+def join(levels: list[Tensor]) -> Tensor:
     """Brings all levels (fine to coarse) to the finest resolution and concatenates them, coarsest first."""
     return paddle.concat([upsample_nearest(level, 2**i) for i, level in reversed(list(enumerate(levels)))], axis=1)
+
+
+def aggregate_paths(levels: list[Tensor], halve: nn.LayerList) -> list[Tensor]:
+    """Adds each finer map, halved by its convolution, to the next coarser one (PANet's bottom-up path)."""
+    paths = [levels[0]]
+    for i, layer in enumerate(halve):
+        paths.append(levels[i + 1] + layer(paths[-1]))
+    return paths
 
 
 class DBFPN(nn.Layer):
@@ -50,16 +59,16 @@ class DBFPN(nn.Layer):
         if use_asf:
             raise ModelError("use_asf: adaptive scale fusion (DB++) is not supported; PP-OCR's detectors do not use it")
         self.out_channels = out_channels
-        self.in2_conv, self.in3_conv, self.in4_conv, self.in5_conv = (_conv(c, out_channels, 1) for c in in_channels)
+        self.in2_conv, self.in3_conv, self.in4_conv, self.in5_conv = (conv(c, out_channels, 1) for c in in_channels)
         self.p2_conv, self.p3_conv, self.p4_conv, self.p5_conv = (
-            _conv(out_channels, out_channels // 4, 3) for _ in in_channels
+            conv(out_channels, out_channels // 4, 3) for _ in in_channels
         )
 
     def forward(self, features: list[Tensor]) -> Tensor:
         laterals = (self.in2_conv, self.in3_conv, self.in4_conv, self.in5_conv)
         outputs = (self.p2_conv, self.p3_conv, self.p4_conv, self.p5_conv)
-        merged = _top_down(_each(laterals, features))
-        return _join(_each(outputs, merged))
+        merged = top_down(each(laterals, features))
+        return join(each(outputs, merged))
 
 
 class IntraCL(nn.Layer):
@@ -91,7 +100,7 @@ class IntraCL(nn.Layer):
         return x + F.relu(self.bn(self.conv1x1_return_channel(y)))
 
 
-class _IntraCLMixin(nn.Layer):
+class IntraCLMixin(nn.Layer):
     """Holds the optional IntraCL blocks of a neck, one a level, named `incl1` (finest) to `incl4`."""
 
     def add_intracl(self, channels: int, intracl: bool) -> None:
@@ -102,16 +111,16 @@ class _IntraCLMixin(nn.Layer):
     def refine(self, levels: list[Tensor]) -> list[Tensor]:
         if not self.intracl:
             return levels
-        return _each((self.incl1, self.incl2, self.incl3, self.incl4), levels)
+        return each((self.incl1, self.incl2, self.incl3, self.incl4), levels)
 
 
-class _RSELayer(nn.Layer):
+class RSELayer(nn.Layer):
     """Convolution followed by squeeze-excite, which is added to its input (shortcut) or replaces it."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, shortcut: bool) -> None:
         super().__init__()
         self.shortcut = shortcut
-        self.in_conv = _conv(inputs, outputs, kernel)
+        self.in_conv = conv(inputs, outputs, kernel)
         self.se_block = SqueezeExcite(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,7 +128,7 @@ class _RSELayer(nn.Layer):
         return x + self.se_block(x) if self.shortcut else self.se_block(x)
 
 
-class RSEFPN(_IntraCLMixin):
+class RSEFPN(IntraCLMixin):
     """DBFPN with residual squeeze-excite after every convolution (PP-OCRv3, arXiv 2206.03001, section 3).
 
     Args:
@@ -134,13 +143,13 @@ class RSEFPN(_IntraCLMixin):
         require_channels("out_channels", out_channels)
         self.out_channels = out_channels
         quarter = out_channels // 4
-        self.ins_conv = nn.LayerList([_RSELayer(c, out_channels, 1, shortcut) for c in in_channels])
-        self.inp_conv = nn.LayerList([_RSELayer(out_channels, quarter, 3, shortcut) for _ in in_channels])
+        self.ins_conv = nn.LayerList([RSELayer(c, out_channels, 1, shortcut) for c in in_channels])
+        self.inp_conv = nn.LayerList([RSELayer(out_channels, quarter, 3, shortcut) for _ in in_channels])
         self.add_intracl(quarter, intracl)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        merged = _top_down(_each(self.ins_conv, features))
-        return _join(self.refine(_each(self.inp_conv, merged)))
+        merged = top_down(each(self.ins_conv, features))
+        return join(self.refine(each(self.inp_conv, merged)))
 
 
 class _DSConv(nn.Layer):
@@ -161,7 +170,7 @@ class _DSConv(nn.Layer):
         return y if self.conv_end is None else y + self.conv_end(x)
 
 
-class LKPAN(_IntraCLMixin):
+class LKPAN(IntraCLMixin):
     """Path aggregation with 9x9 kernels (PP-OCRv3, arXiv 2206.03001, section 3): the teacher's neck.
 
     Args:
@@ -179,21 +188,15 @@ class LKPAN(_IntraCLMixin):
         quarter = out_channels // 4
 
         def wide(inputs: int) -> nn.Layer:
-            return _conv(inputs, quarter, 9) if mode == "large" else _DSConv(inputs, quarter)
+            return conv(inputs, quarter, 9) if mode == "large" else _DSConv(inputs, quarter)
 
-        self.ins_conv = nn.LayerList([_conv(c, out_channels, 1) for c in in_channels])
+        self.ins_conv = nn.LayerList([conv(c, out_channels, 1) for c in in_channels])
         self.inp_conv = nn.LayerList([wide(out_channels) for _ in in_channels])
-        self.pan_head_conv = nn.LayerList([_conv(quarter, quarter, 3, 2) for _ in in_channels[1:]])
+        self.pan_head_conv = nn.LayerList([conv(quarter, quarter, 3, 2) for _ in in_channels[1:]])
         self.pan_lat_conv = nn.LayerList([wide(quarter) for _ in in_channels])
         self.add_intracl(quarter, intracl)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        merged = _top_down(_each(self.ins_conv, features))
-        top_down = _each(self.inp_conv, merged)
-        bottom_up = [top_down[0]]
-        for i, conv in enumerate(self.pan_head_conv):
-            bottom_up.append(top_down[i + 1] + conv(bottom_up[-1]))
-        return _join(self.refine(_each(self.pan_lat_conv, bottom_up)))
-
-
-NECKS: dict[str, type[nn.Layer]] = {"DBFPN": DBFPN, "RSEFPN": RSEFPN, "LKPAN": LKPAN}
+        merged = top_down(each(self.ins_conv, features))
+        paths = aggregate_paths(each(self.inp_conv, merged), self.pan_head_conv)
+        return join(self.refine(each(self.pan_lat_conv, paths)))
