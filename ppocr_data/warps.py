@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from .geometry import about
+from .geometry import about, transform
 from .op import Record
 
 _LARGEST_CANVAS = 50e6
@@ -76,7 +76,10 @@ class FlipArguments(_Arguments):
 
 
 class AffineArguments(_Arguments):
-    """Arguments of Affine. The canvas keeps its size; what leaves it is lost, what comes in is black."""
+    """Arguments of Affine. The canvas keeps its size unless told to fit; what leaves is lost, what comes in black."""
+
+    p: float = Field(default=1.0, ge=0, le=1, description="Probability that anything is done.")
+    fit_output: bool = Field(default=False, description="Grow or shrink the canvas so that it holds the whole image.")
 
     rotate: Span = Field(default=0.0, description="Angle about the centre in degrees, clockwise, or [low, high].")
     scale: Factor = Field(default=1.0, description="Factor about the centre, or [low, high].")
@@ -126,6 +129,8 @@ class Affine(_Step):
 
     def matrix(self, width: int, height: int, rng: np.random.Generator) -> tuple[np.ndarray, tuple[int, int]]:
         """As `Fliplr.matrix`."""
+        if self.args.p < 1 and rng.random() >= self.args.p:
+            return np.eye(3), (width, height)
         turn, lean = (math.radians(_draw(span, rng)) for span in (self.args.rotate, self.args.shear))
         factor = _draw(self.args.scale, rng)
         linear = np.eye(3)
@@ -133,7 +138,12 @@ class Affine(_Step):
         linear[:2, :2] = factor * linear[:2, :2] @ [[1, math.tan(lean)], [0, 1]]
         whole = about(linear, width / 2, height / 2)
         whole[:2, 2] += [_draw(self.args.translate_percent, rng) * side for side in (width, height)]
-        return whole, (width, height)
+        if not self.args.fit_output:
+            return whole, (width, height)
+        corners = transform(np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32), whole)
+        whole[:2, 2] -= corners.min(axis=0)
+        new_w, new_h = (max(1, math.ceil(side - 1e-3)) for side in np.ptp(corners, axis=0))
+        return whole, (new_w, new_h)
 
 
 class Resize(_Step):

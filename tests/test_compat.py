@@ -563,6 +563,13 @@ def test_switches_in_a_backbone_that_do_nothing_are_left_out(write: Write) -> No
     assert sum("Teacher.Backbone.disable_se: is left out" in note for note in notes) == 1
 
 
+def test_the_crop_of_v6_is_told_and_keeps_its_line(write: Write) -> None:
+    text = changed(SINGLE, "- EastRandomCropData: {size", "- RandomCrop: {size")
+    settings, notes = read(write(text))
+    assert settings == read(write(SINGLE))[0]
+    assert sum("RandomCrop: is read as EastRandomCropData" in note for note in notes) == 1
+
+
 def test_the_map_of_pfheadlocal_is_told(write: Write) -> None:
     text = changed(SINGLE, "Head: {name: DBHead, k: 50}", "Head: {name: PFHeadLocal, k: 50, mode: large}")
     assert sum("PFHeadLocal's map is the mean" in note for note in read(write(text))[1]) == 1

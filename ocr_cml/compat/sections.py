@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ocr_cml.compat.reading import Reading
+from ocr_cml.yaml_source import Path_
 
 WITHOUT_MEANING = (
     *("use_visualdl", "use_tensorboard", "use_wandb", "log_smooth_window", "log_ranks", "print_mem_info", "debug"),
@@ -124,7 +125,9 @@ def translate_data(reading: Reading) -> None:
         _loader(reading, part)
         _dataset(reading, part)
         for path, name, arguments in list(reading.steps(part, "dataset", "transforms")):
-            if name == "DetResizeForTest" and "resize_long" in arguments:
+            if name == "RandomCrop":
+                _random_crop(reading, path, arguments)
+            elif name == "DetResizeForTest" and "resize_long" in arguments:
                 reading.note(
                     (*path, "resize_long"),
                     "is read as limit_type: resize_long, with sides rounded to multiples of 32; PaddleOCR rounds them "
@@ -138,6 +141,17 @@ def translate_data(reading: Reading) -> None:
                     "the shrink ratio rises by 0.2 over these epochs; PaddleOCR takes its seed (1024) for the epoch "
                     "and shrinks far less, so that boxes come out too large",
                 )
+
+
+def _random_crop(reading: Reading, path: Path_, arguments: dict[str, Any]) -> None:
+    """PP-OCRv6's crop becomes the one that divides no text: their arguments are the same."""
+    reading.note(
+        path,
+        "is read as EastRandomCropData, whose windows divide no readable text and are scaled to the crop's size; "
+        "PaddleOCR's may cut through text, keeps the rest of it as a label, and never enlarges",
+    )
+    reading.source.data[path[0]]["dataset"]["transforms"][int(path[3])] = {"EastRandomCropData": arguments}
+    reading.move_lines(path, (*path[:-1], "EastRandomCropData"))
 
 
 def _loader(reading: Reading, part: str) -> None:

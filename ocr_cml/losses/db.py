@@ -9,12 +9,14 @@ import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ocr_cml.losses.base import Role, Targets, in_float32, require, require_choice, weighted_mean
+from ocr_cml.losses.focal import focal_loss
 from ppocr_data.errors import ModelError
 
 if TYPE_CHECKING:
     from ocr_cml.models.detector import DetOutput
 
 MainLoss = Literal["DiceLoss", "BCELoss"]
+MAIN_LOSSES: tuple[str, ...] = ("DiceLoss", "BCELoss")
 
 VIRTUAL_TEXT = 0.05
 """Share of the counted pixels that a batch without text is given as text that is predicted perfectly."""
@@ -116,6 +118,9 @@ class DBLoss(nn.Layer):
         main_loss_type: loss of the shrink map.
         balance_loss: BCE: mine hard background; false is the mean over all pixels.
         eps: keeps ratios finite.
+        aux_weight_p2, aux_weight_p3, aux_weight_p4: weights of the same loss on the maps of auxiliary heads (PP-OCRv6).
+        focal_alpha, focal_gamma, dice_weight, focal_weight: DiceFocalLoss, on P and B: dice_weight * Dice +
+            focal_weight * focal loss.
 
     Raises:
         ConfigError: an argument out of range.
@@ -130,13 +135,28 @@ class DBLoss(nn.Layer):
         alpha: float = 5.0,
         beta: float = 10.0,
         ohem_ratio: float = 3.0,
-        main_loss_type: MainLoss = "DiceLoss",
+        main_loss_type: Literal["DiceLoss", "BCELoss", "DiceFocalLoss"] = "DiceLoss",
         balance_loss: bool = True,
         eps: float = 1e-6,
+        aux_weight_p2: float = 0.0,
+        aux_weight_p3: float = 0.0,
+        aux_weight_p4: float = 0.0,
+        focal_alpha: float = 0.25,
+        focal_gamma: float = 2.0,
+        dice_weight: float = 1.0,
+        focal_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        check_db_arguments("DBLoss", alpha, ohem_ratio, main_loss_type, eps)
+        check_db_arguments("DBLoss", alpha, ohem_ratio, main_loss_type, eps, (*MAIN_LOSSES, "DiceFocalLoss"))
         require(beta >= 0, f"DBLoss.beta: must be at least 0, is {beta}")
+        self.aux_weights = {"p4": aux_weight_p4, "p3": aux_weight_p3, "p2": aux_weight_p2}
+        for level, weight in self.aux_weights.items():
+            require(weight >= 0, f"DBLoss.aux_weight_{level}: must be at least 0, is {weight}")
+        require(0 <= focal_alpha <= 1, f"DBLoss.focal_alpha: must be between 0 and 1, is {focal_alpha}")
+        for name, value in (("focal_gamma", focal_gamma), ("dice_weight", dice_weight), ("focal_weight", focal_weight)):
+            require(value >= 0, f"DBLoss.{name}: must be at least 0, is {value}")
+        self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
+        self.dice_weight, self.focal_weight = dice_weight, focal_weight
         self.alpha, self.beta, self.eps = alpha, beta, eps
         self.ohem_ratio, self.main_loss_type, self.balance_loss = ohem_ratio, main_loss_type, balance_loss
 
@@ -144,11 +164,30 @@ class DBLoss(nn.Layer):
         """The scalar loss of `learner`; `guide` is not used.
 
         Raises:
-            ModelError: the learner gives no threshold map.
+            ModelError: the learner gives no threshold map, or no auxiliary maps where they have a weight.
         """
         if learner.threshold_logit is None:
             raise ModelError("DBLoss: the network gives no threshold map; put it into training mode")
-        output = in_float32(learner)
+        total = self._maps_loss(in_float32(learner), targets)
+        for level, weight in self.aux_weights.items():
+            if weight > 0 and level not in learner.auxiliary:
+                raise ModelError(
+                    f"DBLoss.aux_weight_{level}: the network gives no auxiliary maps; set Head.aux_in_channels and a "
+                    "neck RepLKFPN or RepLKPAN, or the weight to 0"
+                )
+            if weight > 0:
+                total = total + weight * self._maps_loss(in_float32(learner.auxiliary[level]), targets)
+        return total
+
+    def _maps_loss(self, output: DetOutput, targets: Targets) -> Tensor:
+        """The loss of one pair of shrink and threshold map."""
+        border = targets.threshold_mask * targets.has_label
+        error = paddle.abs(output.threshold_prob - targets.threshold_map)
+        band = (error * border).sum() / (border.sum() + self.eps)
+        if self.main_loss_type == "DiceFocalLoss":
+            steep = output.k * (output.shrink_prob - output.threshold_prob)
+            shape = self._dice_focal(output.shrink_logit, output.shrink_prob, targets)
+            return self.alpha * shape + self.beta * band + self._dice_focal(steep, output.binary_prob, targets)
         shape = main_loss(
             self.main_loss_type,
             output.shrink_logit,
@@ -159,16 +198,25 @@ class DBLoss(nn.Layer):
             ratio=self.ohem_ratio,
             eps=self.eps,
         )
-        border = targets.threshold_mask * targets.has_label
-        error = paddle.abs(output.threshold_prob - targets.threshold_map)
-        band = (error * border).sum() / (border.sum() + self.eps)
         binary = dice_loss(output.binary_prob, targets.shrink_map, targets.label_mask, self.eps)
         return self.alpha * shape + self.beta * band + binary
 
+    def _dice_focal(self, logit: Tensor, probability: Tensor, targets: Targets) -> Tensor:
+        text, mask = targets.shrink_map, targets.label_mask
+        focal = focal_loss(logit, text, mask, alpha=self.focal_alpha, gamma=self.focal_gamma, eps=self.eps)
+        return self.dice_weight * dice_loss(probability, text, mask, self.eps) + self.focal_weight * focal
 
-def check_db_arguments(term: str, alpha: float, ohem_ratio: float, main_loss_type: str, eps: float) -> None:
+
+def check_db_arguments(
+    term: str,
+    alpha: float,
+    ohem_ratio: float,
+    main_loss_type: str,
+    eps: float,
+    kinds: tuple[str, ...] = MAIN_LOSSES,
+) -> None:
     """Raise ConfigError unless the arguments that DBLoss and TeacherLoss share are valid."""
-    require_choice(term, "main_loss_type", main_loss_type, ("DiceLoss", "BCELoss"))
+    require_choice(term, "main_loss_type", main_loss_type, kinds)
     require(alpha >= 0, f"{term}.alpha: must be at least 0, is {alpha}")
     require(ohem_ratio > 0, f"{term}.ohem_ratio: must be above 0, is {ohem_ratio}")
     require(eps > 0, f"{term}.eps: must be above 0, is {eps}")

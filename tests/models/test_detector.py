@@ -35,6 +35,11 @@ def lcnet(scale: float) -> dict[str, Any]:
     return {"name": "PPLCNetV3", "scale": scale, "det": True}
 
 
+def v6(size: str, channels: int, kernel: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    neck = {"name": "RepLKFPN", "out_channels": channels, "shortcut": True, "dilated_kernel_size": kernel}
+    return {"name": "PPLCNetV4", "det": True, "model_size": size}, neck, HEAD | {"aux_in_channels": channels}
+
+
 def build(backbone: dict[str, Any], neck: dict[str, Any], head: dict[str, Any] = HEAD) -> Detector:
     return build_detector({"Backbone": backbone, "Neck": neck, "Head": head})
 
@@ -54,6 +59,15 @@ SIZES = {
     "v4 and v5 mobile": (lcnet(0.75), RSEFPN, HEAD | {"fix_nan": True}, 905, 3_515_290),
     "v4 server": ({"name": "PPHGNet_small", "det": True}, SERVER_NECK, LOCAL_HEAD, 367, 28_463_939),
     "v5 server": ({"name": "PPHGNetV2_B4", "det": True}, SERVER_NECK, LOCAL_HEAD, 553, 26_291_811),
+    "v6 tiny": (*v6("tiny", 64, 5), 494, 512_980),
+    "v6 small": (*v6("small", 96, 7), 514, 2_650_004),
+    "v6 medium": (
+        {"name": "PPLCNetV4", "model_size": "medium"},
+        {"name": "RepLKPAN", "out_channels": 256, "intracl": True},
+        HEAD | {"aux_in_channels": 256},
+        745,
+        16_774_984,
+    ),
     "squeeze-excite": (MOBILE | {"scale": 1.0, "disable_se": False}, dbfpn(96), HEAD, 301, 3_208_920),
     "small": (MOBILE | {"model_name": "small"}, dbfpn(96), HEAD, 209, 299_634),
     "resnet 34": (resnet(34), dbfpn(256), HEAD, 229, 22_472_546),
@@ -212,6 +226,31 @@ def test_fusing_keeps_the_map_and_the_original() -> None:
     assert expected.std() > 1e-3
 
 
+def test_fusing_dilated_branches_keeps_the_map() -> None:
+    paddle.seed(0)
+    detector = build(*v6("tiny", 16, 7))
+    settle(detector)
+    for key, value in detector.state_dict().items():
+        if key.endswith("compress.bn.weight"):  # they start at 0; larger ones amplify every rounding
+            value.set_value(value * 0.2)
+    fused = detector.fuse_for_export()
+    assert not any("dil_conv" in key or "rep_dw.bn" in key for key in fused.state_dict())
+    detector.eval()
+    with paddle.no_grad():
+        expected = detector.probability(image()).numpy()
+        np.testing.assert_allclose(fused.probability(image()).numpy(), expected, atol=1e-5)
+    assert expected.std() > 1e-3
+
+
+def test_auxiliary_heads_answer_while_training_only() -> None:
+    detector = build(*v6("tiny", 16, 5))
+    out = detector(image())
+    assert set(out.auxiliary) == {"p2", "p3", "p4"}
+    assert all(aux.binary_prob.shape == [2, 1, 64, 96] for aux in out.auxiliary.values())
+    detector.eval()
+    assert detector(image()).auxiliary == {}
+
+
 class _MapOnly(nn.Layer):
     def __init__(self, detector: Detector) -> None:
         super().__init__()
@@ -282,6 +321,8 @@ def test_refuses(part: str, change: dict[str, Any], message: str) -> None:
         ({"Neck": dbfpn(32), "Head": HEAD}, "Backbone: must be a mapping with a name"),
         ({"Backbone": TINY, "Neck": {"name": "DBFPN"}, "Head": HEAD}, "Neck.out_channels: DBFPN needs this argument"),
         ({"Backbone": TINY, "Nek": dbfpn(32), "Head": HEAD}, r"Nek: unknown part \(did you mean Neck\?\)"),
+        ({"Backbone": TINY, "Neck": dbfpn(32), "Head": HEAD | {"aux_in_channels": 32}}, "only the necks RepLKFPN"),
+        ({"Backbone": {"name": "PPLCNetV4", "model_size": "huge"}}, "Backbone.model_size: 'huge'"),
         ({"Backbone": resnet(51)}, "Backbone.layers: 51"),
         ({"Backbone": resnet(50) | {"dcn_stage": [False, True, True, True]}}, "deformable convolutions"),
         ({"Backbone": lcnet(0.75) | {"det": False}}, "recogniser"),

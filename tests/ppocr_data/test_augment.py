@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from ppocr_data.augment import ColorJitter, CopyPaste, IaaAugment
 from ppocr_data.crop import EastRandomCropData
 from ppocr_data.op import Record
+from ppocr_data.warps import Affine, AffineArguments
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -259,3 +260,17 @@ def test_pasting_carries_out_a_pending_warp() -> None:
     made = CopyPaste()(double, rng())
     assert made["image"].shape == (240, 320, 3)
     assert (made["image"][41:79, 21:99] == 100).all()
+
+
+def test_an_affine_step_that_fits_holds_the_whole_image_and_one_with_p_0_does_nothing() -> None:
+    rng = np.random.default_rng(0)
+    turn = Affine(type="Affine", args=AffineArguments(rotate=90, fit_output=True))
+    matrix, size = turn.matrix(40, 20, rng)
+    assert size == (20, 40)
+    corners = matrix @ np.array([[0, 40, 40, 0], [0, 0, 20, 20], [1, 1, 1, 1]])
+    np.testing.assert_allclose(corners[:2].min(axis=1), 0, atol=1e-4)
+    np.testing.assert_allclose(corners[:2].max(axis=1), [20, 40], atol=1e-4)
+    never = Affine(type="Affine", args=AffineArguments(rotate=90, p=0.0))
+    matrix, size = never.matrix(40, 20, rng)
+    assert size == (40, 20)
+    np.testing.assert_array_equal(matrix, np.eye(3))
