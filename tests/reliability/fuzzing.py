@@ -29,16 +29,16 @@ def tries(usual: int) -> Callable[[Any], Any]:
 
 @contextlib.contextmanager
 def one_input(kind: str) -> Iterator[None]:
-    """Count an input; one that takes longer than 20 seconds is a hang, and fails."""
+    """Count an input; one that takes 20 seconds of the processor is a hang, and fails."""
 
     def too_long(_: int, __: FrameType | None) -> None:
         raise TimeoutError(f"{kind}: no answer after {SECONDS} s")
 
     TRIED[kind] += 1
-    before = signal.signal(signal.SIGALRM, too_long)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    before = signal.signal(signal.SIGPROF, too_long)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
