@@ -138,7 +138,8 @@ def test_training_gives_the_same_maps(paddleocr_code: Callable[[str], Any], name
     outputs = [("maps", found), *((f"aux_maps_{level}", aux) for level, aux in found.auxiliary.items())]
     for key, output in outputs:
         maps = paddle.concat([output.shrink_prob, output.threshold_prob], axis=1).numpy()
-        np.testing.assert_allclose(maps, expected.pop(key).numpy()[:, :2], atol=1e-5, err_msg=key)
+        # Statistics of a batch are sums of thousands of numbers, whose rounding a deep network amplifies.
+        np.testing.assert_allclose(maps, expected.pop(key).numpy()[:, :2], atol=1e-4, err_msg=key)
     assert not expected
 
 
