@@ -251,6 +251,35 @@ def runtime_answer(call: str, images: list[np.ndarray], monkeypatch: pytest.Monk
 
 
 @pytest.mark.slow
+def test_rapidocr_finds_the_same_boxes_to_a_pixel(tmp_path: Path) -> None:
+    """Its corners are rounded otherwise. Its wheel wants a second OpenCV: `pip install --no-deps rapidocr`."""
+    rapidocr = pytest.importorskip("rapidocr")
+    export(DarkNetwork(), tmp_path, LIMITS[1])
+    stated = Normalization()
+    runtime = rapidocr.RapidOCR(
+        params={
+            "Global.use_cls": False,
+            "Global.use_rec": False,
+            "Det.model_path": str(tmp_path / "inference.onnx"),
+            "Det.limit_side_len": LIMITS[1].limit_side_len,
+            "Det.limit_type": LIMITS[1].limit_type,
+            "Det.mean": list(stated.mean),
+            "Det.std": list(stated.std),
+            "Det.use_dilation": False,
+            "Det.thresh": POST.thresh,
+            "Det.box_thresh": POST.box_thresh,
+            "Det.unclip_ratio": POST.unclip_ratio,
+        }
+    )
+    detector = load_detector(tmp_path, "onnx")
+    for page in PAGES:
+        found = runtime(page, use_det=True, use_cls=False, use_rec=False).boxes
+        expected = sorted(detector(page).polygons, key=lambda polygon: polygon[0, 1])
+        assert len(expected) >= 2
+        np.testing.assert_allclose(sorted(found, key=lambda polygon: polygon[0, 1]), expected, atol=1.01)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("resize", LIMITS, ids=["max", "min", "long", "fixed"])
 def test_paddleocr_finds_the_same_boxes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resize: DetResizeForTest
@@ -277,7 +306,7 @@ def test_paddleocr_finds_the_same_boxes_on_photos(
     with np.load(shared / "models/ppocr_det_student_npz/ch_PP-OCRv2_det_student_structured.npz") as weights:
         load_into(network, dict(weights), frozen=False, source="official")
     folder = shared / "data/icdar2015/ch4_training_images"
-    photos = [cv2.imread(str(folder / f"img_{number}.jpg")) for number in range(901, 909)]
+    photos = [cv2.imread(str(folder / f"img_{number}.jpg")) for number in range(901, 951)]
     report = export_detector(
         network,
         tmp_path,
