@@ -28,8 +28,10 @@ SINGLE = (
 )
 SEVERAL = {
     "ch_PP-OCRv2/ch_PP-OCRv2_det_cml": [TEACHER],
-    "ch_PP-OCRv2/ch_PP-OCRv2_det_dml": [],
-    "ch_PP-OCRv2/ch_PP-OCRv2_det_distill": [TEACHER],
+    "ch_PP-OCRv2/ch_PP-OCRv2_det_dml": [
+        f"Architecture.Models.{name}.pretrained=null" for name in ("Student", "Teacher")
+    ],
+    "ch_PP-OCRv2/ch_PP-OCRv2_det_distill": [TEACHER, "Architecture.Models.Student.pretrained=null"],
     "PP-OCRv3/PP-OCRv3_det_cml": [TEACHER],
     "PP-OCRv3/PP-OCRv3_det_dml": [],
     "PP-OCRv4/PP-OCRv4_det_cml": [TEACHER],
