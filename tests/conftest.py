@@ -48,13 +48,18 @@ def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def log_left_alone() -> Iterator[None]:
-    """A test that starts a run's logging leaves no handler on a closed stream to the tests after it."""
-    log = logging.getLogger("ocr_cml")
-    level, propagate, handlers = log.level, log.propagate, list(log.handlers)
+def log_as_at_the_start() -> Iterator[None]:
+    """Each test meets the log as a fresh process has it: a run's logging (of a module's fixture, say) hides it from
+    `caplog`, and leaves a handler on a stream that is closed by then."""
+
+    def reset() -> None:
+        for log in map(logging.getLogger, ("ocr_cml", "ppocr_data")):
+            log.setLevel(logging.NOTSET)
+            log.propagate, log.handlers = True, []
+
+    reset()
     yield
-    log.setLevel(level)
-    log.propagate, log.handlers = propagate, handlers
+    reset()
 
 
 @pytest.fixture

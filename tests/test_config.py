@@ -124,7 +124,7 @@ def test_every_mistake_is_told_at_once_with_key_place_and_guess(tmp_path: Path) 
     path = edited(
         tmp_path,
         ("  seed: 2026                        #", "  sede: 2026                        #"),
-        ("epoch_num: 4 ", "epoch_num: six "),
+        ("epoch_num: 3 ", "epoch_num: six "),
         ("clip_norm: null", "clipnorm: 1.0"),
         ("scale: 0.5  ", "sclae: 0.5  "),
         ("divergence: kl ", "divergense: kl "),
@@ -264,7 +264,7 @@ def test_a_mistake_in_a_weight_schedule_names_the_key_that_was_written(weight: s
 
 
 def test_unknown_keys_in_overrides_are_refused_with_those_of_the_file(tmp_path: Path) -> None:
-    path = edited(tmp_path, ("epoch_num: 4 ", "epoch_nmu: 6 "))
+    path = edited(tmp_path, ("epoch_num: 3 ", "epoch_nmu: 6 "))
     with pytest.raises(ConfigError) as refused:
         config.load(path, ["Global.sed=1", "Global.=1", "Train.dataset.transforms.No.x=1"])
     for word in ("epoch_nmu", "Global.sed", "-o Global.=1", "without 'No'", "4 mistakes"):
