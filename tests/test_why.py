@@ -325,6 +325,7 @@ def test_two_runs_in_three_figures(finished: dict[str, Path], tool_here: Tool, t
     tiny.assert_same(tiny.state_of(mean), tiny.state_of(best))
 
 
+@pytest.mark.slow
 def test_a_run_whose_teacher_is_gone_is_still_looked_at(tiny_set: Path, tool_here: Tool, tmp_path: Path) -> None:
     teacher = tiny.teacher_weights(tmp_path / "teacher.safetensors")
     terms = [tiny.LABELS, tiny.TEACHER]

@@ -19,6 +19,8 @@ from ocr_cml.run import LOG
 from ocr_cml.trainer import Trainer
 from ppocr_data.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 Tool = Callable[..., tuple[int, str, str]]
 NAN = math.nan
 

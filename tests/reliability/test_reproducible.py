@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import tiny
 
 from tests.reliability import kills
+
+pytestmark = pytest.mark.slow
 
 
 def test_no_worker_one_or_three_give_the_same_losses_and_weights(tiny_set: Path, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from ocr_cml.trainer import Trainer
 from ppocr_data.errors import UserError
 from tests.reliability import kills
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("OCR_CML_KILLS", "4"))
 
 

@@ -28,6 +28,8 @@ from ppocr_data.loader import Batch, train_loader
 from ppocr_data.workers import WorkerPool
 from tests.reliability import kills
 
+pytestmark = pytest.mark.slow
+
 STARTS = int(os.environ.get("OCR_CML_STARTS", "5"))
 
 
