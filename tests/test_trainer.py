@@ -207,6 +207,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_resumed_run_ends_with_the_same_bits(case: str, tiny_set: Path, tiny_teacher: Path, tmp_path: Path) -> None:
     choices = CASES[case]

@@ -283,6 +283,7 @@ def tool_here(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> Tool:
     return tool
 
 
+@pytest.mark.slow
 def test_two_runs_in_three_figures(finished: dict[str, Path], tool_here: Tool, tmp_path: Path) -> None:
     from ocr_cml.why.data import students
 
