@@ -55,6 +55,7 @@ class WorkerPool:
         self._workers = [Worker(context, work, number) for number in range(count)]
         self._results: queue.Queue[Any] = queue.Queue(maxsize=max(2, count))
         self._stop = threading.Event()
+        self._replacing = threading.Lock()
         self._failure: BaseException | None = None
         for _ in range(_AHEAD):
             for worker in self._workers:
@@ -89,8 +90,9 @@ class WorkerPool:
     def close(self) -> None:
         """End all processes and wait for them. Safe to call twice."""
         self._stop.set()
-        for worker in self._workers:
-            worker.process.kill()  # they have nothing to put in order, and a stopped one would not hear a SIGTERM
+        with self._replacing:  # or a process that is just being started would not be among those that end here
+            for worker in self._workers:
+                worker.process.kill()  # they have nothing to put in order, and a stopped one would not hear a SIGTERM
         self._pump.join()
         for worker in self._workers:
             worker.close()
@@ -120,16 +122,20 @@ class WorkerPool:
                     times = f", {lost} times in a row" if lost > 1 else ""
                     raise DataError(f"{error}{times}; {making}") from None
                 LOG.warning("%s; %s; another takes over", error, making)
-                worker.replace()
+                with self._replacing:
+                    if self._stop.is_set():
+                        raise RuntimeError("the loader is closed") from None
+                    worker.replace()
         raise AssertionError("unreachable")
 
     def _end_what_hangs_within_a_result(self) -> None:
         """A worker that stopped after half a result leaves the pump waiting for the rest; its end is seen there."""
-        for worker in self._workers:
-            since = worker.receiving_since
-            if since is not None and time.monotonic() - since > self._patience:
-                worker.hangs_within_a_result = True
-                worker.process.kill()
+        with self._replacing:
+            for worker in self._workers:
+                since = worker.receiving_since
+                if since is not None and time.monotonic() - since > self._patience:
+                    worker.hangs_within_a_result = True
+                    worker.process.kill()
 
     def _put(self, result: Any) -> None:
         while not self._stop.is_set():

@@ -120,6 +120,29 @@ def test_closing_does_not_wait_for_a_stopped_worker(dataset: DetDataset) -> None
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
+def test_a_loader_may_be_closed_while_a_worker_is_being_replaced(
+    dataset: DetDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starting = threading.Event()
+    loader = train_loader(dataset, 2, num_workers=2)
+    next(loader)
+    assert loader._pool is not None
+    fork = type(loader._pool._workers[0].process).start
+
+    def slowly(process: Any) -> None:
+        starting.set()
+        time.sleep(1.0)
+        fork(process)
+
+    monkeypatch.setattr(type(loader._pool._workers[0].process), "start", slowly)
+    os.kill(loader._pool.pids[0], signal.SIGKILL)
+    os.kill(loader._pool.pids[1], signal.SIGKILL)
+    assert starting.wait(30)
+    loader.close()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in loader._pool.pids)
+    assert not loader._pool._pump.is_alive()
+
+
 # --- images that vanish, disks that fail -----------------------------------------------------------------------------
 
 
