@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import yaml
 from ocr_cml import build, config
 from ocr_cml.compare import OUTCOME, is_finished, run_all
 from ocr_cml.compare.plan import Plan, PlannedRun, make_plan
+from ocr_cml.compare.processes import Job, core_shares, run_jobs
 from ocr_cml.compare.report import COLUMNS, write_report
 from ocr_cml.compare.results import (
     Gain,
@@ -487,6 +489,66 @@ def test_damaged_records_are_named(tmp_path: Path) -> None:
         is_finished(run)
 
 
+# --- several at once -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cores", "count", "expected"),
+    [
+        ([0, 1], 1, [None]),
+        ([0, 1], 2, [{0}, {1}]),
+        ([2, 5, 6, 7], 2, [{2, 5}, {6, 7}]),
+        ([0, 1, 2, 3, 4], 2, [{0, 1}, {2, 3, 4}]),
+        ([4, 9], 3, [{4}, {9}, {4}]),
+        ([], 2, [None, None]),
+    ],
+)
+def test_cores_are_shared_out(cores: list[int], count: int, expected: list[set[int] | None]) -> None:
+    assert core_shares(cores, count) == expected
+
+
+def recorder(folder: Path, seconds: float = 0.0, code: int = 0) -> Callable[[int], Job]:
+    """Jobs that note when they began, on which cores, and when they ended."""
+    program = (
+        "import json, os, sys, time; name = sys.argv[1]; began = time.time(); time.sleep(float(sys.argv[2]));"
+        "cores = sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else [];"
+        "open(name, 'w').write(json.dumps([began, time.time(), cores])); sys.exit(int(sys.argv[3]))"
+    )
+
+    def job(number: int) -> Job:
+        arguments = [sys.executable, "-c", program, str(folder / f"{number}.json"), str(seconds), str(code)]
+        return Job(arguments, folder / f"{number}.outcome")
+
+    return job
+
+
+def test_two_run_side_by_side_on_cores_of_their_own(tmp_path: Path) -> None:
+    before = sorted(os.sched_getaffinity(0))
+    began: list[int] = []
+    ended: list[tuple[int, int]] = []
+    make = recorder(tmp_path, seconds=1.0)
+    assert run_jobs(map(make, range(4)), 2, os.environ, began.append, lambda *end: ended.append(end) is None)
+    spans = [json.loads((tmp_path / f"{i}.json").read_text()) for i in range(4)]
+    assert began == [0, 1, 2, 3]
+    assert sorted(ended) == [(0, 0), (1, 0), (2, 0), (3, 0)]
+    assert spans[1][0] < spans[0][1]  # the second began before the first had ended
+    assert spans[2][0] > min(spans[0][1], spans[1][1])  # the third did not
+    assert sorted(os.sched_getaffinity(0)) == before
+    if len(before) > 1:
+        assert not set(spans[0][2]) & set(spans[1][2])
+
+
+def test_one_that_was_told_to_stop_stops_the_others_and_begins_no_more(tmp_path: Path) -> None:
+    make = recorder(tmp_path, seconds=0.2)
+    long = recorder(tmp_path, seconds=60.0)
+    jobs = (make(0), long(1), make(2))
+    began: list[int] = []
+    started = time.monotonic()
+    assert not run_jobs(jobs, 2, os.environ, began.append, lambda index, code: False)
+    assert time.monotonic() - started < 30
+    assert began == [0, 1]
+
+
 # --- one real comparison ---------------------------------------------------------------------------------------------
 
 
@@ -515,7 +577,7 @@ def test_two_methods_interrupted_and_taken_up_again(tiny_set: Path, tmp_path: Pa
     assert stopped.wait(timeout=300) == 130
     assert not (runs / "dml2").exists()
 
-    done = compare(path)
+    done = compare(path, "-o", "jobs=2")
     out, err = done.communicate()
     assert done.returncode == 2, err
     assert "lost, seed 4: exit code 2" in err.splitlines()[-1]

@@ -119,6 +119,10 @@ def _how_to_read(plan: Plan, results: Results) -> list[str]:
         "more students. Peak memory: of the training process, without loader workers and without a GPU's memory. "
         "Parameters: of one exported student.",
     ]
+    if (jobs := plan.settings.jobs) > 1:
+        text.append(
+            f"- {jobs} trainings ran at once, each on its share of the cores: seconds a step are those of a share."
+        )
     if (seeds := len(plan.settings.seeds)) > 1:
         text.append(
             f"- With {seeds} seeds a method without any effect passes two standard errors in "

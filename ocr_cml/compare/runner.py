@@ -1,4 +1,4 @@
-"""Which method helps this student on these data, and by how much: every training of a comparison, one after the other.
+"""Which method helps this student on these data, and by how much: every training of a comparison.
 
 Each training is a process of `tools/train.py` with its own folder, so that a comparison may be stopped and started at
 will: what has finished is kept, what has begun goes on from its checkpoint. The tables are made anew after every run.
@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from ocr_cml.compare.measured import FORWARDED
+from ocr_cml.compare.processes import Job, run_jobs
 from ocr_cml.environment import tune_process
 from ppocr_data.errors import ConfigError, UserError
 
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 OUTCOME = "outcome.json"
 """In a run folder: exit code, seconds and peak memory of its process, written when that ends."""
 
-_MEASURED = Path(__file__).with_name("measured.py")
 _ROOT = Path(__file__).resolve().parents[2]
 # In a checkout the tools lie in tools/; installed they are the package ocr_cml_tools beside this one.
 _TRAIN = next((_ROOT / name / "train.py" for name in ("tools", "ocr_cml_tools") if (_ROOT / name).is_dir()), _ROOT)
@@ -113,7 +110,7 @@ def _value(data: Any, dotted: str) -> Any:
 
 
 def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
-    """Train every run that has not finished, seed by seed; the tables follow each.
+    """Train every run that has not finished, seed by seed, `jobs` of them at once; the tables follow each.
 
     Args:
         plan: what to train.
@@ -125,7 +122,7 @@ def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
 
     Raises:
         ConfigError, WeightsError: before the first run, where one of them could not go on or begin.
-        KeyboardInterrupt: a signal came; the running training has saved its state.
+        KeyboardInterrupt: a signal came; the running trainings have saved their state.
     """
     from ocr_cml.compare.plan import missing_weights
     from ocr_cml.compare.report import write_report
@@ -138,43 +135,32 @@ def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
         raise WeightsError("\n".join([*missing, hint]))
     LOG.info("%d of %d runs have finished", len(plan.runs) - len(todo), len(plan.runs))
     failed = []
-    for number, run in enumerate(todo, start=1):
-        LOG.info("run %d of %d: %s, seed %d, in %s", number, len(todo), run.method, run.seed, run.folder)
-        code, asked_to_stop = train(run, environment)
+
+    def begins(index: int) -> None:
+        run = todo[index]
+        LOG.info("run %d of %d: %s, seed %d, in %s", index + 1, len(todo), run.method, run.seed, run.folder)
+
+    def ends(index: int, code: int) -> bool:
+        run = todo[index]
         if code == 0:
             write_report(plan, command)
-        if asked_to_stop or code in _INTERRUPTS:
-            raise KeyboardInterrupt
-        if code != 0:
+        elif code in _INTERRUPTS:
+            return False
+        else:
             failed.append(f"  {run.method}, seed {run.seed}: exit code {code}, see {run.folder / 'train.log'}")
-            LOG.warning("failed with exit code %d; going on with the next", code)
+            LOG.warning("%s, seed %d: failed with exit code %d; going on with the next", run.method, run.seed, code)
+        return True
+
+    if not run_jobs(map(_job, todo), plan.settings.jobs, environment, begins, ends):
+        raise KeyboardInterrupt
     return "\n".join(failed)
 
 
-def train(run: PlannedRun, environment: Mapping[str, str]) -> tuple[int, bool]:
-    """One training in a process of its own, measured; signals to this process are passed on to it.
-
-    Returns:
-        Its exit code, and whether a signal came meanwhile.
-    """
+def _job(run: PlannedRun) -> Job:
+    """A training in a process of its own; its configuration is written where it will read it."""
     from ocr_cml import config
 
     run.config_file.parent.mkdir(parents=True, exist_ok=True)
     run.folder.mkdir(parents=True, exist_ok=True)
     config.save(run.config, run.config_file)
-    command = [sys.executable, "-I", str(_MEASURED), str(run.folder / OUTCOME)]
-    command += [sys.executable, str(_TRAIN), "-c", str(run.config_file)]
-    # In a session of its own: a Ctrl-C in the terminal reaches it once, through us, and not its loader's workers.
-    child = subprocess.Popen(command, env=dict(environment), stdout=subprocess.DEVNULL, start_new_session=True)
-    asked: list[int] = []
-
-    def forward(number: int, _: FrameType | None) -> None:
-        asked.append(number)
-        child.send_signal(number)
-
-    before = {number: signal.signal(number, forward) for number in FORWARDED}
-    try:
-        return child.wait(), bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return Job([sys.executable, str(_TRAIN), "-c", str(run.config_file)], run.folder / OUTCOME)

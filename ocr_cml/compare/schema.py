@@ -56,6 +56,7 @@ class CompareConfig(Section):
     seeds: Annotated[list[NotNegative], Field(min_length=1)] = Field(
         description="Global.seed of the runs; each method is trained once with each."
     )
+    jobs: Positive = Field(1, description="Trainings at once, each on its share of the cores and all on one GPU.")
     score: Literal["last", "best"] = Field(
         "last", description="The evaluation that counts for a network: at the end, or its own best."
     )
