@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field, ValidationError, field_validator
 
 from .augment import ColorJitter, CopyPaste, IaaAugment
-from .crop import EastRandomCropData
+from .crop import EastRandomCropData, RandomWindow
 from .decode import DecodeImage
 from .errors import ConfigError
 from .op import STRIDE, Op, Record
@@ -152,6 +152,7 @@ OPS: dict[str, type[Op]] = {
     "IaaAugment": IaaAugment,
     "ColorJitter": ColorJitter,
     "EastRandomCropData": EastRandomCropData,
+    "RandomWindow": RandomWindow,
     "MakeBorderMap": MakeBorderMap,
     "MakeShrinkMap": MakeShrinkMap,
     "DetResizeForTest": DetResizeForTest,
@@ -160,6 +161,7 @@ OPS: dict[str, type[Op]] = {
     "KeepKeys": KeepKeys,
 }
 
+_CROPS = ("EastRandomCropData", "RandomWindow")
 _EVAL_OPS = ("DecodeImage", "DetLabelEncode", "DetResizeForTest", "NormalizeImage", "ToCHWImage", "KeepKeys")
 
 
@@ -212,21 +214,25 @@ def _explain(error: ValidationError, where: str, op: type[Op]) -> list[str]:
 def check_train_ops(ops: Sequence[Op]) -> None:
     """Refuse a training list that cannot give batches.
 
-    It must begin with DecodeImage and hold EastRandomCropData, then MakeShrinkMap and MakeBorderMap (targets are
-    built at the crop) with one shrink ratio, each once.
+    It must begin with DecodeImage and hold one crop, then MakeShrinkMap and MakeBorderMap (targets are built at the
+    crop) with one shrink ratio, each once.
 
     Raises:
         ConfigError: everything that is wrong with the order, in one message.
     """
     names = [type(op).__name__ for op in ops]
     problems = [] if names[:1] == ["DecodeImage"] else ["the first transform must be DecodeImage"]
-    needed = ("EastRandomCropData", "MakeShrinkMap", "MakeBorderMap")
-    problems += [f"{name} must stand in the list once" for name in needed if names.count(name) != 1]
+    crops = [name for name in names if name in _CROPS]
+    if len(crops) != 1:
+        told = f", and not {' and '.join(crops)}" if crops else ""
+        problems.append(f"one of {' and '.join(_CROPS)} must stand in the list once{told}")
+    targets = ("MakeShrinkMap", "MakeBorderMap")
+    problems += [f"{name} must stand in the list once" for name in targets if names.count(name) != 1]
     if not problems:
-        crop = names.index("EastRandomCropData")
+        at = names.index(crops[0])
         reshaping = ("CopyPaste", "IaaAugment")
-        problems += [f"{name} must follow EastRandomCropData" for name in needed[1:] if names.index(name) < crop]
-        problems += [f"{name} must precede EastRandomCropData" for name in reshaping if name in names[crop:]]
+        problems += [f"{name} must follow {crops[0]}" for name in targets if names.index(name) < at]
+        problems += [f"{name} must precede {crops[0]}" for name in reshaping if name in names[at:]]
     if "DetResizeForTest" in names:
         problems.append("DetResizeForTest is for evaluation; remove it from the training list")
     if problems:

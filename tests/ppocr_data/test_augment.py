@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from ppocr_data.augment import ColorJitter, CopyPaste, IaaAugment
-from ppocr_data.crop import EastRandomCropData
+from ppocr_data.crop import EastRandomCropData, RandomWindow
 from ppocr_data.op import Record
 from ppocr_data.warps import Affine, AffineArguments
 
@@ -228,11 +228,15 @@ def test_no_jitter_is_no_change() -> None:
     assert np.array_equal(ColorJitter()({"image": image}, rng())["image"], image)
 
 
-def test_a_deferred_warp_gives_the_same_crop() -> None:
+@pytest.mark.parametrize(
+    "crop",
+    [EastRandomCropData(size=(64, 96), max_tries=20, min_crop_side_ratio=0.3), RandomWindow(size=(64, 96))],
+    ids=lambda crop: type(crop).__name__,
+)
+def test_a_deferred_warp_gives_the_same_crop(crop: EastRandomCropData | RandomWindow) -> None:
     """Warping only what the crop needs gives the polygons of warping everything first, and its pixels but for blur."""
     smooth = cv2.GaussianBlur(rng(1).integers(0, 256, (120, 160, 3), np.uint8), (0, 0), 6)
     smooth = cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX)
-    crop = EastRandomCropData(size=(64, 96), max_tries=20, min_crop_side_ratio=0.3)
     for seed in range(25):
         given = {**page([(20, 20, 60, 40), (80, 30, 140, 50)]), "image": smooth}
         steps = [

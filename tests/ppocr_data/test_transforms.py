@@ -20,6 +20,7 @@ from ppocr_data.transforms import (
     IaaAugment,
     MakeShrinkMap,
     NormalizeImage,
+    RandomWindow,
     build_ops,
     check_eval_ops,
     check_train_ops,
@@ -220,6 +221,52 @@ def test_padding_is_black_at_the_right_and_bottom() -> None:
     assert (stretched == 255).all()
 
 
+# RandomWindow
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    st.integers(1, 300),
+    st.integers(1, 300),
+    st.lists(st.tuples(st.floats(0, 300), st.floats(0, 300), st.floats(1, 90), st.floats(1, 40)), max_size=8),
+    st.integers(0, 10**6),
+)
+def test_a_window_shows_a_part_of_the_image_as_it_is(
+    height: int, width: int, places: list[tuple[float, ...]], seed: int
+) -> None:
+    boxes = [(min(x, width - 1), min(y, height - 1), min(x + w, width), min(y + h, height)) for x, y, w, h in places]
+    given_record = record(height, width, boxes)
+    made = RandomWindow(size=(96, 64))(given_record, np.random.default_rng(seed))
+    inner_w, inner_h = min(96, width), min(64, height)
+    shown = made["image"][:inner_h, :inner_w]
+    assert made["image"].shape == (64, 96, 3)
+    assert not made["image"][inner_h:].any()
+    assert not made["image"][:, inner_w:].any()
+    # Blue and green say where a pixel was.
+    left, top = int(shown[0, 0, 0]), int(shown[0, 0, 1])
+    if max(height, width) <= 255:
+        assert np.array_equal(shown, given_record["image"][top : top + inner_h, left : left + inner_w])
+        for points, text in zip(made["polygons"], made["texts"], strict=True):
+            x0, y0, x1, y1 = boxes[int(text)]
+            expected = np.clip([x0 - left, y0 - top, x1 - left, y1 - top], 0, [inner_w, inner_h] * 2)
+            assert [*points.min(axis=0), *points.max(axis=0)] == pytest.approx(expected.tolist(), abs=1e-3)
+    if any(min(x1 - x0, y1 - y0) >= 4 for x0, y0, x1, y1 in boxes) and len(boxes) == 1:
+        assert made["polygons"]
+
+
+def test_windows_lie_everywhere_and_hold_text() -> None:
+    given_record = record(200, 250, [(120, 80, 160, 100)])
+    corners = set()
+    for seed in range(200):
+        made = RandomWindow(size=(64, 64))(given_record, np.random.default_rng(seed))
+        assert made["polygons"]
+        corners.add(tuple(made["image"][0, 0, :2].tolist()))
+    xs, ys = zip(*corners, strict=True)
+    # The text's middle, (140, 90), is inside each: corners are drawn from 76..140 and 26..90.
+    assert 76 <= min(xs) < 82 < 134 < max(xs) <= 140
+    assert 26 <= min(ys) < 32 < 84 < max(ys) <= 90
+
+
 # DetResizeForTest
 
 
@@ -294,7 +341,9 @@ def test_paddleocrs_own_list_is_read() -> None:
         ]
     )
     check_train_ops(ops)
-    assert [type(op).__name__ for op in ops] == [n for n in OPS if n not in ("ColorJitter", "DetResizeForTest")]
+    assert [type(op).__name__ for op in ops] == [
+        n for n in OPS if n not in ("ColorJitter", "RandomWindow", "DetResizeForTest")
+    ]
     assert isinstance(ops[3], IaaAugment)
     assert ops[3] == IaaAugment.model_validate(ops[3].model_dump())
     assert isinstance(ops[7], NormalizeImage)
@@ -342,9 +391,11 @@ def test_all_mistakes_of_a_list_come_at_once() -> None:
 def test_the_order_of_a_training_list_is_checked() -> None:
     good = ["DecodeImage", "EastRandomCropData", "MakeShrinkMap", "MakeBorderMap"]
     check_train_ops(build_ops(good))
+    check_train_ops(build_ops([good[0], "RandomWindow", *good[2:]]))
     for names, reason in [
         (good[1:], "the first transform must be DecodeImage"),
-        ([*good[:1], *good[2:]], "EastRandomCropData must stand in the list once"),
+        ([*good[:1], *good[2:]], "one of EastRandomCropData and RandomWindow must stand in the list once"),
+        ([*good, "RandomWindow"], "once, and not EastRandomCropData and RandomWindow"),
         ([good[0], good[2], good[1], good[3]], "MakeShrinkMap must follow EastRandomCropData"),
         ([*good, "IaaAugment"], "IaaAugment must precede"),
         ([*good, "DetResizeForTest"], "DetResizeForTest is for evaluation"),
