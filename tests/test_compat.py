@@ -399,6 +399,9 @@ def test_a_mistake_in_a_key_that_moved_is_told_with_its_own_line(
     [
         ("  model_type: det\n  algorithm: DB\n", "  model_type: rec\n  algorithm: SVTR_LCNet\n", "'rec'"),
         ("  model_type: det\n  algorithm: DB\n", "  model_type: det\n  algorithm: EAST\n", "'EAST'"),
+        ("  algorithm: DB\n", "  algorithm: PSE\n", "'PSE'"),
+        ("  algorithm: DB\n", "  algorithm: SAST\n", "'SAST'"),
+        ("  algorithm: DB\n", "  algorithm: FCE\n", "'FCE'"),
         ("  algorithm: DB\n", "  algorithm: DB++\n", "'DB++'"),
         ("  algorithm: DB\n", "  algorithm: Distillation\n", "'Distillation'"),
     ],
@@ -413,6 +416,18 @@ def test_a_distilled_recogniser_is_one_sentence(write: Write) -> None:
     text = CML.replace("algorithm: DB\n", "algorithm: SVTR\n")
     message = refusal(write(text))
     assert message.startswith("Architecture.Models.Student.algorithm: 'SVTR'") and "\n" not in message
+
+
+def test_keys_of_a_future_version_are_all_named_with_their_lines(write: Write) -> None:
+    path = write(
+        SINGLE.replace("Global:\n", "Global:\n  use_moe: true\n").replace("Optimizer:\n", "Optimizer:\n  zero: 3\n")
+    )
+    lines = path.read_text().splitlines()
+    message = refusal(path)
+    assert "the configuration has 2 mistakes" in message
+    for key, written in (("Global.use_moe", "  use_moe: true"), ("Optimizer.zero", "  zero: 3")):
+        (said,) = [line for line in message.splitlines() if key in line]
+        assert "unknown key" in said and f"({path}:{lines.index(written) + 1})" in said
 
 
 def test_a_loss_that_is_not_known_is_named(write: Write) -> None:
