@@ -43,12 +43,12 @@ class StepResult:
     Attributes:
         total: the weighted sum of the parts, a scalar whose scale does not depend on the batch size.
         parts: each term's unweighted value by its label, detached scalars on the device.
-        maps: the shrink logit `[N,1,H,W]` of every student that was run, detached.
+        answers: what every student that was run said, detached.
     """
 
     total: paddle.Tensor
     parts: dict[str, paddle.Tensor]
-    maps: dict[str, paddle.Tensor]
+    answers: dict[str, DetOutput]
 
 
 class Cohort:
@@ -127,6 +127,16 @@ class Cohort:
             answers[TEACHERS] = DetOutput.from_probability(paddle.add_n(maps) / sum(weights))
         return answers
 
+    def ask_students(self, batch: Batch, names: Sequence[str]) -> dict[str, DetOutput]:
+        """What those of some students that teach a peer say, as in training, without gradient or any trace in them."""
+        images = self.normalization.to_device(batch.image)
+        answers = {}
+        for name in names:
+            if name in self._guides_wanted:
+                with only_asked(self.students[name]):
+                    answers[name] = self.students[name](images).detached()
+        return answers
+
     def __call__(
         self,
         batch: Batch,
@@ -134,12 +144,12 @@ class Cohort:
         answers: Mapping[str, DetOutput],
         learners: Sequence[str] | None = None,
     ) -> StepResult:
-        """Forward every network that is needed and sum the learners' terms.
+        """Forward every network that is needed and has not answered yet, and sum the learners' terms.
 
         Args:
             batch: `[N,H,W,3]` uint8 images with their targets.
             progress: share of the training done, in [0, 1]; schedules of weights depend on it.
-            answers: what `ask_teachers` gave for this batch.
+            answers: what `ask_teachers` gave for this batch, and what `ask_students` did, if that was asked.
             learners: whose terms count; by default every student. The others, if asked, answer without gradient.
         """
         learners = tuple(self.students) if learners is None else learners
@@ -151,12 +161,12 @@ class Cohort:
         for name, student in self.students.items():
             if name in learners:
                 outputs[name] = student(images)
-            elif name in peers:
+            elif name in peers and name not in answers:
                 with only_asked(student):
                     outputs[name] = student(images)
         total, parts = self._sum(terms, outputs, targets, progress)
-        maps = {name: outputs[name].shrink_logit.detach() for name in self.students if name in outputs}
-        return StepResult(total, parts, maps)
+        # Peers are compared by their maps alone; features are a teacher's to show.
+        return StepResult(total, parts, {name: outputs[name].detached() for name in self.students if name in outputs})
 
     def _sum(
         self, terms: Sequence[BoundTerm], outputs: Mapping[str, DetOutput], targets: Targets, progress: float
@@ -169,6 +179,21 @@ class Cohort:
             parts[bound.binding.label] = value.detach()
             weighted.append(value * bound.factor(progress))
         return paddle.add_n(weighted), parts
+
+
+def joined(results: Sequence[StepResult], batches: int = 1) -> StepResult:
+    """Several learners' or turns' results as one: totals and parts are summed, and averaged over so many batches."""
+    if len(results) == 1:
+        return results[0]
+    total = paddle.add_n([result.total.detach() for result in results]) / batches
+    parts: dict[str, paddle.Tensor] = {}
+    for result in results:
+        for label, value in result.parts.items():
+            parts[label] = parts[label] + value / batches if label in parts else value / batches
+    answers = {
+        name: said for result in results for name, said in result.answers.items()
+    }  # the last batch's, newest last
+    return StepResult(total, parts, answers)
 
 
 def _shares(terms: Sequence[BoundTerm]) -> dict[tuple[int, str], float]:

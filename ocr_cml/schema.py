@@ -62,6 +62,11 @@ class GlobalSection(Section):
     amp_dtype: Literal["bfloat16", "float16"] = Field(
         "bfloat16", description="float16 overflows on DB heads; see docs."
     )
+    save_memory: bool = Field(
+        False,
+        description="Students learn one after the other within a step, from the same weights: the same numbers with "
+        "the activations of one at a time, for one more forward pass of every student but the first.",
+    )
     on_divergence: Literal["stop", "drop", "restart"] = Field(
         "stop",
         description="A student whose numbers are no longer finite: stop the run, go on without it, or let it begin "

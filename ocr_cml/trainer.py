@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import paddle
 
@@ -13,7 +14,7 @@ from ocr_cml import build, checkpoint, divergence, finish, loggers, signals, sta
 from ocr_cml import config as configuration
 from ocr_cml.agreement import student_agreements
 from ocr_cml.checkpoint import BEST, LATEST, Best, Progress
-from ocr_cml.cohort import Cohort, StepResult
+from ocr_cml.cohort import Cohort, StepResult, joined
 from ocr_cml.distributed import broadcast_weights, largest_of_ranks
 from ocr_cml.environment import cpu_cores, trainer_threads
 from ocr_cml.evaluate import Evaluator, MapFunction, table
@@ -214,7 +215,7 @@ class Trainer:
         self.progress.step += 1
         if self._looks_at(self.progress.step):
             self.looked_at = self.progress.step
-        return _merged(results, self._accumulate)
+        return joined(results, batches=self._accumulate)
 
     def _draw(self, batches: Iterator[Batch]) -> list[Batch]:
         """The batches of a step. Where there is none, the steps until here are saved before the run ends."""
@@ -263,12 +264,24 @@ class Trainer:
         return []
 
     def _learn(self, batch: Batch, guides: dict[str, DetOutput], learners: tuple[str, ...]) -> StepResult:
-        """Forward and backward for one batch."""
+        """Forward and backward for one batch: of all learners together, or of one after the other."""
+        if not self.config.Global.save_memory or len(learners) == 1:
+            return self._backward(batch, guides, learners)
+        # The activations of one student at a time are held; the others' answers are made in advance without them.
+        with self._autocast():
+            known = guides | self.cohort.ask_students(batch, learners[1:])
+        results = []
+        for name in learners:
+            results.append(self._backward(batch, known, (name,)))
+            known[name] = results[-1].answers[name]
+        return joined(results)
+
+    def _backward(self, batch: Batch, guides: dict[str, DetOutput], learners: tuple[str, ...]) -> StepResult:
         with self._autocast():
             result = self.cohort(batch, min(1.0, self.progress.step / self.schedule_steps), guides, learners)
         total = result.total / self._accumulate
         (total * self.loss_scale.value if self.loss_scale.used else total).backward()
-        return result
+        return replace(result, total=result.total.detach())
 
     def _autocast(self) -> contextlib.AbstractContextManager[None]:
         return paddle.amp.auto_cast(enable=self.amp, dtype=self.config.Global.amp_dtype)
@@ -299,7 +312,7 @@ class Trainer:
         parts = {label: float(value) for label, value in result.parts.items()}
         step, loss = self.progress.step, float(result.total)
         rate = learning_rate(self.config.Optimizer.lr, step - 1, self.schedule_steps, self.steps_per_epoch)
-        alike = student_agreements(result.maps)
+        alike = student_agreements({name: said.shrink_logit for name, said in result.answers.items()})
         self.run.record({"step": step, "loss": loss, "lr": rate, "seconds": seconds, **parts, **alike})
         self.display.logged(loss, parts, alike, rate)
 
@@ -403,16 +416,3 @@ class Trainer:
             yield iter(loader)
         finally:
             loader.close()
-
-
-def _merged(results: list[StepResult], accumulate: int) -> StepResult:
-    """The whole step's total and parts: summed over turns, averaged over accumulated batches."""
-    if len(results) == 1:
-        return results[0]
-    total = paddle.add_n([result.total.detach() for result in results]) / accumulate
-    parts: dict[str, paddle.Tensor] = {}
-    for result in results:
-        for label, value in result.parts.items():
-            parts[label] = parts[label] + value / accumulate if label in parts else value / accumulate
-    maps = {name: map_ for result in results for name, map_ in result.maps.items()}  # the last batch's, newest last
-    return StepResult(total, parts, maps)

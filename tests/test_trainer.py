@@ -152,6 +152,24 @@ def test_two_batches_of_one_step_by_their_mean_gradient(tiny_set: Path, tmp_path
     assert records(tmp_path / "run")[0]["loss"] == pytest.approx(sum(totals) / 2, rel=1e-6)
 
 
+@pytest.mark.parametrize("students", [2, 3])
+def test_one_student_after_the_other_learns_what_all_at_once_do(
+    students: int, tiny_set: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    """`save_memory` changes what is held, and no bit of any weight, statistic or term."""
+    trainers, terms = [], [tiny.LABELS, tiny.MUTUAL, tiny.TEACHER]
+    for name, saves in (("together", False), ("apart", True)):
+        data = tiny.settings(tiny_set, tmp_path / name, terms=terms, students=students, teacher=tiny_teacher)
+        data["Global"]["save_memory"] = saves
+        data["Optimizer"]["accumulate"] = 2
+        trainers.append(fit(data, max_steps=2))
+    tiny.assert_same(states(trainers[1]), states(trainers[0]))
+    for mine, other in zip(records(tmp_path / "apart"), records(tmp_path / "together"), strict=True):
+        assert mine.pop("loss") == pytest.approx(other.pop("loss"), rel=1e-6)  # the sum alone has another order
+        assert mine == other
+        assert any(label.startswith("mutual") and value > 0 for label, value in mine.items())
+
+
 def test_a_non_finite_term_stops_the_run_before_any_weight_moves(tiny_set: Path, tmp_path: Path) -> None:
     data = tiny.settings(tiny_set, tmp_path / "run")
     with tiny.Run(data) as trainer:

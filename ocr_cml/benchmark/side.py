@@ -35,6 +35,7 @@ class Side:
         python: the interpreter; by default this one.
         environment: variables to set. Threads and malloc are PaddleOCR's defaults unless they are named here; ours sets
             its own in the process, as its tools do.
+        arguments: of its cases, beside those that all sides are given.
     """
 
     def __init__(
@@ -43,8 +44,9 @@ class Side:
         kind: str,
         python: str | None = None,
         environment: Mapping[str, str] | None = None,
+        arguments: Mapping[str, Any] | None = None,
     ) -> None:
-        self.name = name
+        self.name, self._arguments = name, dict(arguments or {})
         clean = {key: value for key, value in os.environ.items() if key not in OURS and not key.startswith("MALLOC_")}
         clean["PADDLE_PDX_DISABLE_MODEL_SOURCE_CHECK"] = "True"
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in __exit__
@@ -59,7 +61,7 @@ class Side:
 
     def prepare(self, case: str, **arguments: Any) -> dict[str, Any]:
         """Prepare a case and do a first round, which warms up caches and is not counted."""
-        return self._ask({"case": case, "arguments": arguments})
+        return self._ask({"case": case, "arguments": arguments | self._arguments})
 
     def round(self) -> dict[str, Any]:
         """Do the case once more; what the process measured."""

@@ -181,6 +181,7 @@ def step(suite: Suite) -> list[Row]:
     """One training step of PP-OCRv2's CML, its parts, and the memory that it needs."""
     sides = [
         Side(OURS, "ours"),
+        Side(f"{OURS}, save_memory", "ours", arguments={"save_memory": True}),
         Side(PLAIN, "plain"),
         *suite.settings.peer(source=True),
         *suite.settings.peer(f"{PPOCR}, our env.", source=True, tuned=True),

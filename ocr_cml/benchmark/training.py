@@ -64,6 +64,7 @@ def step(
     teacher_weights: str,
     students: int = 2,
     workers: int = 1,
+    save_memory: bool = False,
 ) -> Round:
     """One step of collaborative mutual learning as `tools/train.py` takes it.
 
@@ -78,6 +79,7 @@ def step(
     settings = configuration(
         Path(folder.name), label_file, data_dir, transforms, batch, student, teacher, teacher_weights, students, workers
     )
+    settings = settings.model_copy(update={"Global": settings.Global.model_copy(update={"save_memory": save_memory})})
     run = RunFolder(settings)
     trainer = Trainer(settings, run, 0, 1, "cpu")
     trainer.cohort.train()

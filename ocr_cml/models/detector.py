@@ -66,6 +66,11 @@ class DetOutput:
         """B = sigmoid(k (P - T)): the differentiable binarization (Liao et al., AAAI 2020, equation 2)."""
         return F.sigmoid(self.k * (self.shrink_prob - self.threshold_prob))
 
+    def detached(self) -> DetOutput:
+        """The same maps as fixed numbers that hold no activations; without features and auxiliary answers."""
+        threshold = None if self.threshold_logit is None else self.threshold_logit.detach()
+        return DetOutput(self.shrink_logit.detach(), threshold, k=self.k)
+
 
 class Detector(nn.Layer):
     """An image [N,in_channels,H,W], float, normalised, H and W multiples of `stride` -> DetOutput at input resolution.
