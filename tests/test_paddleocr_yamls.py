@@ -49,6 +49,6 @@ def test_two_steps(name: str, tiny_set: Path, tmp_path: Path, repository: Path) 
     batches = ["Train.loader.batch_size_per_card=2", "Train.loader.num_workers=0"]
     overrides = [*data, *steps, *batches, "Global.pretrained_model=null", *SEVERAL.get(name, [])]
     command = [sys.executable, "tools/train.py", "-c", str((CONFIGS / f"{name}.yml").resolve()), "-o", *overrides]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=3000)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "step=2" in done.stdout.splitlines()[-1]
