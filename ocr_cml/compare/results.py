@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ocr_cml.binding import ENSEMBLE
+from ocr_cml.compare.outcome import is_finished, read_outcome
 from ocr_cml.compare.plan import Plan, PlannedRun
-from ocr_cml.compare.runner import is_finished, read_outcome
 from ocr_cml.compare.schema import Method
 from ocr_cml.models import build_detector
 from ocr_cml.models.weights import UNUSED_WHEN_FROZEN

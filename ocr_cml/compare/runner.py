@@ -6,32 +6,25 @@ will: what has finished is kept, what has begun goes on from its checkpoint. The
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import TYPE_CHECKING
 
 from ocr_cml.compare.measured import FORWARDED
+from ocr_cml.compare.outcome import OUTCOME, is_finished
 from ocr_cml.compare.processes import Job, run_jobs
 from ocr_cml.environment import tune_process
-from ppocr_data.errors import ConfigError, UserError
+from ppocr_data.errors import UserError
 
 if TYPE_CHECKING:
     from ocr_cml.compare.plan import Plan, PlannedRun
-
-OUTCOME = "outcome.json"
-"""In a run folder: exit code, seconds and peak memory of its process, written when that ends."""
 
 _ROOT = Path(__file__).resolve().parents[2]
 # In a checkout the tools lie in tools/; installed they are the package ocr_cml_tools beside this one.
 _TRAIN = next((_ROOT / name / "train.py" for name in ("tools", "ocr_cml_tools") if (_ROOT / name).is_dir()), _ROOT)
 _INTERRUPTS = tuple(128 + number for number in FORWARDED)
-# Values that a run may be continued with, and that would make it longer, or scored more often, than the others.
-_LENGTH = ("Global.epoch_num", "Global.max_steps", "Global.eval_batch_step", "Optimizer.lr.decay_steps")
 
 
 def compare(config_path: str, overrides: Sequence[str], *, report_only: bool = False) -> int:
@@ -65,48 +58,6 @@ def compare(config_path: str, overrides: Sequence[str], *, report_only: bool = F
     if failed:
         raise UserError("these runs failed, the others are in the tables; mend the cause and start again:\n" + failed)
     return 0
-
-
-def is_finished(run: PlannedRun) -> bool:
-    """Whether a run has come to its end, with this configuration.
-
-    Raises:
-        ConfigError: the folder holds a run of another configuration.
-    """
-    from ocr_cml.run import different_keys
-
-    recorded, outcome = run.folder / "config.yml", run.folder / OUTCOME
-    begun = outcome.is_file() or any((run.folder / name).is_dir() for name in ("latest", "latest.previous"))
-    if not begun or not recorded.is_file():
-        return False
-    differing = different_keys(recorded, run.config) + _other_length(recorded, run.config.model_dump(mode="json"))
-    if differing:
-        raise ConfigError(
-            f"{run.folder}: holds a run with other values of {', '.join(differing[:5])}"
-            f"{' and more' if len(differing) > 5 else ''}; choose another output, or remove that folder"
-        )
-    return outcome.is_file() and read_outcome(run)["exit_code"] == 0
-
-
-def read_outcome(run: PlannedRun) -> dict[str, Any]:
-    """What the run's process took, see `ocr_cml.compare.measured.run`. Raises UserError where the file is damaged."""
-    path = run.folder / OUTCOME
-    try:
-        outcome = json.loads(path.read_text(encoding="utf-8"))
-        return {key: outcome[key] for key in ("exit_code", "wall_seconds", "peak_bytes")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); remove it, and the run is taken up again") from None
-
-
-def _other_length(recorded: Path, now: Mapping[str, Any]) -> list[str]:
-    before = yaml.safe_load(recorded.read_text(encoding="utf-8"))
-    return [key for key in _LENGTH if _value(before, key) != _value(now, key)]
-
-
-def _value(data: Any, dotted: str) -> Any:
-    for key in dotted.split("."):
-        data = data.get(key) if isinstance(data, Mapping) else None
-    return data
 
 
 def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
