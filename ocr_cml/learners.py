@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import numpy as np
 import paddle
 
-from ocr_cml import checkpoint
+from ocr_cml import checkpoint, optim
 from ocr_cml.checkpoint import Arrays, Checkpoint
 from ocr_cml.cohort import Cohort
 from ocr_cml.distributed import average_gradients, average_statistics
 from ocr_cml.divergence import LossScale
 from ocr_cml.models.detector import Detector
-from ocr_cml.optim import ExponentialMean, build_optimizer
+from ocr_cml.optim import ExponentialMean
 from ocr_cml.schema import OptimizerSection
 from ppocr_data.errors import WeightsError
 
@@ -28,17 +28,26 @@ class Learners:
         loss_scale: what float16 needs; without use otherwise.
         restartable: keep the initial weights, so that a student can begin anew.
         world_size: processes that train together.
+        device: `cpu` or `gpu:N`; on a GPU all tensors of a student move in one call, where Paddle can do that.
 
     Attributes:
         optimizers, means: by student; there are no means where no `ema_decay` is set.
     """
 
     def __init__(
-        self, cohort: Cohort, section: OptimizerSection, loss_scale: LossScale, restartable: bool, world_size: int
+        self,
+        cohort: Cohort,
+        section: OptimizerSection,
+        loss_scale: LossScale,
+        restartable: bool,
+        world_size: int,
+        device: str = "cpu",
     ) -> None:
         self.cohort, self.section, self.loss_scale, self.world_size = cohort, section, loss_scale, world_size
+        self._fused = optim.fuses(section, device)
+        self._paired: dict[str, list[str]] = {}
         students, decay = cohort.students, section.ema_decay
-        self.optimizers = {name: build_optimizer(section, cohort.parameters(name)) for name in students}
+        self.optimizers = {name: self._new_optimizer(name) for name in students}
         self.means = {name: ExponentialMean(student, decay) for name, student in students.items()} if decay else {}
         self._initial = {name: self._state_of(name) for name in students} if restartable else {}
 
@@ -51,6 +60,8 @@ class Learners:
 
     def move(self, name: str, rate: float, *, skip: bool = False) -> None:
         """One optimizer step of a student and its connectors, and of its mean; `skip`: the gradient is thrown away."""
+        if self._fused and not skip:
+            self._pair_anew(name)
         optimizer = self.optimizers[name]
         optimizer.set_lr(rate)
         if not skip:
@@ -58,6 +69,24 @@ class Learners:
         optimizer.clear_grad()
         if self.means:
             self.means[name].update(self.cohort.students[name])
+
+    def _new_optimizer(self, name: str) -> paddle.optimizer.Optimizer:
+        self._paired.pop(name, None)
+        return optim.build_optimizer(self.section, self.cohort.parameters(name), fused=self._fused)
+
+    def _pair_anew(self, name: str) -> None:
+        """Give a student a new optimizer with the old one's state if other tensors have a gradient than had at first.
+
+        A fused step would pair the old list of tensors with the new list of gradients. Rare: a term begins to count.
+        """
+        moved = [parameter.name for parameter in self.cohort.parameters(name) if parameter.grad is not None]
+        if self._paired.setdefault(name, moved) != moved:
+            layers = {name: self.cohort.students[name], **self.cohort.connectors(name)}
+            state = checkpoint.optimizer_arrays(self.optimizers[name], layers)
+            self.optimizers[name] = self._new_optimizer(name)
+            if state:
+                checkpoint.restore_optimizer(self.optimizers[name], layers, state)
+            self._paired[name] = moved
 
     def forget_gradients(self, names: tuple[str, ...]) -> None:
         """Throw away what backward left."""
@@ -74,7 +103,7 @@ class Learners:
         """Give a student and its connectors the weights that it began with, and an optimizer without a past."""
         for value, initial in zip(self._tensors_of(name), self._initial[name], strict=True):
             paddle.assign(paddle.to_tensor(initial), value)
-        self.optimizers[name] = build_optimizer(self.section, self.cohort.parameters(name))
+        self.optimizers[name] = self._new_optimizer(name)
         if name in self.means:
             self.means[name] = ExponentialMean(self.cohort.students[name], self.means[name].decay)
 

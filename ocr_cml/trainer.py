@@ -58,7 +58,7 @@ class Trainer:
         self.load_reports = {**student_reports, **teacher_reports}
         self.loss_scale = divergence.LossScale(self.amp and config.Global.amp_dtype == "float16")
         restartable = config.Global.on_divergence == "restart"
-        self.learners = Learners(self.cohort, config.Optimizer, self.loss_scale, restartable, world_size)
+        self.learners = Learners(self.cohort, config.Optimizer, self.loss_scale, restartable, world_size, device)
         self.labelled, self.unlabelled = build.labelled_dataset(config), build.unlabelled_dataset(config)
         self.evaluator = Evaluator(
             build.eval_dataset(config),
