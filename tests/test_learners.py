@@ -1,4 +1,4 @@
-"""A fused optimizer, which a GPU uses, forced on on the CPU: against the plain one, resumed, and where terms come late."""
+"""A fused optimizer, which a GPU uses, forced on on the CPU: against the plain one, resumed, with late gradients."""
 
 from __future__ import annotations
 
