@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import paddle
 from paddle import nn
 
+from ocr_cml.batches import pixels
 from ocr_cml.binding import TEACHERS, Binding
 from ocr_cml.losses.base import Targets, decode_targets, resized
 from ocr_cml.models.detector import Detector, DetOutput
@@ -129,7 +130,7 @@ class Cohort:
 
     def ask_students(self, batch: Batch, names: Sequence[str]) -> dict[str, DetOutput]:
         """What those of some students that teach a peer say, as in training, without gradient or any trace in them."""
-        images = self.normalization.to_device(batch.image)
+        images = self.normalization.to_device(pixels(batch))
         answers = {}
         for name in names:
             if name in self._guides_wanted:
@@ -154,7 +155,7 @@ class Cohort:
         """
         learners = tuple(self.students) if learners is None else learners
         targets = decode_targets(batch)
-        images = self.normalization.to_device(batch.image)
+        images = self.normalization.to_device(pixels(batch))
         outputs = dict(answers)
         terms = [term for term in self.terms if term.binding.learner in learners]
         peers = {term.binding.guide for term in terms}
@@ -207,7 +208,7 @@ def _shares(terms: Sequence[BoundTerm]) -> dict[tuple[int, str], float]:
 def _answer(teacher: FrozenDetector, batch: Batch) -> DetOutput:
     """A teacher's answer: with features where it is a network of ours, else its map alone."""
     if isinstance(teacher, LayerDetector):
-        return teacher.output(batch.image)
+        return teacher.output(pixels(batch))
     maps = paddle.to_tensor(teacher.probability(batch.image)).unsqueeze(1)
     return DetOutput.from_probability(maps)
 

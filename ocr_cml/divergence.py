@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import paddle
 
+from ocr_cml.batches import pixels
 from ocr_cml.cohort import Cohort, StepResult, only_asked
 from ocr_cml.distributed import sum_over_ranks
 from ocr_cml.models.detector import DetOutput
@@ -119,7 +120,7 @@ def examine(
         if name in broken:
             continue
         with only_asked(student):
-            outputs = [student(cohort.normalization.to_device(batch.image)) for batch in batches]
+            outputs = [student(cohort.normalization.to_device(pixels(batch))) for batch in batches]
         if not all(_finite(output.shrink_logit) for output in outputs):
             broken[name] = f"{name}'s answer is not finite though its weights are: its activations overflow"
     guides = {term.binding.label: (term.binding.learner, term.binding.guide) for term in cohort.terms}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -60,15 +61,26 @@ class Normalization:
             out[:, channel] += added
         return out
 
-    def to_device(self, images: np.ndarray) -> Tensor:
-        """The same on Paddle's current device; a GPU is sent the bytes, a quarter of the floats."""
+    def to_device(self, images: np.ndarray | Tensor) -> Tensor:
+        """The same on Paddle's current device; a GPU is sent the bytes, a quarter of the floats, or has them."""
         import paddle
 
-        if paddle.get_device() == "cpu":
-            return paddle.to_tensor(self.apply(images))
-        factor, added = (paddle.to_tensor(values).reshape([1, 3, 1, 1]) for values in self.factors)
-        pixels = paddle.to_tensor(images).transpose([0, 3, 1, 2]).astype("float32")
+        if isinstance(images, np.ndarray):
+            if paddle.get_device() == "cpu":
+                return paddle.to_tensor(self.apply(images))
+            images = paddle.to_tensor(images)
+        factor, added = _factors_on(paddle.get_device(), self)
+        pixels = images.transpose([0, 3, 1, 2]).astype("float32")
         return (pixels if self.channel_order == "BGR" else pixels.flip(axis=1)) * factor + added
+
+
+@cache
+def _factors_on(device: str, normalization: Normalization) -> tuple[Tensor, Tensor]:
+    """The factors as `[1,3,1,1]`, sent to Paddle's current device once: each time the host would wait for it."""
+    import paddle
+
+    factor, added = (paddle.to_tensor(values).reshape([1, 3, 1, 1]) for values in normalization.factors)
+    return factor, added
 
 
 @dataclass(frozen=True)

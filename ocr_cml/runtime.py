@@ -22,6 +22,8 @@ from ocr_cml.paddle_to_onnx import ConversionError, to_onnx
 from ppocr_data.errors import ModelError
 
 if TYPE_CHECKING:
+    from paddle import Tensor
+
     from ocr_cml.models.detector import Detector, DetOutput
 
 __all__ = ["FrozenDetector", "LayerDetector", "Normalization", "check_parity", "open_detector", "probe_images"]
@@ -79,11 +81,12 @@ class LayerDetector(FrozenDetector):
         self.layer = layer
         layer.eval()
 
-    def output(self, images: np.ndarray) -> DetOutput:
+    def output(self, images: np.ndarray | Tensor) -> DetOutput:
         """Everything the network says about uint8 BGR `[N,H,W,3]`: logits and features, without gradient."""
         import paddle
 
-        _check_images(images)
+        if isinstance(images, np.ndarray):
+            _check_images(images)
         with paddle.no_grad():
             return self.layer(self.normalization.to_device(images))
 

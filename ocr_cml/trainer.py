@@ -13,6 +13,7 @@ import paddle
 from ocr_cml import build, checkpoint, divergence, finish, loggers, signals, startup
 from ocr_cml import config as configuration
 from ocr_cml.agreement import student_agreements
+from ocr_cml.batches import TrainBatches, open_batches
 from ocr_cml.checkpoint import BEST, LATEST, Best, Progress
 from ocr_cml.cohort import Cohort, StepResult, joined
 from ocr_cml.distributed import broadcast_weights, largest_of_ranks
@@ -29,7 +30,7 @@ from ocr_cml.runtime import LayerDetector
 from ocr_cml.schema import Config
 from ppocr_data.dataset import DetDataset
 from ppocr_data.errors import UserError
-from ppocr_data.loader import Batch, train_loader
+from ppocr_data.loader import Batch
 
 _WORTH_CONVERTING = 30
 """Evaluation images from which on a CPU it pays to convert a student for the evaluation."""
@@ -153,6 +154,8 @@ class Trainer:
             while self.progress.step < self.last_step:
                 result = self._step(batches)
                 step = self.progress.step
+                if step < self.last_step:
+                    batches.prepare()
                 self.display.stepped(step)
                 if self._logs_at(step):
                     now = time.perf_counter()
@@ -392,27 +395,7 @@ class Trainer:
         if reached > self.progress.step:
             LOG.info("steps %d to %d had not been saved; they are made again", self.progress.step + 1, reached)
 
-    # --- plumbing ---
-
-    @contextlib.contextmanager
-    def _batches(self) -> Iterator[Iterator[Batch]]:
-        section, unlabelled = self.config.Train.loader, self.config.Train.unlabeled
+    def _batches(self) -> contextlib.AbstractContextManager[TrainBatches]:
         mixed = self.unlabelled if self.labelled is not None else None
-        loader = train_loader(
-            self.dataset,
-            batch_size=self.batch_size,
-            unlabeled=mixed,
-            unlabeled_per_batch=unlabelled.batch_size_per_card if mixed is not None and unlabelled else 0,
-            num_workers=section.num_workers,
-            seed=self.config.Global.seed,
-            rank=self.rank,
-            world_size=self.world_size,
-            start_batch=self.progress.step * self._accumulate,
-            shuffle=section.shuffle,
-            worker_timeout=section.worker_timeout,
-            worker_restarts=section.worker_restarts,
-        )
-        try:
-            yield iter(loader)
-        finally:
-            loader.close()
+        start, rank, ranks = self.progress.step * self._accumulate, self.rank, self.world_size
+        return open_batches(self.config, self.dataset, mixed, self.batch_size, start, rank, ranks)

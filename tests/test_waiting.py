@@ -11,8 +11,9 @@ from typing import Any
 import paddle
 import pytest
 import tiny
+from test_batches import Copies, to_tensor
 
-from ocr_cml import build
+from ocr_cml import batches, build, optim
 from ocr_cml.runtime import LayerDetector
 from ocr_cml.trainer import Trainer
 from ppocr_data.errors import UserError
@@ -99,6 +100,23 @@ def test_on_a_gpu_only_steps_look_after_which_something_is_shown_or_written(
     with tiny.Run(settings(tiny_set, tmp_path, tiny_teacher), use_amp=False) as trainer:
         trainer.device = "gpu:0"
         assert waits(trainer, 8) == [0, 0, 0, 1, 0, 1, 0, 1]
+
+
+def test_on_a_gpu_nothing_is_copied_to_the_device_in_a_way_that_waits(
+    tiny_set: Path, tmp_path: Path, tiny_teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`to_tensor` waits until what the device was given before is done. Only the checks at log points use it."""
+    sent: list[Any] = []
+    monkeypatch.setattr(batches, "copier_here", Copies)
+    monkeypatch.setattr(optim, "fuses", lambda *_: True)
+    with tiny.Run(settings(tiny_set, tmp_path, tiny_teacher), use_amp=False) as trainer:
+        trainer.device = "gpu:0"
+        waits(trainer, 1)  # the normalisation's factors are sent once
+        monkeypatch.setattr(paddle, "to_tensor", lambda *given, **named: sent.append(1) or to_tensor(*given, **named))
+        assert waits(trainer, 2) == [0, 0]
+        assert sent == []
+        assert waits(trainer, 1) == [1]
+        assert sent == [1]
 
 
 def test_on_a_gpu_bfloat16_and_clipping_wait_no_more(tiny_set: Path, tmp_path: Path, tiny_teacher: Path) -> None:

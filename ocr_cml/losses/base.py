@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from ocr_cml.batches import on_device
 from ppocr_data.errors import ConfigError, ModelError
 
-if TYPE_CHECKING:  # the loader and the networks are not needed to compute a loss
+if TYPE_CHECKING:  # the networks are not needed to compute a loss
     from ocr_cml.models.detector import DetOutput
     from ppocr_data.loader import Batch
 
@@ -63,17 +63,17 @@ class Targets:
 
 
 def decode_targets(batch: Batch) -> Targets:
-    """Move a loader's uint8 `[N,H,W]` maps to the device and decode them there, a quarter of the bytes of float32."""
+    """Decode a loader's uint8 `[N,H,W]` maps on the device, which are sent a quarter of the bytes of float32."""
 
-    def decode(array: np.ndarray) -> Tensor:
-        return paddle.to_tensor(array).unsqueeze(1).astype("float32")
+    def decode(name: str) -> Tensor:
+        return on_device(batch, name).unsqueeze(1).astype("float32")
 
     return Targets(
-        shrink_map=decode(batch.shrink_map),
-        shrink_mask=decode(batch.shrink_mask),
-        threshold_map=decode(batch.threshold_map) / 255.0,
-        threshold_mask=decode(batch.threshold_mask),
-        has_label=paddle.to_tensor(batch.has_label.astype(np.float32)).reshape([-1, 1, 1, 1]),
+        shrink_map=decode("shrink_map"),
+        shrink_mask=decode("shrink_mask"),
+        threshold_map=decode("threshold_map") / 255.0,
+        threshold_mask=decode("threshold_mask"),
+        has_label=on_device(batch, "has_label").astype("float32").reshape([-1, 1, 1, 1]),
     )
 
 
