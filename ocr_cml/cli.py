@@ -7,6 +7,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from ppocr_data.errors import UserError
 
@@ -37,6 +38,20 @@ def exit_cleanly(main: Callable[..., int]) -> Callable[..., int]:
             return 0
 
     return wrapped
+
+
+def called(tool: str) -> str:
+    """How a person starts a tool, for the examples of its help.
+
+    Args:
+        tool: the name of its file without `.py`.
+
+    Returns:
+        `ocr-cml train` where it runs as that sub-command (tools/__main__.py says so in `sys.argv[0]`), else
+        `python tools/train.py`.
+    """
+    name = Path(sys.argv[0]).name
+    return name if name.startswith("ocr-cml ") else f"python tools/{tool}.py"
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

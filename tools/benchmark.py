@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ocr_cml.cli import exit_cleanly
+from ocr_cml.cli import called, exit_cleanly
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -20,7 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     defaults = Settings()
     parser = argparse.ArgumentParser(
         description="Measure training, loading, evaluation and the exported detector; one table of medians.",
-        epilog="example: python tools/benchmark.py targets loader --peer_python peer/bin/python",
+        epilog=f"example: {called('benchmark')} targets loader --peer_python peer/bin/python",
     )
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"what to measure: {', '.join(CASES)}; default: all")
     parser.add_argument(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ocr_cml.cli import add_config_arguments, exit_cleanly
+from ocr_cml.cli import add_config_arguments, called, exit_cleanly
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -17,7 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Train each method over several seeds and say which helps, by how much, with its uncertainty.",
         epilog=(
-            "example: python tools/compare.py -c configs/compare.yml -o only=[alone,dml2,cml] seeds=[1,2] "
+            f"example: {called('compare')} -c configs/compare.yml -o only=[alone,dml2,cml] seeds=[1,2] "
             "Global.max_steps=200; started again, it goes on where it was stopped"
         ),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ocr_cml.cli import add_config_arguments, exit_cleanly
+from ocr_cml.cli import add_config_arguments, called, exit_cleanly
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -17,7 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Score every student, the ensemble and the teachers on the evaluation set.",
         epilog=(
-            "example: python tools/eval.py -c output/det_cml/config.yml "
+            f"example: {called('eval')} -c output/det_cml/config.yml "
             "-o Global.pretrained_model=output/det_cml/best --tune"
         ),
     )

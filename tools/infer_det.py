@@ -10,14 +10,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ocr_cml.cli import USER_MISTAKE, exit_cleanly
+from ocr_cml.cli import USER_MISTAKE, called, exit_cleanly
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         description="Find text in pictures with an exported detector; writes OUT/results.txt and pictures.",
-        epilog="example: python tools/infer_det.py --model_dir output/det_cml/export --image photos --output found",
+        epilog=f"example: {called('infer_det')} --model_dir output/det_cml/export --image photos --output found",
     )
     parser.add_argument("--model_dir", type=Path, required=True, metavar="DIR", help="an exported folder")
     parser.add_argument("--image", type=Path, required=True, metavar="FILE_OR_FOLDER", help="what to look at")

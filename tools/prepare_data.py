@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ocr_cml.cli import exit_cleanly
+from ocr_cml.cli import called, exit_cleanly
 from ppocr_data import synth
 from ppocr_data.check import check
 from ppocr_data.check import report as check_report
@@ -26,14 +26,14 @@ from ppocr_data.errors import DataError
 from ppocr_data.near_duplicates import near_duplicates
 
 EXAMPLES = """examples:
-  python tools/prepare_data.py icdar2015 --images ch4_training_images \\
+  {program} icdar2015 --images ch4_training_images \\
       --labels ch4_training_localization_transcription_gt --output data/icdar2015
-  python tools/prepare_data.py totaltext --images Images/Train --labels Polygon/Train \\
+  {program} totaltext --images Images/Train --labels Polygon/Train \\
       --val-images Images/Test --val-labels Polygon/Test --output data/totaltext
-  python tools/prepare_data.py sroie --images train/img --labels train/box --output data/sroie --val-count 30
-  python tools/prepare_data.py ppocrlabel --images my_photos --output data/mine --val-share 0.2
-  python tools/prepare_data.py synth --output data/synth --train 400 --val 60
-  python tools/prepare_data.py check data/mine/train.txt data/mine/val.txt --data-dir my_photos
+  {program} sroie --images train/img --labels train/box --output data/sroie --val-count 30
+  {program} ppocrlabel --images my_photos --output data/mine --val-share 0.2
+  {program} synth --output data/synth --train 400 --val 60
+  {program} check data/mine/train.txt data/mine/val.txt --data-dir my_photos
 """
 CHECK = """Look for label mistakes: what a training would refuse, and what is allowed but looks wrong.
 
@@ -59,7 +59,8 @@ def main(argv: list[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLES, formatter_class=style)
+    examples = EXAMPLES.format(program=called("prepare_data"))
+    parser = argparse.ArgumentParser(description=__doc__, epilog=examples, formatter_class=style)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for name, reader in FORMATS.items():
         text = (reader.__doc__ or "").strip()
@@ -67,15 +68,15 @@ def build_parser() -> argparse.ArgumentParser:
             name,
             help=str(sys.modules[reader.__module__].__doc__).partition("\n")[0].partition(":")[0].rstrip("."),
             description=text.replace("\n    ", "\n"),
-            epilog=EXAMPLES,
+            epilog=examples,
             formatter_class=style,
         )
         _add_source(command, name)
         _add_split(command, name)
-    synthetic = commands.add_parser("synth", help="the synthetic set", epilog=EXAMPLES, formatter_class=style)
+    synthetic = commands.add_parser("synth", help="the synthetic set", epilog=examples, formatter_class=style)
     _add_synth(synthetic)
     checker = commands.add_parser(
-        "check", help="look for label mistakes", description=CHECK, epilog=EXAMPLES, formatter_class=style
+        "check", help="look for label mistakes", description=CHECK, epilog=examples, formatter_class=style
     )
     _add_check(checker)
     return parser

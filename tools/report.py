@@ -9,14 +9,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ocr_cml.cli import exit_cleanly
+from ocr_cml.cli import called, exit_cleanly
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         description="Write RUN/report.html; of several runs, a comparison into the first one's compare.html.",
-        epilog="example: python tools/report.py output/det_cml output/det_student --output compare.html",
+        epilog=f"example: {called('report')} output/det_cml output/det_student --output compare.html",
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="a run folder (Global.save_model_dir)")
     parser.add_argument("--output", metavar="FILE", type=Path, help="write the page there instead")

@@ -9,14 +9,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ocr_cml.cli import add_config_arguments, exit_cleanly
+from ocr_cml.cli import add_config_arguments, called, exit_cleanly
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         description="Train a cohort of text detectors.",
-        epilog="example: python tools/train.py -c configs/det_cml.yml -o Global.max_steps=100",
+        epilog=f"example: {called('train')} -c configs/det_cml.yml -o Global.max_steps=100",
     )
     add_config_arguments(parser)
     parser.add_argument("--show-config", action="store_true", help="print the resolved configuration and leave")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ocr_cml.cli import exit_cleanly
+from ocr_cml.cli import called, exit_cleanly
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -19,7 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
             "Measure every student of finished runs: loss under weight noise (flat minima), entropy and calibration on "
             "text pixels, and agreement between students over the training. One figure each, a table, and the numbers."
         ),
-        epilog="example: python tools/why.py output/compare/runs/{alone,dml2,cml}/seed* --output output/why",
+        epilog=f"example: {called('why')} output/compare/runs/{{alone,dml2,cml}}/seed* --output output/why",
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="a run folder, or LABEL=FOLDER; equal labels are pooled")
     parser.add_argument("--output", metavar="DIR", type=Path, default=Path("output/why"), help="(%(default)s)")

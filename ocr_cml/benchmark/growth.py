@@ -26,22 +26,24 @@ _LOGGED = 4
 
 def students(suite: Suite) -> list[Row]:
     """A step with one to four students, and what each further one adds."""
-    rows = [_step(suite, f"step of CML, {count} students, 256x256", crop=256, students=count) for count in (1, 2, 3, 4)]
+    counts, crop = ((1, 2), 64) if suite.settings.quick else ((1, 2, 3, 4), 256)
+    rows = [_step(suite, f"step of CML, {count} students, {crop}x{crop}", crop, students=count) for count in counts]
     medians = [statistics.median(row.values[OURS]) for row in rows]
     added = [f"{later - earlier:.2f}" for earlier, later in itertools.pairwise(medians)]
-    rows[-1].note = f"seconds that the second, third and fourth student add: {', '.join(added)}"
+    rows[-1].note = f"seconds that each further student adds: {', '.join(added)}"
     return rows
 
 
 def sizes(suite: Suite) -> list[Row]:
     """A step with two students at growing crops."""
-    return [_step(suite, f"step of CML, 2 students, {crop}x{crop}", crop=crop) for crop in (128, 256, 384, 512)]
+    crops = (64, 128) if suite.settings.quick else (128, 256, 384, 512)
+    return [_step(suite, f"step of CML, 2 students, {crop}x{crop}", crop) for crop in crops]
 
 
 def boxes(suite: Suite) -> list[Row]:
     """Post-process and metric of pages with more and more boxes."""
     rows = []
-    for count in (10, 30, 100, 300):
+    for count in (10, 30) if suite.settings.quick else (10, 30, 100, 300):
         stem = suite.folder / f"grow{count}"
         inputs.score_pages(stem, 4, count)
         answers = suite.measure([Side(OURS, "ours")], "scoring", stem=str(stem))
@@ -55,7 +57,7 @@ def workers(suite: Suite) -> list[Row]:
     """Images a second of one and more loader workers."""
     label_file, data_dir = suite.pictures(8 if suite.settings.quick else 48)
     rows = []
-    for count in (1, 2, 4):
+    for count in (1, 2) if suite.settings.quick else (1, 2, 4):
         answers = suite.measure(
             [Side(OURS, "ours")],
             "loader",
@@ -74,7 +76,7 @@ def workers(suite: Suite) -> list[Row]:
 def processes(suite: Suite) -> list[Row]:
     """Images a second of a whole training in one process, and in two that average their gradients over gloo."""
     label_file, data_dir = suite.pictures(8 if suite.settings.quick else 24)
-    rates = {}
+    rates, crop = {}, _crop_of_processes(suite)
     for count in (1, 2):
         suite.say(f"processes: {count}")
         folder = suite.folder / f"processes{count}"
@@ -90,7 +92,7 @@ def processes(suite: Suite) -> list[Row]:
         seconds = _logged_seconds(folder / "run" / "metrics.jsonl")
         rates[count] = [4 * count * _LOGGED / value for value in seconds[1:]]
     one, two = (statistics.median(rates[count]) for count in (1, 2))
-    rows = [Row(f"training, {count} processes, 256x256", "images/s", {OURS: rates[count]}) for count in (1, 2)]
+    rows = [Row(f"training, {count} processes, {crop}x{crop}", "images/s", {OURS: rates[count]}) for count in (1, 2)]
     rows[-1].note = f"{two / one:.2f} times the rate of one process, which has all cores of the machine for itself"
     return rows
 
@@ -98,6 +100,10 @@ def processes(suite: Suite) -> list[Row]:
 def _step(suite: Suite, label: str, crop: int, **arguments: Any) -> Row:
     answers = suite.measure([Side(OURS, "ours")], "step", rounds=suite.step_rounds, **suite.step(crop), **arguments)
     return rows_of(label, "s", 1, answers, "seconds")
+
+
+def _crop_of_processes(suite: Suite) -> int:
+    return 64 if suite.settings.quick else 256
 
 
 def _configuration(suite: Suite, folder: Path, label_file: str, data_dir: str) -> Path:
@@ -108,7 +114,15 @@ def _configuration(suite: Suite, folder: Path, label_file: str, data_dir: str) -
 
     weights = str(recipe.teacher_weights(suite.folder))
     made = document(
-        folder, label_file, data_dir, recipe.transforms(256), 4, recipe.STUDENT, recipe.TEACHER, weights, students=2
+        folder,
+        label_file,
+        data_dir,
+        recipe.transforms(_crop_of_processes(suite)),
+        4,
+        recipe.STUDENT,
+        recipe.TEACHER,
+        weights,
+        students=2,
     )
     # The run ends with an evaluation, which is not what is measured.
     made["Eval"]["dataset"]["transforms"][-1] = {"DetResizeForTest": {"limit_side_len": 64, "limit_type": "max"}}
