@@ -126,6 +126,17 @@ def test_every_shipped_method_differs_from_the_base_where_it_says_and_loads(
             assert student == base.students["Student"]
 
 
+def test_the_comparison_on_receipts_loads_with_equal_terms_under_equal_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    receipts = make_plan(REPOSITORY / "configs" / "compare_sroie2019.yml")
+    terms = {method.name: method.terms for method in shipped(monkeypatch).methods}
+    assert len(receipts.settings.seeds) >= 3
+    for method in receipts.methods:
+        assert method.terms == terms[method.name]
+    for run in receipts.runs:
+        assert run.config.Global.max_steps == run.config.Optimizer.lr.decay_steps
+
+
 def test_the_shipped_baselines_are_those_of_their_own_files(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = shipped(monkeypatch)
     files = {path.stem: path for path in (REPOSITORY / "configs" / "kd").glob("*.yml")}

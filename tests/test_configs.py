@@ -11,9 +11,9 @@ from ocr_cml import config
 from ocr_cml.binding import bind
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-COMPARISON = REPOSITORY / "configs" / "compare.yml"  # a list of runs, with a schema of its own
+COMPARISONS = sorted((REPOSITORY / "configs").glob("compare*.yml"))  # lists of runs, with a schema of their own
 SHIPPED = sorted(
-    {*(REPOSITORY / "configs").glob("*.yml"), *(REPOSITORY / "configs" / "kd").glob("*.yml")} - {COMPARISON}
+    {*(REPOSITORY / "configs").glob("*.yml"), *(REPOSITORY / "configs" / "kd").glob("*.yml")} - {*COMPARISONS}
 )
 EXPLAINED = ("Global", "Optimizer", "PostProcess")
 PLAIN = ("name", "beta1", "beta2", "momentum")
