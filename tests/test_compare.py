@@ -131,8 +131,10 @@ def test_the_comparison_on_receipts_loads_with_equal_terms_under_equal_names(mon
     receipts = make_plan(REPOSITORY / "configs" / "compare_sroie2019.yml")
     terms = {method.name: method.terms for method in shipped(monkeypatch).methods}
     assert len(receipts.settings.seeds) >= 3
+    assert receipts.reference(2).name == "alone"
+    assert receipts.reference(3).name == "alone3"
     for method in receipts.methods:
-        assert method.terms == terms[method.name]
+        assert method.terms == terms[method.name.removesuffix("3") if method.is_reference else method.name]
     for run in receipts.runs:
         assert run.config.Global.max_steps == run.config.Optimizer.lr.decay_steps
 
