@@ -88,6 +88,8 @@ def evaluate(config_path: str, overrides: Sequence[str], *, json_path: str | Non
     fitted = {name: tuner.result() for name, tuner in tuners.items()}
     for name, result in fitted.items():
         print(f"{name}: hmean {result.trial.hmean:.4f} fitted, -o {result.overrides()}")
+        for sentence in result.at_the_edge():
+            print(f"  {sentence}")
     if json_path:
         tuned = {name: {"hmean": r.trial.hmean, "PostProcess": r.best.model_dump()} for name, r in fitted.items()}
         _write_json(Path(json_path), {"scores": scores, "tuned": tuned} if tune else {"scores": scores})

@@ -25,7 +25,7 @@ class Grid:
 
     thresh: tuple[float, ...] = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
     box_thresh: tuple[float, ...] = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75)
-    unclip_ratio: tuple[float, ...] = (1.0, 1.2, 1.4, 1.5, 1.6, 1.8, 2.0, 2.2)
+    unclip_ratio: tuple[float, ...] = (0.6, 0.8, 1.0, 1.2, 1.4, 1.5, 1.7, 2.0, 2.4)
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,16 @@ class TuneResult:
     def overrides(self) -> str:
         """The fitted values as `-o` assignments."""
         return " ".join(f"PostProcess.{name}={getattr(self.best, name):g}" for name in FITTED)
+
+    def at_the_edge(self) -> list[str]:
+        """A sentence for each fitted value that is the lowest or highest tried: what lies beyond may be better."""
+        said = []
+        for name in FITTED:
+            tried, value = {getattr(trial, name) for trial in self.table}, getattr(self.trial, name)
+            if len(tried) > 2 and value in (min(tried), max(tried)):
+                which = "lowest" if value == min(tried) else "highest"
+                said.append(f"{name} {value:g} is the {which} that was tried; what lies beyond may fit better")
+        return said
 
 
 class Tuner:

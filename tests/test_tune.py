@@ -54,6 +54,17 @@ def test_of_equals_the_nearest_to_the_base_wins() -> None:
     assert (result.best.box_thresh, result.best.unclip_ratio) == (0.5, 2.0)
 
 
+def test_a_value_at_the_edge_of_the_grid_is_told() -> None:
+    """Words whose certain part is as wide as they are: the less they grow the better."""
+    prob = np.full((120, 160), 0.01, np.float32)
+    cv2.rectangle(prob, (20, 20), (139, 49), 0.99, -1)
+    word = np.array([[20, 20], [140, 20], [140, 50], [20, 50]], np.float32)
+    grid = Grid(thresh=(0.2, 0.3, 0.4), box_thresh=(0.5, 0.6, 0.7), unclip_ratio=(0.1, 1.0, 2.0))
+    result = tune([prob], [(120, 160)], [([word], np.zeros(1, bool))], grid, DBPostProcess(thresh=0.3, box_thresh=0.6))
+    assert result.trial.hmean == 1.0
+    assert result.at_the_edge() == ["unclip_ratio 0.1 is the lowest that was tried; what lies beyond may fit better"]
+
+
 def test_nothing_to_fit_on_is_an_error() -> None:
     with pytest.raises(DataError, match="no image"):
         tune([], [], [])
