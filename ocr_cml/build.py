@@ -213,7 +213,8 @@ def build_cohort(
         if isinstance(term, FeatureTerm):
             term.bind(channels[binding.learner], channels[binding.guide or binding.learner])
         terms.append(BoundTerm(binding, term, common.weight))
-    return Cohort(students, teachers, terms, normalization(config), config.Loss.update)
+    update, compiled = config.Loss.update, config.Global.to_static
+    return Cohort(students, teachers, terms, normalization(config), update, compiled=compiled)
 
 
 def _mixed(seed: int, position: int) -> int:

@@ -15,7 +15,8 @@ from paddle import nn
 
 from ocr_cml.batches import pixels
 from ocr_cml.binding import TEACHERS, Binding
-from ocr_cml.losses.base import Targets, decode_targets, resized
+from ocr_cml.compiled import CompiledStudent
+from ocr_cml.losses.base import FeatureTerm, Targets, decode_targets, resized
 from ocr_cml.models.detector import Detector, DetOutput
 from ocr_cml.models.layers import running_statistics
 from ocr_cml.optim import term_weight
@@ -64,6 +65,8 @@ class Cohort:
         normalization: how pixels become the students' input.
         update: `synchronous`: every term from the same forward pass; `alternating`: Algorithm 1 of Deep Mutual Learning
             (Zhang et al., CVPR 2018), each student updated in turn against the others' newest predictions.
+        compiled: learn from compiled programs of the students. One that is only asked answers as it is: its program
+            would hold activations for a backward pass that does not come.
     """
 
     def __init__(
@@ -73,6 +76,8 @@ class Cohort:
         terms: Sequence[BoundTerm],
         normalization: Normalization,
         update: str = "synchronous",
+        *,
+        compiled: bool = False,
     ) -> None:
         self.students = dict(students)
         self.teachers = dict(teachers)
@@ -82,6 +87,12 @@ class Cohort:
             [(name,) for name in self.students] if update == "alternating" else [tuple(self.students)]
         )
         self._guides_wanted = {term.binding.guide for term in self.terms}
+        looks_inside = any(isinstance(term.term, FeatureTerm) for term in self.terms)
+        self._compiled = {
+            name: CompiledStudent(name, student, with_features=looks_inside)
+            for name, student in self.students.items()
+            if compiled
+        }
 
     def train(self) -> None:
         """Put the students into training mode. Teachers have no such mode."""
@@ -110,6 +121,7 @@ class Cohort:
             raise ValueError(f"without {name} nobody could go on")
         before, after = _shares(self.terms), _shares(left)
         del self.students[name]
+        self._compiled.pop(name, None)
         self.turns = [turn for turn in (tuple(n for n in turn if n != name) for turn in self.turns) if turn]
         self.terms = [
             replace(term, binding=replace(b, share=b.share * before[b.term, b.learner] / after[b.term, b.learner]))
@@ -161,7 +173,7 @@ class Cohort:
         peers = {term.binding.guide for term in terms}
         for name, student in self.students.items():
             if name in learners:
-                outputs[name] = student(images)
+                outputs[name] = self._compiled.get(name, student)(images)
             elif name in peers and name not in answers:
                 with only_asked(student):
                     outputs[name] = student(images)

@@ -67,6 +67,11 @@ class GlobalSection(Section):
         description="Students learn one after the other within a step, from the same weights: the same numbers with "
         "the activations of one at a time, for one more forward pass of every student but the first.",
     )
+    to_static: bool = Field(
+        False,
+        description="Compile the students' training forward into one program each (paddle.jit.to_static), at the first "
+        "step; evaluation, export and checkpoints are unchanged.",
+    )
     on_divergence: Literal["stop", "drop", "restart"] = Field(
         "stop",
         description="A student whose numbers are no longer finite: stop the run, go on without it, or let it begin "

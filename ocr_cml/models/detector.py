@@ -113,9 +113,14 @@ class Detector(nn.Layer):
         """P [N,1,H,W] alone: what is evaluated and exported. Equal to `forward(x).shrink_prob` to rounding."""
         return _float32(self.head.probability(self.neck(self._levels(x))))
 
-    def _levels(self, x: Tensor) -> list[Tensor]:
-        if paddle.in_dynamic_mode() and (x.shape[2] % self.stride or x.shape[3] % self.stride):
+    def check_size(self, x: Tensor) -> None:
+        """Raises ModelError if the image's height or width is not a multiple of `stride`."""
+        if x.shape[2] % self.stride or x.shape[3] % self.stride:
             raise ModelError(f"an image of {x.shape[2]}x{x.shape[3]} pixels: both must be multiples of {self.stride}")
+
+    def _levels(self, x: Tensor) -> list[Tensor]:
+        if paddle.in_dynamic_mode():  # in a graph, height and width may be unknown
+            self.check_size(x)
         return self.backbone(x)
 
     def fuse_for_export(self) -> Detector:

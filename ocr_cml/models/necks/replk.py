@@ -9,7 +9,8 @@ import numpy as np
 from paddle import Tensor, nn
 
 from ocr_cml.models.layers import Fusible, SqueezeExcite, fold_batch_norm, require_channels, require_one_of
-from ocr_cml.models.necks.pyramids import IntraCLMixin, RSELayer, aggregate_paths, conv, each, join, top_down
+from ocr_cml.models.necks.pyramids import IntraCLMixin, RSELayer, aggregate_paths, conv, each, top_down
+from ocr_cml.models.necks.pyramids import join as joined  # to_static takes a method's name for the function itself
 
 # kernel -> (size, dilation) of the branches beside it
 _BRANCHES = {
@@ -117,7 +118,7 @@ class RepLKFPN(IntraCLMixin):
         weighted = each(self.inp_conv_se, levels)
         if self.shortcut:
             weighted = [level + weighted[i] for i, level in enumerate(levels)]
-        return join(self.refine(weighted))
+        return joined(self.refine(weighted))
 
     def forward(self, features: list[Tensor]) -> Tensor:
         return self.join(self.merge(features))
@@ -165,7 +166,7 @@ class RepLKPAN(IntraCLMixin):
     def join(self, merged: list[Tensor]) -> Tensor:
         """What `forward` gives, from what `merge` gives."""
         paths = aggregate_paths(each(self.inp_conv, merged), self.pan_head_conv)
-        return join(self.refine(each(self.pan_lat_conv, paths)))
+        return joined(self.refine(each(self.pan_lat_conv, paths)))
 
     def forward(self, features: list[Tensor]) -> Tensor:
         return self.join(self.merge(features))
