@@ -7,7 +7,6 @@ import importlib.util
 import io
 import re
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +15,7 @@ import numpy as np
 import paddle
 import pytest
 import tiny
+from pages import IDS, PAGES, REPOSITORY, commands, snippets, without_fences
 
 from ocr_cml import config
 from ocr_cml.config import arguments_of
@@ -27,26 +27,12 @@ from ocr_cml.models.necks import NECKS
 from ocr_cml.reference import reference
 from ppocr_data.errors import ConfigError, UserError
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
-IDS = [path.relative_to(REPOSITORY).as_posix() for path in PAGES]
-OWN_TEST = ("docs/own-data.md",)  # runs every one of its commands in tests/test_own_data_page.py
 SUBCOMMANDS = {"prepare": "prepare_data", "export": "export_model", "infer": "infer_det"}
 
 
 def prose(page: Path) -> str:
     """A page without its code."""
-    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    return re.sub(r"`[^`\n]*`", "", re.sub(r"^ {4,}.*$", "", text, flags=re.MULTILINE))
-
-
-def commands(page: Path) -> list[str]:
-    """The command lines of a page: in indented blocks, and whole in backticks."""
-    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    blocks = re.findall(r"^ {4,}((?:python|ocr-cml|make) (?:.*\\\n)*.*)$", text, re.MULTILINE)
-    spoken = re.findall(r"`((?:python|ocr-cml|make) [^`\n]+)`", text)
-    lines = [line.replace("\\\n", " ") for line in blocks + spoken]
-    return [part.strip() for line in lines for part in line.split(" && ")]
+    return re.sub(r"`[^`\n]*`", "", re.sub(r"^ {4,}.*$", "", without_fences(page), flags=re.MULTILINE))
 
 
 def tool(name: str) -> ModuleType:
@@ -86,7 +72,7 @@ def test_every_page_is_in_the_table_of_contents() -> None:
 def test_the_chinese_readme_has_the_commands_of_the_english_one() -> None:
     english, chinese = commands(REPOSITORY / "README.md"), commands(REPOSITORY / "README.zh-CN.md")
     assert english == chinese
-    assert snippets("README.md") == snippets("README.zh-CN.md")
+    assert snippets(REPOSITORY / "README.md") == snippets(REPOSITORY / "README.zh-CN.md")
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
@@ -145,13 +131,12 @@ def check_tool(name: str, arguments: list[str], command: str) -> None:
             raise AssertionError(f"{command}: {error}") from None
 
 
-TESTED_HERE = [page for page, name in zip(PAGES, IDS, strict=True) if name not in OWN_TEST]
-
-
-@pytest.mark.parametrize("page", TESTED_HERE, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_commands_would_start(page: Path) -> None:
+    """In seconds; tests/test_commands_of_pages.py and tests/test_own_data_page.py run them."""
     for command in commands(page):
-        check(command)
+        if shlex.split(command)[0] in ("python", "ocr-cml", "make"):  # ours
+            check(command)
 
 
 @pytest.mark.parametrize(
@@ -182,34 +167,7 @@ def test_readme_has_the_two_lines_that_others_rely_on() -> None:
         assert f"\n{line}\n" in text
 
 
-@pytest.mark.slow
-def test_the_cheap_commands_run(
-    tiny_set: Path, tmp_path: Path, tool: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What README and docs/monitoring.md do with a finished run, on one in miniature at the place that they name."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("det_cml", "det_student"):
-        settings = tiny.settings(tiny_set, Path("output") / name, students=2 if name == "det_cml" else 1,
-                                 terms=[tiny.LABELS, tiny.MUTUAL] if name == "det_cml" else [tiny.LABELS])  # fmt: skip
-        code, _, err = tool("train", "-c", tiny.write(settings, tmp_path / f"{name}.yml"))
-        assert code == 0, err
-    cheap = ("tools/report.py", "tools/eval.py")
-    seen = set()
-    for page in (REPOSITORY / "README.md", REPOSITORY / "docs/monitoring.md", REPOSITORY / "docs/troubleshooting.md"):
-        for command in commands(page):
-            words = shlex.split(command)
-            if words[1] in cheap and "output/mine" not in command:
-                code, _, err = tool(Path(words[1]).stem, *words[2:])
-                assert code == 0, f"{command}: {err}"
-                seen.add(words[1])
-    assert seen == set(cheap)
-
-
 # --- code -------------------------------------------------------------------------------------------------------------
-
-
-def snippets(page: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (REPOSITORY / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.mark.slow
@@ -228,7 +186,7 @@ def test_code_about_the_exported_folder_runs(page: str, tmp_path: Path, monkeypa
     (folder / "inference.onnx").write_bytes(to_onnx(folder / "inference.json", folder / "inference.pdiparams"))
     cv2.imwrite("photo.jpg", np.full((120, 160, 3), 200, np.uint8))
     run = 0
-    for code in snippets(page):
+    for code in snippets(REPOSITORY / page):
         if "paddleocr" not in code:
             exec(compile(code, page, "exec"), {})
             run += 1
@@ -237,7 +195,7 @@ def test_code_about_the_exported_folder_runs(page: str, tmp_path: Path, monkeypa
 
 def test_the_examples_of_extending_work(monkeypatch: pytest.MonkeyPatch) -> None:
     loss, backbone, transform = ({} for _ in range(3))
-    for code, names in zip(snippets("docs/extending.md"), (loss, backbone, transform), strict=True):
+    for code, names in zip(snippets(REPOSITORY / "docs/extending.md"), (loss, backbone, transform), strict=True):
         exec(compile("from __future__ import annotations\n" + code, "docs/extending.md", "exec"), names)
 
     term = loss["MapL1Loss"](power=2.0)
