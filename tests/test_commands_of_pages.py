@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,7 @@ FETCHES = "fetches packages, which a test does not"
 MORE = "is a part of this suite, with numbers of its own"
 LONG = "takes minutes to hours"
 INSTALLED = ".ci/run::python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt"
+MAKE = shutil.which("make")
 COMPARE = "python tools/compare.py -c configs/compare.yml -o"
 LAUNCH = "python -m paddle.distributed.launch"
 SOURCE = "PADDLEOCR_SOURCE=PaddleOCR"
@@ -147,7 +149,7 @@ INSTEAD = {
         "wants a checkout of PaddleOCR", "test_paddleocr_yamls.py::PP-OCRv3/PP-OCRv3_det_cml"
     ),
     f"-o {TEACHER}=configs/teacher Global.save_model_dir=output/v3": runs(
-        "belongs to any tool", f"{TRAIN} -o {TEACHER}=configs/teacher Global.save_model_dir=output/v3"
+        "belongs to any tool", f"{TRAIN} --show-config -o {TEACHER}=configs/teacher Global.save_model_dir=output/v3"
     ),
     f"-o {TEACHER}=FOLDER": runs(
         "is a form", f"{TRAIN} -o {TEACHER}=TEACHER_FOLDER Global.save_model_dir=output/a_folder"
@@ -170,6 +172,17 @@ PRESUMED = {
     ],
 }
 """What has been done before by someone who has come to a page, beside the quick start."""
+
+
+SAYS = {
+    "--tune": "fitted, -o",
+    "--show-config": "Global:\n",
+    "ocr-cml --help": "ocr-cml train -c",
+    "--nproc_per_node=2": "2 process(es)",
+    "prepare_data.py check": "images",
+    "make --dry-run check": "-m mypy",
+}
+"""Words of a command, and what is then said."""
 
 
 def numberless(command: str) -> str:
@@ -197,25 +210,29 @@ class Reader:
 
     def do(self, command: str, tool: Tool) -> None:
         """Run a command that has not been run yet; it must succeed and leave what the pages promise of it."""
-        if command in self.done:
+        if command in self.done or (command.startswith("make ") and not MAKE):
             return
         where = self.folder
         if command.startswith("fresh "):
             where = self.fresh if self.fresh.exists() else workspace.make(self.fresh)
         os.chdir(where)
         line = command.removeprefix("fresh ")
+        if "tools/train.py" not in line:  # a finished training is left as it is
+            for path in workspace.promised(line):
+                Path(path).unlink(missing_ok=True)
         code, said = workspace.run(line, tool)
         assert code == 0, f"{line}\n{said[-3000:]}"
         missing = [path for path in workspace.promised(line) if not Path(path).is_file()]
         assert not missing, f"{line}\nmakes no {missing}"
-        for option, words in (("--tune", "fitted, -o"), ("--show-config", "Global:\n"), ("--help", "ocr-cml train")):
+        for option, words in SAYS.items():
             assert option not in line or words in said, f"{line}\n{said[-3000:]}"
         self.done.add(command)
 
     def be_refused(self, command: str, words: str, tool: Tool) -> None:
         if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0:
             return self.do(command, tool)
-        assert workspace.run(command, tool)[0] == 2 and words in workspace.run(command, tool)[1]
+        code, said = workspace.run(command, tool)
+        assert code == 2 and words in said
         return None
 
 
@@ -234,6 +251,8 @@ def here(reader: Reader, tool: Tool, monkeypatch: pytest.MonkeyPatch) -> Tool:
 @pytest.mark.parametrize("page", [page for page in COMMANDS if COMMANDS[page]])
 def test_commands_run(page: str, reader: Reader, here: Tool) -> None:
     reader.read(page, here)
+    if not MAKE and any(command.startswith("make ") for command in COMMANDS[page]):
+        pytest.skip("make is not installed; the other commands of the page ran")
 
 
 def test_the_configuration_reference_that_a_command_makes_is_the_committed_one(reader: Reader, here: Tool) -> None:
