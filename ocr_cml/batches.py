@@ -126,8 +126,8 @@ class TrainBatches:
 
 
 def copier_here() -> Copier | None:
-    """The way to Paddle's current device; None where that is the CPU."""
-    return None if paddle.get_device() == "cpu" else PinnedCopier()
+    """The way to Paddle's current device; None where that is no GPU."""
+    return PinnedCopier() if paddle.get_device().startswith("gpu") else None
 
 
 @contextlib.contextmanager
