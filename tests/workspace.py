@@ -19,6 +19,7 @@ import tiny
 import yaml
 from pages import REPOSITORY
 
+from ocr_cml.paddle_to_onnx import to_onnx
 from ppocr_data import synth
 
 Tool = Callable[..., tuple[int, str, str]]
@@ -37,8 +38,10 @@ def make(folder: Path) -> Path:
     for path in REPOSITORY.glob("configs/det_*.yml"):
         tiny.write(smaller(path), folder / "configs" / path.name)
     tiny.write(smaller_comparison(), folder / "configs" / "compare.yml")
-    for name in ("configs/teacher", "TEACHER_FOLDER"):
-        shutil.copytree(REPOSITORY / "configs" / "teacher", folder / name)
+    shutil.copytree(REPOSITORY / "configs" / "teacher", folder / "configs" / "teacher")
+    converted = to_onnx(*(folder / "configs" / "teacher" / name for name in INFERENCE[:2]))
+    (folder / "configs" / "teacher" / "inference.onnx").write_bytes(converted)  # once, not at every start
+    shutil.copytree(folder / "configs" / "teacher", folder / "TEACHER_FOLDER")
     synth.generate(folder / "photos", train=8, val=3, size=(SIDE, SIDE), seed=3)
     shutil.copy(folder / "photos/val/000000.jpg", folder / "photo.jpg")
     mine = smaller(REPOSITORY / "configs" / "det_cml.yml")
