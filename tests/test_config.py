@@ -312,7 +312,10 @@ DECODE = "{DecodeImage: }"
         ),
         (ops(DECODE, BORDER, SHRINK, CROP), ["must follow EastRandomCropData"]),
         (ops(DECODE, BORDER, CROP, SHRINK), ["MakeBorderMap must follow EastRandomCropData"]),
-        (ops(DECODE, CROP, CROP, BORDER, SHRINK), ["one of EastRandomCropData and RandomWindow must stand in the list once"]),
+        (
+            ops(DECODE, CROP, CROP, BORDER, SHRINK),
+            ["one of EastRandomCropData and RandomWindow must stand in the list once"],
+        ),
         (ops(DECODE, BORDER, SHRINK), ["one of EastRandomCropData and RandomWindow must stand in the list once"]),
         (ops(DECODE, CROP, BORDER), ["MakeShrinkMap must stand in the list once"]),
         (ops(CROP, BORDER, SHRINK), ["the first transform must be DecodeImage"]),
