@@ -171,10 +171,10 @@ from ocr_cml.environment import tune_process
 notes = tune_process()
 commands.tune_process = lambda: notes
 import numpy as np
-from ocr_cml import trainer
+from ocr_cml import batches, trainer
 
 out, config = sys.argv[2:4]
-fit, open_loader, seen = trainer.Trainer.fit, trainer.train_loader, []
+fit, open_loader, seen = trainer.Trainer.fit, batches.train_loader, []
 
 
 class Recorded:
@@ -186,7 +186,10 @@ class Recorded:
             seen.append(batch.sources)
             yield batch
 
-    def close(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
         self.inner.close()
 
 
@@ -199,7 +202,7 @@ def fit_and_tell(self):
     return best
 
 
-trainer.train_loader, trainer.Trainer.fit = Recorded, fit_and_tell
+batches.train_loader, trainer.Trainer.fit = Recorded, fit_and_tell
 raise SystemExit(commands.train(config, []))
 '''
 
