@@ -137,6 +137,14 @@ INSTEAD = {
     ),
     f"{RELIABILITY}/test_survival.py": seen(MORE, "reliability/test_survival.py::"),
     f"{RELIABILITY}/test_reproducible.py": seen(MORE, "reliability/test_reproducible.py::"),
+    # --- evidence on real photos ---
+    "python tools/prepare_data.py sroie --images SROIE2019/train/img --labels SROIE2019/train/box "
+    "--output data/sroie": seen("wants the data set", "test_own_data_page.py::SROIE2019/train/img"),
+    f"python tools/compare.py -c configs/compare_sroie2019.yml -o {TEACHER}=ch_PP-OCRv3_det_infer "
+    "Train.dataset.data_dir=SROIE2019/train/img Train.dataset.label_file_list=[data/sroie/train.txt] "
+    "Eval.dataset.data_dir=SROIE2019/train/img Eval.dataset.label_file_list=[data/sroie/val.txt]": seen(
+        LONG, "test_compare.py::compare_sroie2019.yml"
+    ),
     # --- coming from PaddleOCR ---
     f"{SOURCE} python -m pytest tests/models/test_paddleocr_parity.py tests/test_paddleocr_yamls.py": seen(
         "wants a checkout of PaddleOCR",
