@@ -17,7 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         description="Find text in pictures with an exported detector; writes OUT/results.txt and pictures.",
-        epilog=f"example: {called('infer_det')} --model_dir output/det_cml/export --image photos --output found",
+        epilog=f"example: {called('infer_det')} --model_dir output/det_cml/inference --image photos --output found",
     )
     parser.add_argument("--model_dir", type=Path, required=True, metavar="DIR", help="an exported folder")
     parser.add_argument("--image", type=Path, required=True, metavar="FILE_OR_FOLDER", help="what to look at")
