@@ -171,9 +171,7 @@ def read(path: Path) -> InferenceConfig:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ModelError(f"{path}: cannot be read ({str(error)[:200]})") from error
     try:
-        ops: dict[str, Any] = {}
-        for entry in _section(document, "PreProcess").get("transform_ops") or []:
-            ops |= {entry: None} if isinstance(entry, str) else entry
+        ops = _operations(_section(document, "PreProcess").get("transform_ops") or [])
         return InferenceConfig(
             model_name=_model_name(_section(document, "Global")),
             normalization=_normalization(ops),
@@ -194,6 +192,17 @@ def _section(document: Any, name: str) -> Mapping[str, Any]:
     return document.get(name) or {}
 
 
+def _operations(entries: Any) -> dict[str, Mapping[str, Any]]:
+    """The arguments of each op by its name, of PaddleOCR's list of names and one-key mappings."""
+    ops: dict[str, Mapping[str, Any]] = {}
+    for entry in entries:
+        for name, arguments in ({entry: None} if isinstance(entry, str) else dict(entry)).items():
+            if not isinstance(arguments or {}, Mapping):
+                raise ValueError(f"{name}: its arguments must be a mapping, are {str(arguments)[:60]!r}")
+            ops[name] = arguments or {}
+    return ops
+
+
 def _model_name(section: Mapping[str, Any]) -> str:
     name = section.get("model_name", InferenceConfig.model_name)
     if not isinstance(name, str):
@@ -202,10 +211,10 @@ def _model_name(section: Mapping[str, Any]) -> str:
 
 
 def _normalization(ops: Mapping[str, Any]) -> Normalization:
-    order = (ops.get("DecodeImage") or {}).get("img_mode", "RGB" if ops and "DecodeImage" not in ops else "BGR")
+    order = ops.get("DecodeImage", {}).get("img_mode", "RGB" if ops and "DecodeImage" not in ops else "BGR")
     if order not in ("BGR", "RGB"):
         raise ValueError(f"DecodeImage.img_mode: {order!r} is neither BGR nor RGB")
-    stated = NormalizeImage.model_validate({k: v for k, v in (ops.get("NormalizeImage") or {}).items() if k != "order"})
+    stated = NormalizeImage.model_validate({k: v for k, v in ops.get("NormalizeImage", {}).items() if k != "order"})
     return Normalization(stated.mean, stated.std, stated.scale, order)
 
 

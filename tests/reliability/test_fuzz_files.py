@@ -234,6 +234,10 @@ INFERENCE = (
 
 @tries(200)
 @given(damaged(INFERENCE))
+@example(INFERENCE.replace(b"{img_mode: BGR}", b"BGR}"))
+@example(INFERENCE.replace(b"{limit_side_len: 736, limit_type: min}", b"736"))
+@example(INFERENCE.replace(b"{mean: [0.5, 0.5, 0.5]}", b"[0.5]"))
+@example(INFERENCE.replace(b"- DecodeImage: {img_mode: BGR}", b"- 3"))
 def test_any_inference_yml_is_read_or_refused(place: Path, data: bytes) -> None:
     path = place / "inference.yml"
     path.write_bytes(data)
