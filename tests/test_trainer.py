@@ -152,6 +152,7 @@ def test_two_batches_of_one_step_by_their_mean_gradient(tiny_set: Path, tmp_path
     assert records(tmp_path / "run")[0]["loss"] == pytest.approx(sum(totals) / 2, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("students", [2, 3])
 def test_one_student_after_the_other_learns_what_all_at_once_do(
     students: int, tiny_set: Path, tiny_teacher: Path, tmp_path: Path
