@@ -142,12 +142,13 @@ class Cohort:
 
     def ask_students(self, batch: Batch, names: Sequence[str]) -> dict[str, DetOutput]:
         """What those of some students that teach a peer say, as in training, without gradient or any trace in them."""
-        images = self.normalization.to_device(pixels(batch))
+        return self._ask(self.normalization.to_device(pixels(batch)), [n for n in names if n in self._guides_wanted])
+
+    def _ask(self, images: paddle.Tensor, names: Sequence[str]) -> dict[str, DetOutput]:
         answers = {}
         for name in names:
-            if name in self._guides_wanted:
-                with only_asked(self.students[name]):
-                    answers[name] = self.students[name](images).detached()
+            with only_asked(self.students[name]):
+                answers[name] = self.students[name](images).detached()
         return answers
 
     def __call__(
@@ -168,15 +169,13 @@ class Cohort:
         learners = tuple(self.students) if learners is None else learners
         targets = decode_targets(batch)
         images = self.normalization.to_device(pixels(batch))
-        outputs = dict(answers)
         terms = [term for term in self.terms if term.binding.learner in learners]
         peers = {term.binding.guide for term in terms}
+        asked = [name for name in self.students if name in peers and name not in learners and name not in answers]
+        outputs = dict(answers) | self._ask(images, asked)
         for name, student in self.students.items():
             if name in learners:
                 outputs[name] = self._compiled.get(name, student)(images)
-            elif name in peers and name not in answers:
-                with only_asked(student):
-                    outputs[name] = student(images)
         total, parts = self._sum(terms, outputs, targets, progress)
         # Peers are compared by their maps alone; features are a teacher's to show.
         return StepResult(total, parts, {name: outputs[name].detached() for name in self.students if name in outputs})
@@ -198,14 +197,13 @@ def joined(results: Sequence[StepResult], batches: int = 1) -> StepResult:
     """Several learners' or turns' results as one: totals and parts are summed, and averaged over so many batches."""
     if len(results) == 1:
         return results[0]
-    total = paddle.add_n([result.total.detach() for result in results]) / batches
+    total = paddle.add_n([result.total for result in results]) / batches
     parts: dict[str, paddle.Tensor] = {}
     for result in results:
         for label, value in result.parts.items():
             parts[label] = parts[label] + value / batches if label in parts else value / batches
-    answers = {
-        name: said for result in results for name, said in result.answers.items()
-    }  # the last batch's, newest last
+    # Of several batches or turns the last answer is the one that stays.
+    answers = {name: said for result in results for name, said in result.answers.items()}
     return StepResult(total, parts, answers)
 
 

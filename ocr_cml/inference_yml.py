@@ -219,7 +219,7 @@ def _normalization(ops: Mapping[str, Any]) -> Normalization:
 
 
 def _resize(ops: Mapping[str, Any]) -> DetResizeForTest:
-    stated = dict(ops.get("DetResizeForTest") or {})
+    stated = dict(ops.get("DetResizeForTest", {}))
     longest = stated.pop("resize_long", None)
     if "limit_side_len" not in stated and "image_shape" not in stated:
         # As the runtime reads PaddleOCR's own files.

@@ -295,7 +295,7 @@ class Trainer:
         """Whose gradients are not finite, `""` for the total or a teacher's answer; the same on every rank."""
         owned = {name: self.cohort.parameters(name) for name in learners}
         # A NaN of a teacher's need not reach the total: compared with a threshold it silently teaches "no text".
-        sums = [result.total.detach() for result in results]
+        sums = [result.total for result in results]
         sums += [divergence.checksum(answer) for given in answers for answer in given.values()]
         broken = divergence.broken_gradients(owned, paddle.add_n(sums), self.loss_scale.value)
         if largest_of_ranks(int("" in broken), self.world_size):  # gradients are averaged already, totals are not

@@ -77,9 +77,9 @@ def step(
 
     folder = tempfile.TemporaryDirectory()
     settings = configuration(
-        Path(folder.name), label_file, data_dir, transforms, batch, student, teacher, teacher_weights, students, workers
+        *(Path(folder.name), label_file, data_dir, transforms, batch, student, teacher, teacher_weights),
+        *(students, workers, save_memory),
     )
-    settings = settings.model_copy(update={"Global": settings.Global.model_copy(update={"save_memory": save_memory})})
     run = RunFolder(settings)
     trainer = Trainer(settings, run, 0, 1, "cpu")
     trainer.cohort.train()
@@ -175,6 +175,7 @@ def document(
     teacher_weights: str,
     students: int = 2,
     workers: int = 1,
+    save_memory: bool = False,
 ) -> dict[str, Any]:
     """The configuration of the step, as its YAML would be read, for a run in `folder`."""
     names = ["Student", *(f"Student{number}" for number in range(2, students + 1))]
@@ -188,6 +189,7 @@ def document(
             "epoch_num": 10_000,
             "save_model_dir": str(folder / "run"),
             "teacher_check": False,
+            "save_memory": save_memory,
         },
         "Architecture": {
             "Models": {
