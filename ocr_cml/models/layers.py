@@ -116,6 +116,34 @@ class ConvBN(nn.Layer):
         return x if self.act is None else ACTIVATIONS[self.act](x)
 
 
+class BranchedStem(nn.Layer):
+    """To a quarter of the resolution, with a 2x2 pooled and a 2x2 convolved branch in the middle.
+
+    The stem of PP-HGNetV2 and PPLCNetV4: [N,inputs,H,W] -> [N,outputs,H/4,W/4].
+
+    Args:
+        middle: width of each branch.
+        init: of its convolutions, as in `ConvBN`.
+    """
+
+    def __init__(self, inputs: int, middle: int, outputs: int, init: nn.initializer.Initializer | None = None) -> None:
+        super().__init__()
+
+        def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: str | None = None) -> ConvBN:
+            return ConvBN(inputs, outputs, kernel, stride, padding=padding, act="relu", init=init, decay_norm=False)
+
+        self.stem1 = conv(inputs, middle, 3, 2)
+        self.stem2a = conv(middle, middle // 2, 2, padding="SAME")
+        self.stem2b = conv(middle // 2, middle, 2, padding="SAME")
+        self.stem3 = conv(middle * 2, middle, 3, 2)
+        self.stem4 = conv(middle, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem1(x)
+        pooled = F.max_pool2d(x, 2, 1, padding="SAME")
+        return self.stem4(self.stem3(paddle.concat([pooled, self.stem2b(self.stem2a(x))], axis=1)))
+
+
 class SqueezeExcite(nn.Layer):
     """Channel attention (Hu et al., Squeeze-and-Excitation Networks, 2018) with a hard sigmoid. Keeps the shape.
 

@@ -9,7 +9,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import ParamAttr, Tensor, nn
 
-from ocr_cml.models.layers import ConvBN
+from ocr_cml.models.layers import BranchedStem, ConvBN
 from ppocr_data.errors import ModelError
 
 
@@ -119,23 +119,6 @@ class PPHGNet_small(nn.Layer):
         return _run(self.stages, F.max_pool2d(self.stem(x), 3, 2, padding=1))
 
 
-class _StemV2(nn.Layer):
-    """To a quarter of the resolution, with a 2x2 pooled and a 2x2 convolved branch in the middle."""
-
-    def __init__(self, inputs: int, middle: int, outputs: int) -> None:
-        super().__init__()
-        self.stem1 = _conv(inputs, middle, 3, 2)
-        self.stem2a = _conv(middle, middle // 2, 2, padding="SAME")
-        self.stem2b = _conv(middle // 2, middle, 2, padding="SAME")
-        self.stem3 = _conv(middle * 2, middle, 3, 2)
-        self.stem4 = _conv(middle, outputs, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem1(x)
-        pooled = F.max_pool2d(x, 2, 1, padding="SAME", ceil_mode=True)
-        return self.stem4(self.stem3(paddle.concat([pooled, self.stem2b(self.stem2a(x))], axis=1)))
-
-
 class PPHGNetV2_B4(nn.Layer):
     """Four feature maps at 1/4, 1/8, 1/16 and 1/32 of the input [N,in_channels,H,W]; H, W multiples of 32.
 
@@ -158,7 +141,7 @@ class PPHGNetV2_B4(nn.Layer):
     def __init__(self, in_channels: int = 3, det: bool = True) -> None:
         super().__init__()
         _require_det(det, "PPHGNetV2_B4")
-        self.stem = _StemV2(in_channels, 32, 48)
+        self.stem = BranchedStem(in_channels, 32, 48, init=nn.initializer.KaimingNormal())
         self.stages = nn.LayerList()
         for index, (inputs, inner, outputs, depth, light, kernel) in enumerate(self.STAGES):
             make = _LightConv if light else _conv

@@ -6,38 +6,15 @@ The depthwise convolution trains as a sum of three branches (Ding et al., RepVGG
 from __future__ import annotations
 
 import numpy as np
-import paddle
-import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ocr_cml.models.layers import ConvBN, Fusible, SqueezeExcite, fold_batch_norm, require_one_of
+from ocr_cml.models.layers import BranchedStem, ConvBN, Fusible, SqueezeExcite, fold_batch_norm, require_one_of
 from ppocr_data.errors import ModelError
 
 # stem: middle and output channels; then the width of each of the four stages
 _WIDTHS = {"tiny": (16, 32, 48, 64, 160), "small": (24, 48, 96, 192, 384), "medium": (64, 128, 256, 512, 896)}
 _DEPTHS = (2, 3, 5, 3)
 _KERNEL = 3
-
-
-class _Stem(nn.Layer):
-    """To a quarter of the resolution, with a 2x2 pooled and a 2x2 convolved branch in the middle."""
-
-    def __init__(self, inputs: int, middle: int, outputs: int) -> None:
-        super().__init__()
-
-        def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: str | None = None) -> ConvBN:
-            return ConvBN(inputs, outputs, kernel, stride, padding=padding, act="relu", decay_norm=False)
-
-        self.stem1 = conv(inputs, middle, 3, 2)
-        self.stem2a = conv(middle, middle // 2, 2, padding="SAME")
-        self.stem2b = conv(middle // 2, middle, 2, padding="SAME")
-        self.stem3 = conv(middle * 2, middle, 3, 2)
-        self.stem4 = conv(middle, outputs, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem1(x)
-        pooled = F.max_pool2d(x, 2, 1, padding="SAME")
-        return self.stem4(self.stem3(paddle.concat([pooled, self.stem2b(self.stem2a(x))], axis=1)))
 
 
 class _RepDepthwise(Fusible):
@@ -116,7 +93,7 @@ class PPLCNetV4(nn.Layer):
             raise ModelError("det: false is the recogniser's PPLCNetV4; a detector needs det: true")
         require_one_of("model_size", model_size, _WIDTHS)
         middle, *widths = _WIDTHS[model_size]
-        self.stem = _Stem(in_channels, middle, widths[0])
+        self.stem = BranchedStem(in_channels, middle, widths[0])
         self.out_channels = widths
         inputs = widths[0]
         for stage, (depth, width) in enumerate(zip(_DEPTHS, widths, strict=True)):
