@@ -77,7 +77,7 @@ def assert_equal_twins(spec: dict[str, Any]) -> None:
     assert len(gradients) > 50
     scale = max(np.abs(value).max() for value in gradients.values())
     for name, value in gradients.items():
-        np.testing.assert_allclose(learned[name].grad.numpy(), value, rtol=1e-3, atol=1e-6 * scale, err_msg=name)
+        np.testing.assert_allclose(learned[name].grad.numpy(), value, rtol=1e-3, atol=5e-6 * scale, err_msg=name)
     for name, value in tiny.state_of(plain).items():
         np.testing.assert_allclose(tiny.state_of(student)[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 

@@ -9,6 +9,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import ParamAttr, Tensor, nn
 
+from ocr_cml.models.convolutions import Conv2D, Conv2DTranspose
 from ocr_cml.models.layers import ConvBN, require_one_of, upsample_nearest
 from ppocr_data.errors import ModelError
 
@@ -40,7 +41,7 @@ class _MapBranch(nn.Layer):
         super().__init__()
         channels = in_channels // 4
         self.fix_nan = fix_nan
-        self.conv1 = nn.Conv2D(in_channels, channels, kernel_list[0], padding=kernel_list[0] // 2, bias_attr=False)
+        self.conv1 = Conv2D(in_channels, channels, kernel_list[0], padding=kernel_list[0] // 2, bias_attr=False)
         self.conv_bn1 = self._norm(channels)
         self.conv2 = self._double(channels, channels)
         self.conv_bn2 = self._norm(channels)
@@ -51,9 +52,9 @@ class _MapBranch(nn.Layer):
         return nn.BatchNorm2D(channels, bias_attr=ParamAttr(initializer=nn.initializer.Constant(1e-4)))
 
     @staticmethod
-    def _double(inputs: int, outputs: int) -> nn.Conv2DTranspose:
+    def _double(inputs: int, outputs: int) -> Conv2DTranspose:
         bound = 1 / math.sqrt(inputs)
-        return nn.Conv2DTranspose(
+        return Conv2DTranspose(
             inputs,
             outputs,
             2,
@@ -139,7 +140,7 @@ class _LocalModule(nn.Layer):
     def __init__(self, in_channels: int, hidden: int) -> None:
         super().__init__()
         self.last_3 = ConvBN(in_channels + 1, hidden, 3, act="relu")
-        self.last_1 = nn.Conv2D(hidden, 1, 1)
+        self.last_1 = Conv2D(hidden, 1, 1)
 
     def forward(self, features: Tensor, probability: Tensor) -> Tensor:
         return self.last_1(self.last_3(paddle.concat([probability, features], axis=1)))

@@ -14,6 +14,7 @@ import paddle.nn.functional as F
 from paddle import ParamAttr, Tensor, nn
 from paddle.regularizer import L2Decay
 
+from ocr_cml.models.convolutions import Conv2D
 from ppocr_data.errors import ModelError
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "hardswish": F.hardswish}
@@ -94,7 +95,7 @@ class ConvBN(nn.Layer):
     ) -> None:
         super().__init__()
         self.act = act
-        self.conv = nn.Conv2D(
+        self.conv = Conv2D(
             in_channels,
             out_channels,
             kernel_size,
@@ -157,9 +158,9 @@ class SqueezeExcite(nn.Layer):
         self.slope = slope
         squeezed = channels // 4
 
-        def conv(inputs: int, outputs: int) -> nn.Conv2D:
+        def conv(inputs: int, outputs: int) -> Conv2D:
             attributes = {name: ParamAttr(learning_rate=lr_mult) for name in ("weight_attr", "bias_attr")}
-            return nn.Conv2D(inputs, outputs, 1, **attributes)
+            return Conv2D(inputs, outputs, 1, **attributes)
 
         self.conv1 = conv(channels, squeezed)
         self.conv2 = conv(squeezed, channels)

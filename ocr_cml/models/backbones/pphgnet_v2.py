@@ -9,6 +9,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import ParamAttr, Tensor, nn
 
+from ocr_cml.models.convolutions import Conv2D
 from ocr_cml.models.layers import BranchedStem, ConvBN
 from ppocr_data.errors import ModelError
 
@@ -29,7 +30,7 @@ class _ChannelAttention(nn.Layer):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2D(channels, channels, 1, weight_attr=ParamAttr(initializer=nn.initializer.KaimingNormal()))
+        self.conv = Conv2D(channels, channels, 1, weight_attr=ParamAttr(initializer=nn.initializer.KaimingNormal()))
 
     def forward(self, x: Tensor) -> Tensor:
         return x * F.sigmoid(self.conv(F.adaptive_avg_pool2d(x, 1)))
@@ -157,7 +158,7 @@ class PPHGNetV2_B4(nn.Layer):
             self.stages.append(_Stage(inputs, blocks, halve=index > 0))
         self.out_channels = [row[2] for row in self.STAGES]
         unused = ParamAttr(initializer=nn.initializer.Constant(0.0), trainable=False)
-        self.last_conv = nn.Conv2D(self.out_channels[-1], 2048, 1, weight_attr=unused, bias_attr=False)
+        self.last_conv = Conv2D(self.out_channels[-1], 2048, 1, weight_attr=unused, bias_attr=False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return _run(self.stages, self.stem(x))

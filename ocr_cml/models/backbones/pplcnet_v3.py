@@ -12,6 +12,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import ParamAttr, Tensor, nn
 
+from ocr_cml.models.convolutions import Conv2D
 from ocr_cml.models.layers import ConvBN, Fusible, SqueezeExcite, fold_batch_norm, make_divisible
 from ppocr_data.errors import ModelError
 
@@ -78,7 +79,7 @@ class _RepConv(Fusible):
         self.conv_1x1 = branch(1) if kernel > 1 else None
         self.lab = _Affine(lr * lab_lr)
         self.act = _Act(lr * lab_lr, used=stride != 2)
-        self.fused: nn.Conv2D | None = None
+        self.fused: Conv2D | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.fused(x) if self.fused is not None else self.lab(self._branches(x))
@@ -104,9 +105,7 @@ class _RepConv(Fusible):
             unit[np.arange(outputs), np.arange(outputs) % inputs, margin, margin] = 1
             parts.append(fold_batch_norm(unit, self.identity))
         scale, shift = float(self.lab.scale), float(self.lab.bias)
-        self.fused = nn.Conv2D(
-            inputs * self.groups, outputs, self.kernel, self.stride, padding=margin, groups=self.groups
-        )
+        self.fused = Conv2D(inputs * self.groups, outputs, self.kernel, self.stride, padding=margin, groups=self.groups)
         self.fused.weight.set_value((np.sum([kernel for kernel, _ in parts], axis=0) * scale).astype("float32"))
         self.fused.bias.set_value((np.sum([bias for _, bias in parts], axis=0) * scale + shift).astype("float32"))
         del self.conv_kxk, self.lab
@@ -184,7 +183,7 @@ class PPLCNetV3(nn.Layer):
             self.add_sublayer(name, nn.Sequential(*blocks))
             widths.append(make_divisible(rows[-1][2] * scale, 16))
         self.out_channels = [int(channels * scale) for channels in _OUTPUTS]
-        self.layer_list = nn.LayerList([nn.Conv2D(w, c, 1) for w, c in zip(widths[1:], self.out_channels, strict=True)])
+        self.layer_list = nn.LayerList([Conv2D(w, c, 1) for w, c in zip(widths[1:], self.out_channels, strict=True)])
 
     def forward(self, x: Tensor) -> list[Tensor]:
         x = self.blocks2(self.conv1(x))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from paddle import Tensor, nn
 
+from ocr_cml.models.convolutions import Conv2D
 from ocr_cml.models.layers import BranchedStem, ConvBN, Fusible, SqueezeExcite, fold_batch_norm, require_one_of
 from ppocr_data.errors import ModelError
 
@@ -24,9 +25,9 @@ class _RepDepthwise(Fusible):
         super().__init__()
         self.channels = channels
         self.conv = ConvBN(channels, channels, _KERNEL, groups=channels)
-        self.conv1 = nn.Conv2D(channels, channels, 1, groups=channels, bias_attr=False)
+        self.conv1 = Conv2D(channels, channels, 1, groups=channels, bias_attr=False)
         self.bn = nn.BatchNorm2D(channels)
-        self.fused: nn.Conv2D | None = None
+        self.fused: Conv2D | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fused is not None:
@@ -40,7 +41,7 @@ class _RepDepthwise(Fusible):
         kernel, bias = fold_batch_norm(self.conv.conv.weight.numpy(), self.conv.bn)
         kernel[:, :, _KERNEL // 2, _KERNEL // 2] += 1 + self.conv1.weight.numpy()[:, :, 0, 0]
         gain, shift = fold_batch_norm(np.ones((self.channels, 1, 1, 1)), self.bn)
-        fused = nn.Conv2D(self.channels, self.channels, _KERNEL, padding=_KERNEL // 2, groups=self.channels)
+        fused = Conv2D(self.channels, self.channels, _KERNEL, padding=_KERNEL // 2, groups=self.channels)
         fused.weight.set_value((kernel * gain).astype("float32"))
         fused.bias.set_value((shift + bias * gain.ravel()).astype("float32"))
         del self.conv, self.conv1, self.bn

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from ocr_cml.models.convolutions import Conv2D
 from ocr_cml.models.layers import require_one_of
 from ppocr_data.errors import ModelError
 
@@ -29,7 +30,7 @@ class _ConvBN(nn.Layer):
     ) -> None:
         super().__init__()
         self.relu, self.pool = relu, pool
-        self._conv = nn.Conv2D(inputs, outputs, kernel, stride, padding=(kernel - 1) // 2, bias_attr=False)
+        self._conv = Conv2D(inputs, outputs, kernel, stride, padding=(kernel - 1) // 2, bias_attr=False)
         self._batch_norm = nn.BatchNorm2D(outputs)
 
     def forward(self, x: Tensor) -> Tensor:

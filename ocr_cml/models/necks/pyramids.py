@@ -8,14 +8,15 @@ import paddle
 import paddle.nn.functional as F
 from paddle import ParamAttr, Tensor, nn
 
+from ocr_cml.models.convolutions import Conv2D
 from ocr_cml.models.layers import SqueezeExcite, require_channels, require_one_of, upsample_nearest
 from ppocr_data.errors import ModelError
 
 
-def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2D:
+def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> Conv2D:
     """A convolution without bias that keeps the size at stride 1, as all necks initialise it."""
     attribute = ParamAttr(initializer=nn.initializer.KaimingUniform())
-    return nn.Conv2D(inputs, outputs, kernel, stride, padding=kernel // 2, weight_attr=attribute, bias_attr=False)
+    return Conv2D(inputs, outputs, kernel, stride, padding=kernel // 2, weight_attr=attribute, bias_attr=False)
 
 
 def each(layers: Sequence[nn.Layer], inputs: list[Tensor]) -> list[Tensor]:
@@ -81,12 +82,12 @@ class IntraCL(nn.Layer):
     def __init__(self, channels: int) -> None:
         super().__init__()
         inner = channels // 2
-        self.conv1x1_reduce_channel = nn.Conv2D(channels, inner, 1)
-        self.conv1x1_return_channel = nn.Conv2D(inner, channels, 1)
+        self.conv1x1_reduce_channel = Conv2D(channels, inner, 1)
+        self.conv1x1_return_channel = Conv2D(inner, channels, 1)
         for k in (7, 5, 3):
-            self.add_sublayer(f"v_layer_{k}x1", nn.Conv2D(inner, inner, (k, 1), padding=(k // 2, 0)))
-            self.add_sublayer(f"q_layer_1x{k}", nn.Conv2D(inner, inner, (1, k), padding=(0, k // 2)))
-            self.add_sublayer(f"c_layer_{k}x{k}", nn.Conv2D(inner, inner, k, padding=k // 2))
+            self.add_sublayer(f"v_layer_{k}x1", Conv2D(inner, inner, (k, 1), padding=(k // 2, 0)))
+            self.add_sublayer(f"q_layer_1x{k}", Conv2D(inner, inner, (1, k), padding=(0, k // 2)))
+            self.add_sublayer(f"c_layer_{k}x{k}", Conv2D(inner, inner, k, padding=k // 2))
         self.bn = nn.BatchNorm2D(channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -157,12 +158,12 @@ class _DSConv(nn.Layer):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2D(inputs, inputs, 9, padding=4, groups=inputs, bias_attr=False)
+        self.conv1 = Conv2D(inputs, inputs, 9, padding=4, groups=inputs, bias_attr=False)
         self.bn1 = nn.BatchNorm2D(inputs)
-        self.conv2 = nn.Conv2D(inputs, inputs * 4, 1, bias_attr=False)
+        self.conv2 = Conv2D(inputs, inputs * 4, 1, bias_attr=False)
         self.bn2 = nn.BatchNorm2D(inputs * 4)
-        self.conv3 = nn.Conv2D(inputs * 4, outputs, 1, bias_attr=False)
-        self.conv_end = nn.Conv2D(inputs, outputs, 1, bias_attr=False) if inputs != outputs else None
+        self.conv3 = Conv2D(inputs * 4, outputs, 1, bias_attr=False)
+        self.conv_end = Conv2D(inputs, outputs, 1, bias_attr=False) if inputs != outputs else None
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.bn1(self.conv1(x))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from paddle import Tensor, nn
 
+from ocr_cml.models.convolutions import Conv2D
 from ocr_cml.models.layers import Fusible, SqueezeExcite, fold_batch_norm, require_channels, require_one_of
 from ocr_cml.models.necks.pyramids import IntraCLMixin, RSELayer, aggregate_paths, conv, each, top_down
 from ocr_cml.models.necks.pyramids import join as joined  # to_static takes a method's name for the function itself
@@ -34,9 +35,9 @@ class DilatedReparam(Fusible):
         super().__init__()
         self.channels, self.kernel = channels, kernel
 
-        def depthwise(size: int, dilation: int) -> nn.Conv2D:
+        def depthwise(size: int, dilation: int) -> Conv2D:
             padding = dilation * (size - 1) // 2
-            return nn.Conv2D(
+            return Conv2D(
                 channels, channels, size, padding=padding, dilation=dilation, groups=channels, bias_attr=False
             )
 
@@ -45,7 +46,7 @@ class DilatedReparam(Fusible):
         for size, dilation in _BRANCHES[kernel]:
             self.add_sublayer(f"dil_conv_k{size}_{dilation}", depthwise(size, dilation))
             self.add_sublayer(f"dil_bn_k{size}_{dilation}", nn.BatchNorm2D(channels))
-        self.fused: nn.Conv2D | None = None
+        self.fused: Conv2D | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fused is not None:
@@ -72,7 +73,7 @@ class DilatedReparam(Fusible):
             delattr(self, f"dil_conv_{name}")
             delattr(self, f"dil_bn_{name}")
         del self.lk_origin, self.origin_bn
-        fused = nn.Conv2D(self.channels, self.channels, self.kernel, padding=self.kernel // 2, groups=self.channels)
+        fused = Conv2D(self.channels, self.channels, self.kernel, padding=self.kernel // 2, groups=self.channels)
         fused.weight.set_value(whole.astype("float32"))
         fused.bias.set_value(bias.astype("float32"))
         self.fused = fused
