@@ -15,6 +15,7 @@ from ocr_cml import model_store
 from ocr_cml.binding import TEACHERS, bind, split_arguments
 from ocr_cml.cohort import BoundTerm, Cohort
 from ocr_cml.config import build_op
+from ocr_cml.environment import math_threads
 from ocr_cml.fastest import fastest
 from ocr_cml.losses import TERMS
 from ocr_cml.losses.base import FeatureTerm
@@ -23,6 +24,7 @@ from ocr_cml.models.detector import Detector
 from ocr_cml.models.weights import LoadReport, find_weights, load_into, read_weights, select
 from ocr_cml.runtime import FrozenDetector, LayerDetector, Normalization, open_detector
 from ocr_cml.schema import Config, Network
+from ocr_cml.side_by_side import SideBySide
 from ppocr_data import synth
 from ppocr_data.dataset import DetDataset, EvalDataset
 from ppocr_data.errors import ConfigError, DataError, WeightsError
@@ -197,9 +199,18 @@ def teacher_record(config: Config) -> dict[str, dict[str, str]]:
 
 
 def build_cohort(
-    config: Config, students: Mapping[str, Detector], teachers: Mapping[str, tuple[FrozenDetector, float]]
+    config: Config,
+    students: Mapping[str, Detector],
+    teachers: Mapping[str, tuple[FrozenDetector, float]],
+    at_once: SideBySide | None = None,
 ) -> Cohort:
-    """Bind the loss terms to the networks. Connectors are initialised from the seed."""
+    """Bind the loss terms to the networks. Connectors are initialised from the seed.
+
+    Args:
+        config: the validated configuration.
+        students, teachers: what the terms are between.
+        at_once: how many students compute at the same time; by default one.
+    """
     channels = {name: student.feature_channels for name, student in students.items()}
     for name, (teacher, _) in teachers.items():
         channels[name] = teacher.layer.feature_channels if isinstance(teacher, LayerDetector) else {}
@@ -214,7 +225,39 @@ def build_cohort(
             term.bind(channels[binding.learner], channels[binding.guide or binding.learner])
         terms.append(BoundTerm(binding, term, common.weight))
     update, compiled = config.Loss.update, config.Global.to_static
-    return Cohort(students, teachers, terms, normalization(config), update, compiled=compiled)
+    return Cohort(students, teachers, terms, normalization(config), update, compiled=compiled, side_by_side=at_once)
+
+
+def uses_amp(config: Config, device: str) -> bool:
+    """Whether the students' forward runs in mixed precision."""
+    wanted = config.Global.use_amp
+    return device.startswith("gpu") if wanted == "auto" else wanted
+
+
+def side_by_side(config: Config, device: str, processes: int) -> SideBySide:
+    """How many students of one of `processes` on this machine compute at the same time.
+
+    Raises:
+        ConfigError: Global.students_at_once asks for what cannot be here.
+    """
+    wanted, threads = config.Global.students_at_once, math_threads(processes)
+    against = [
+        reason
+        for reason, holds in {
+            "a GPU computes one student after the other": device != "cpu",
+            "Global.use_amp is a setting of one thread": uses_amp(config, device),
+            "Global.to_static's programs take turns": config.Global.to_static,
+            "Global.save_memory holds one student's activations": config.Global.save_memory,
+        }.items()
+        if holds
+    ]
+    if wanted == "auto":
+        return SideBySide(1 if against else min(threads, len(config.students)), threads)
+    if wanted > 1 and against:
+        raise ConfigError(
+            f"Global.students_at_once: {wanted} cannot be, because {' and '.join(against)}; set it to auto"
+        )
+    return SideBySide(wanted, threads)
 
 
 def _mixed(seed: int, position: int) -> int:

@@ -22,6 +22,7 @@ from ocr_cml.models.layers import running_statistics
 from ocr_cml.optim import term_weight
 from ocr_cml.runtime import FrozenDetector, LayerDetector, Normalization
 from ocr_cml.schema import WeightSchedule
+from ocr_cml.side_by_side import SideBySide
 from ppocr_data.loader import Batch
 
 
@@ -43,14 +44,20 @@ class StepResult:
     """What one forward pass of the cohort gives.
 
     Attributes:
-        total: the weighted sum of the parts, a scalar whose scale does not depend on the batch size.
+        totals: by learner the weighted sum of its terms, a scalar whose scale does not depend on the batch size. A
+            learner's total depends on its own weights alone.
         parts: each term's unweighted value by its label, detached scalars on the device.
         answers: what every student that was run said, detached.
     """
 
-    total: paddle.Tensor
+    totals: dict[str, paddle.Tensor]
     parts: dict[str, paddle.Tensor]
     answers: dict[str, DetOutput]
+
+    @property
+    def total(self) -> paddle.Tensor:
+        """The sum of all learners' totals."""
+        return paddle.add_n(list(self.totals.values()))
 
 
 class Cohort:
@@ -67,6 +74,7 @@ class Cohort:
             (Zhang et al., CVPR 2018), each student updated in turn against the others' newest predictions.
         compiled: learn from compiled programs of the students. One that is only asked answers as it is: its program
             would hold activations for a backward pass that does not come.
+        side_by_side: how many students compute at the same time; by default one.
     """
 
     def __init__(
@@ -78,6 +86,7 @@ class Cohort:
         update: str = "synchronous",
         *,
         compiled: bool = False,
+        side_by_side: SideBySide | None = None,
     ) -> None:
         self.students = dict(students)
         self.teachers = dict(teachers)
@@ -86,6 +95,7 @@ class Cohort:
         self.turns: list[tuple[str, ...]] = (
             [(name,) for name in self.students] if update == "alternating" else [tuple(self.students)]
         )
+        self.side_by_side = side_by_side or SideBySide()
         self._guides_wanted = {term.binding.guide for term in self.terms}
         looks_inside = any(isinstance(term.term, FeatureTerm) for term in self.terms)
         self._compiled = {
@@ -173,21 +183,43 @@ class Cohort:
         peers = {term.binding.guide for term in terms}
         asked = [name for name in self.students if name in peers and name not in learners and name not in answers]
         outputs = dict(answers) | self._ask(images, asked)
-        for name, student in self.students.items():
-            if name in learners:
-                outputs[name] = self._compiled.get(name, student)(images)
-        total, parts = self._sum(terms, outputs, targets, progress)
+        learning = [name for name in self.students if name in learners]
+        learned = self.side_by_side.each(lambda name: self._compiled.get(name, self.students[name])(images), learning)
         # Peers are compared by their maps alone; features are a teacher's to show.
-        return StepResult(total, parts, {name: outputs[name].detached() for name in self.students if name in outputs})
+        outputs |= {name: output.detached() for name, output in learned.items()}
 
+        def sum_of(name: str) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
+            mine = [term for term in terms if term.binding.learner == name]
+            return self._sum(mine, learned[name], outputs, targets, progress)
+
+        taught = {term.binding.learner for term in terms}
+        sums = self.side_by_side.each(sum_of, [name for name in learning if name in taught])
+        parts = {label: value for _, values in sums.values() for label, value in values.items()}
+        return StepResult(
+            {name: total for name, (total, _) in sums.items()},
+            {term.binding.label: parts[term.binding.label] for term in terms},
+            {name: outputs[name] for name in self.students if name in outputs},
+        )
+
+    def backward(self, result: StepResult, factor: float = 1.0) -> StepResult:
+        """Every learner's gradient of `factor` times its total, and the result without its graph."""
+        self.side_by_side.each(lambda name: (result.totals[name] * factor).backward(), list(result.totals))
+        return replace(result, totals={name: total.detach() for name, total in result.totals.items()})
+
+    @staticmethod
     def _sum(
-        self, terms: Sequence[BoundTerm], outputs: Mapping[str, DetOutput], targets: Targets, progress: float
+        terms: Sequence[BoundTerm],
+        learner: DetOutput,
+        outputs: Mapping[str, DetOutput],
+        targets: Targets,
+        progress: float,
     ) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
+        """The weighted sum of one learner's terms, and each term's value."""
         parts: dict[str, paddle.Tensor] = {}
         weighted: list[paddle.Tensor] = []
         for bound in terms:
             guide = outputs[bound.binding.guide] if bound.binding.guide else None
-            value = bound.term(outputs[bound.binding.learner], guide, targets)
+            value = bound.term(learner, guide, targets)
             parts[bound.binding.label] = value.detach()
             weighted.append(value * bound.factor(progress))
         return paddle.add_n(weighted), parts
@@ -197,14 +229,14 @@ def joined(results: Sequence[StepResult], batches: int = 1) -> StepResult:
     """Several learners' or turns' results as one: totals and parts are summed, and averaged over so many batches."""
     if len(results) == 1:
         return results[0]
-    total = paddle.add_n([result.total for result in results]) / batches
+    totals: dict[str, paddle.Tensor] = {}
     parts: dict[str, paddle.Tensor] = {}
-    for result in results:
-        for label, value in result.parts.items():
-            parts[label] = parts[label] + value / batches if label in parts else value / batches
+    for sums, values in [(totals, result.totals) for result in results] + [(parts, result.parts) for result in results]:
+        for label, value in values.items():
+            sums[label] = sums[label] + value / batches if label in sums else value / batches
     # Of several batches or turns the last answer is the one that stays.
     answers = {name: said for result in results for name, said in result.answers.items()}
-    return StepResult(total, parts, answers)
+    return StepResult(totals, parts, answers)
 
 
 def _shares(terms: Sequence[BoundTerm]) -> dict[tuple[int, str], float]:

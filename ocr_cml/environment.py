@@ -16,7 +16,7 @@ import warnings
 from pathlib import Path
 
 # glibc's mallopt parameters (malloc.h).
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 _LARGEST_INT = 2**31 - 1
 _TOP_PAD_BYTES = 256 * 1024 * 1024
 
@@ -96,17 +96,27 @@ def cpu_environment(processes: int = 1) -> dict[str, str]:
     return wanted | ({"MKL_DEBUG_CPU_TYPE": "5"} if _is_amd() else {})
 
 
+def math_threads(processes: int = 1) -> int:
+    """Threads of MKL in this process: what the environment says, else the cores' share of one of `processes`."""
+    wanted = os.environ.get("MKL_NUM_THREADS", "")
+    return int(wanted) if wanted.isdigit() and int(wanted) else trainer_threads(cpu_cores(), processes)
+
+
+def set_math_threads(threads: int) -> None:
+    """Let MKL compute with so many threads from now on, in every thread of the process."""
+    import paddle
+
+    paddle.base.core.set_num_threads(threads)
+
+
 def restore_math_threads() -> None:
     """Give MKL its threads back after a Paddle predictor ran.
 
     Paddle Inference sets the number of math threads of the whole process, and leaves it at one: a training step beside
     a teacher that was only probed would take twice its time on two cores.
     """
-    wanted = os.environ.get("MKL_NUM_THREADS", "")
-    if wanted.isdigit():
-        import paddle
-
-        paddle.base.core.set_num_threads(int(wanted))
+    if os.environ.get("MKL_NUM_THREADS", "").isdigit():
+        set_math_threads(math_threads())
 
 
 def _set_unless_set(name: str, value: str) -> str:
@@ -124,7 +134,13 @@ def _keep_freed_memory() -> str:
     if platform.libc_ver()[0] != "glibc":
         return "malloc: not glibc, left alone"
     mallopt = ctypes.CDLL(None).mallopt
-    settings = ((_M_MMAP_THRESHOLD, _LARGEST_INT), (_M_TRIM_THRESHOLD, _LARGEST_INT), (_M_TOP_PAD, _TOP_PAD_BYTES))
+    settings = (
+        (_M_MMAP_THRESHOLD, _LARGEST_INT),
+        (_M_TRIM_THRESHOLD, _LARGEST_INT),
+        (_M_TOP_PAD, _TOP_PAD_BYTES),
+        # One heap for all threads: students that compute side by side would each keep a heap of a whole step.
+        (_M_ARENA_MAX, 1),
+    )
     done = all(mallopt(parameter, value) for parameter, value in settings)
     global _memory_is_kept
     _memory_is_kept = done

@@ -67,6 +67,11 @@ class GlobalSection(Section):
         description="Students learn one after the other within a step, from the same weights: the same numbers with "
         "the activations of one at a time, for one more forward pass of every student but the first.",
     )
+    students_at_once: Literal["auto"] | Positive = Field(
+        "auto",
+        description="Students computed at the same time, each in a thread with its share of the cores; auto: on a CPU "
+        "as many as it has cores, but one with use_amp, to_static or save_memory.",
+    )
     to_static: bool = Field(
         False,
         description="Compile the students' training forward into one program each (paddle.jit.to_static), at the first "

@@ -6,7 +6,6 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 import paddle
 
@@ -53,7 +52,8 @@ class Trainer:
         students, student_reports = build.build_students(config)
         self.threads = trainer_threads(cpu_cores(), world_size)
         teachers, teacher_reports = build.build_teachers(config, self.threads, device)
-        self.cohort: Cohort = build.build_cohort(config, students, teachers)
+        at_once = build.side_by_side(config, device, world_size)
+        self.cohort: Cohort = build.build_cohort(config, students, teachers, at_once)
         for warning in build.refuse_twins(self.cohort):
             LOG.warning("%s", warning)
         self.load_reports = {**student_reports, **teacher_reports}
@@ -119,8 +119,7 @@ class Trainer:
 
     @property
     def amp(self) -> bool:
-        wanted = self.config.Global.use_amp
-        return self.device.startswith("gpu") if wanted == "auto" else wanted
+        return build.uses_amp(self.config, self.device)
 
     # --- the run ---
 
@@ -282,9 +281,8 @@ class Trainer:
     def _backward(self, batch: Batch, guides: dict[str, DetOutput], learners: tuple[str, ...]) -> StepResult:
         with self._autocast():
             result = self.cohort(batch, min(1.0, self.progress.step / self.schedule_steps), guides, learners)
-        total = result.total / self._accumulate
-        (total * self.loss_scale.value if self.loss_scale.used else total).backward()
-        return replace(result, total=result.total.detach())
+        scale = self.loss_scale.value if self.loss_scale.used else 1.0
+        return self.cohort.backward(result, scale / self._accumulate)
 
     def _autocast(self) -> contextlib.AbstractContextManager[None]:
         return paddle.amp.auto_cast(enable=self.amp, dtype=self.config.Global.amp_dtype)

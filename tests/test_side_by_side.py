@@ -1,0 +1,193 @@
+"""Students in threads of their own: the same numbers, at the same time."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import paddle
+import pytest
+import tiny
+
+from ocr_cml import build, side_by_side
+from ocr_cml.environment import set_math_threads
+from ocr_cml.side_by_side import SideBySide
+from ocr_cml.trainer import Trainer
+from ppocr_data.errors import ConfigError, UserError
+
+
+@pytest.fixture
+def one_math_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A product that is cut among threads is rounded otherwise: here every thread computes alone."""
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    set_math_threads(1)
+
+
+# --- the threads -----------------------------------------------------------------------------------------------------
+
+
+def test_so_many_work_at_the_same_time_and_answer_in_order() -> None:
+    meeting = threading.Barrier(3, timeout=20)  # passes three together, and nobody alone
+
+    def work(name: str) -> tuple[str, int]:
+        meeting.wait()
+        return name.lower(), threading.get_ident()
+
+    found = SideBySide(3, 3).each(work, ["C", "A", "B"])
+    assert [(name, answer) for name, (answer, _) in found.items()] == [("C", "c"), ("A", "a"), ("B", "b")]
+    assert len({thread for _, thread in found.values()} - {threading.get_ident()}) == 3
+
+
+def test_never_more_than_so_many() -> None:
+    working, most, lock = 0, 0, threading.Lock()
+    pause = threading.Event()
+
+    def work(_: str) -> None:
+        nonlocal working, most
+        with lock:
+            working += 1
+            most = max(most, working)
+        pause.wait(0.02)
+        with lock:
+            working -= 1
+
+    SideBySide(2, 2).each(work, list("abcdef"))
+    assert most == 2
+
+
+@pytest.mark.parametrize(("at_once", "names"), [(1, ["a", "b"]), (4, ["a"])])
+def test_one_works_in_the_callers_thread(at_once: int, names: list[str]) -> None:
+    found = SideBySide(at_once, 4).each(lambda _: threading.get_ident(), names)
+    assert set(found.values()) == {threading.get_ident()}
+    assert SideBySide(4, 4).each(len, []) == {}
+
+
+def test_all_are_waited_for_before_the_first_exception_comes() -> None:
+    done: list[str] = []
+    failed = threading.Event()
+
+    def work(name: str) -> None:
+        if name != "last":
+            failed.set()
+            raise ValueError(name)
+        failed.wait(20)
+        done.append(name)
+
+    with pytest.raises(ValueError, match="first"):
+        SideBySide(2, 2).each(work, ["first", "second", "last"])
+    assert done == ["last"]
+
+
+@pytest.mark.parametrize(
+    ("at_once", "threads", "students", "share"), [(2, 8, 2, 4), (2, 8, 3, 4), (4, 8, 3, 2), (4, 2, 4, 1), (2, 1, 2, 1)]
+)
+def test_math_threads_are_shared_out_and_given_back(
+    at_once: int, threads: int, students: int, share: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[int] = []
+    monkeypatch.setattr(side_by_side, "set_math_threads", said.append)
+    during = SideBySide(at_once, threads).each(lambda _: said[-1], [str(i) for i in range(students)])
+    assert set(during.values()) == {share}
+    assert said == [share, threads]
+
+
+def test_a_students_gradient_mode_is_its_own() -> None:
+    """What the whole idea rests on: `no_grad` of one thread does not silence another's graph."""
+    silent, built = threading.Barrier(2, timeout=20), threading.Barrier(2, timeout=20)
+
+    def work(name: str) -> bool:
+        if name == "silent":
+            with paddle.no_grad():
+                silent.wait()
+                built.wait()
+            return False
+        weight = paddle.to_tensor([2.0], stop_gradient=False)
+        silent.wait()
+        value = (weight * weight).sum()
+        built.wait()
+        value.backward()
+        return bool(weight.grad is not None and float(weight.grad) == 4.0)
+
+    assert SideBySide(2, 2).each(work, ["silent", "learns"])["learns"]
+
+
+# --- the step --------------------------------------------------------------------------------------------------------
+
+
+def fit(data: dict[str, Any], at_once: int) -> Trainer:
+    data["Global"]["students_at_once"] = at_once
+    with tiny.Run(data, max_steps=3) as trainer:
+        assert trainer.cohort.side_by_side.at_once == at_once
+        trainer.fit()
+    return trainer
+
+
+def records(run: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{key: value for key, value in line.items() if not key.endswith("seconds")} for line in lines]
+
+
+@pytest.mark.usefixtures("one_math_thread")
+@pytest.mark.parametrize(
+    ("students", "at_once", "update"), [(2, 2, "synchronous"), (3, 2, "synchronous"), (3, 3, "alternating")]
+)
+def test_a_training_is_the_same_to_the_bit(
+    students: int, at_once: int, update: str, tiny_set: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    trainers = []
+    for name, many in (("together", at_once), ("apart", 1)):
+        terms = [tiny.LABELS, tiny.MUTUAL, tiny.TEACHER]
+        data = tiny.settings(tiny_set, tmp_path / name, terms=terms, students=students, teacher=tiny_teacher)
+        data["Loss"]["update"] = update
+        data["Optimizer"]["accumulate"] = 2
+        trainers.append(fit(data, many))
+    for name, student in trainers[0].cohort.students.items():
+        tiny.assert_same(tiny.state_of(student), tiny.state_of(trainers[1].cohort.students[name]))
+    assert records(tmp_path / "together") == records(tmp_path / "apart")
+
+
+def test_what_one_student_raises_ends_the_run_as_ever(tiny_set: Path, tmp_path: Path) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run")
+    data["Global"]["students_at_once"] = 2
+    with tiny.Run(data) as trainer:
+        tiny.say(trainer.cohort.students["Student2"], float("nan"))
+        with pytest.raises(UserError, match="db/Student2"):
+            trainer.fit()
+
+
+# --- the choice ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "threads", "at_once"), [("auto", "1", 1), ("auto", "2", 2), ("auto", "8", 2), (1, "8", 1), (2, "1", 2)]
+)
+def test_as_many_as_there_are_cores_and_students(
+    wanted: str | int, threads: str, at_once: int, tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MKL_NUM_THREADS", threads)
+    config = tiny.load(tiny.settings(tiny_set, tmp_path, Global__students_at_once=wanted), tmp_path)
+    found = build.side_by_side(config, "cpu", 1)
+    assert (found.at_once, found.threads) == (at_once, int(threads))
+
+
+@pytest.mark.parametrize(
+    ("section", "device", "reason"),
+    [
+        ({}, "gpu:0", "a GPU computes one student after the other"),
+        ({"use_amp": True}, "cpu", "Global.use_amp"),
+        ({"to_static": True}, "cpu", "Global.to_static"),
+        ({"save_memory": True}, "cpu", "Global.save_memory"),
+    ],
+)
+def test_where_it_cannot_be_auto_takes_one_and_two_are_refused(
+    section: dict[str, bool], device: str, reason: str, tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MKL_NUM_THREADS", "4")
+    named = {f"Global__{key}": value for key, value in section.items()}
+    config = tiny.load(tiny.settings(tiny_set, tmp_path, **named), tmp_path)
+    assert build.side_by_side(config, device, 1).at_once == 1
+    config = tiny.load(tiny.settings(tiny_set, tmp_path, Global__students_at_once=2, **named), tmp_path)
+    with pytest.raises(ConfigError, match=f"^Global.students_at_once: 2 cannot be, because {reason}"):
+        build.side_by_side(config, device, 1)
