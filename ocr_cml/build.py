@@ -252,7 +252,8 @@ def side_by_side(config: Config, device: str, processes: int) -> SideBySide:
         if holds
     ]
     if wanted == "auto":
-        return SideBySide(1 if against else min(threads, len(config.students)), threads)
+        # All of them even where there are fewer cores: three on two cores would else leave one idle half of the time.
+        return SideBySide(len(config.students) if threads > 1 and not against else 1, threads)
     if wanted > 1 and against:
         raise ConfigError(
             f"Global.students_at_once: {wanted} cannot be, because {' and '.join(against)}; set it to auto"

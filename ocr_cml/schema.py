@@ -69,8 +69,8 @@ class GlobalSection(Section):
     )
     students_at_once: Literal["auto"] | Positive = Field(
         "auto",
-        description="Students computed at the same time, each in a thread with its share of the cores; auto: on a CPU "
-        "as many as it has cores, but one with use_amp, to_static or save_memory.",
+        description="Students computed at the same time, each in a thread with its share of the cores; auto: all on "
+        "a CPU with several, but one with use_amp, to_static or save_memory.",
     )
     to_static: bool = Field(
         False,

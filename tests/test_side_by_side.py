@@ -161,13 +161,27 @@ def test_what_one_student_raises_ends_the_run_as_ever(tiny_set: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("wanted", "threads", "at_once"), [("auto", "1", 1), ("auto", "2", 2), ("auto", "8", 2), (1, "8", 1), (2, "1", 2)]
+    ("wanted", "threads", "students", "at_once"),
+    [
+        ("auto", "1", 2, 1),
+        ("auto", "2", 2, 2),
+        ("auto", "2", 3, 3),
+        ("auto", "8", 2, 2),
+        (1, "8", 2, 1),
+        (2, "1", 2, 2),
+    ],
 )
-def test_as_many_as_there_are_cores_and_students(
-    wanted: str | int, threads: str, at_once: int, tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_all_students_at_once_where_there_are_several_cores(
+    wanted: str | int,
+    threads: str,
+    students: int,
+    at_once: int,
+    tiny_set: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MKL_NUM_THREADS", threads)
-    config = tiny.load(tiny.settings(tiny_set, tmp_path, Global__students_at_once=wanted), tmp_path)
+    config = tiny.load(tiny.settings(tiny_set, tmp_path, students=students, Global__students_at_once=wanted), tmp_path)
     found = build.side_by_side(config, "cpu", 1)
     assert (found.at_once, found.threads) == (at_once, int(threads))
 

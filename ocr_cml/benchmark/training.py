@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,7 @@ def step(
     def once() -> dict[str, Any]:
         watch.seconds.clear()
         start = time.perf_counter()
-        with watch.patched_backward():
-            result = trainer._step(watch.timed_iterator(batches))
+        result = trainer._step(watch.timed_iterator(batches))
         float(result.total)
         seconds = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -129,26 +129,15 @@ class Stopwatch:
         while True:
             yield draw()
 
-    @contextmanager
-    def patched_backward(self) -> Iterator[None]:
-        """Time every `Tensor.backward` meanwhile."""
-        import paddle
-
-        plain = paddle.Tensor.backward
-        paddle.Tensor.backward = self.timed("backward", plain)
-        try:
-            yield
-        finally:
-            paddle.Tensor.backward = plain
-
 
 def _watch(trainer: Any, watch: Stopwatch) -> None:
+    """Time the parts from outside of the students' threads: what a step waits for, however many compute at once."""
     cohort = trainer.cohort
     cohort.ask_teachers = watch.timed("teacher", cohort.ask_teachers)
-    for student in cohort.students.values():
-        student.forward = watch.timed("forward", student.forward)
-    for bound in cohort.terms:
-        bound.term.forward = watch.timed("losses", bound.term.forward)
+    cohort.ask_students = watch.timed("forward", cohort.ask_students)
+    phases = itertools.cycle(("forward", "losses", "backward"))  # of every turn, or of every student that learns alone
+    each = cohort.side_by_side.each
+    cohort.side_by_side.each = lambda work, names: watch.timed(next(phases), each)(work, names)
     for optimizer in trainer.learners.optimizers.values():
         optimizer.step = watch.timed("optimizer", optimizer.step)
 
