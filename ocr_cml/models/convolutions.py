@@ -84,10 +84,9 @@ class _Depthwise(paddle.autograd.PyLayer):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.weight = weight.detach()
         ctx.needs_input = not x.stop_gradient
         # The weight's gradient is Paddle's own, from a graph that knows no other input.
-        ctx.own = ctx.weight.clone()
+        ctx.own = weight.detach()
         ctx.own.stop_gradient = weight.stop_gradient
         with paddle.enable_grad():
             ctx.y = _depthwise(x.detach(), ctx.own)
@@ -95,7 +94,7 @@ class _Depthwise(paddle.autograd.PyLayer):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        to_input = _depthwise(gradient, paddle.flip(ctx.weight, [2, 3])) if ctx.needs_input else None
+        to_input = _depthwise(gradient, paddle.flip(ctx.own.detach(), [2, 3])) if ctx.needs_input else None
         if ctx.own.stop_gradient:
             return to_input, None
         # Not paddle.grad: it keeps its state in one place for all threads, and students learn in several.
