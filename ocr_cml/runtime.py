@@ -142,7 +142,7 @@ class PaddleDetector(FrozenDetector):
 
 
 class OnnxDetector(FrozenDetector):
-    """ONNX Runtime, on a file or on bytes in memory."""
+    """ONNX Runtime, on a file or on bytes in memory; on a CPU with the shortcuts of `onnx_shortcuts`."""
 
     engine = "onnx"
 
@@ -162,7 +162,9 @@ class OnnxDetector(FrozenDetector):
         if device != "cpu":
             provider = ("CUDAExecutionProvider", {"device_id": _gpu_index(device)})
         try:
-            self._session = ort.InferenceSession(model, options, providers=[provider])
+            self._session = ort.InferenceSession(
+                _shortened(model, source) if self._on_cpu else model, options, providers=[provider]
+            )
         except Exception as error:  # ONNX Runtime's errors share no other base
             raise ModelError(f"{source}: ONNX Runtime cannot open it ({_last_line(error)}); export it again") from error
         inputs = self._session.get_inputs()
@@ -177,6 +179,17 @@ class OnnxDetector(FrozenDetector):
         parts = [images[first : first + count] for first in range(0, max(1, len(images)), count)]
         maps = [self._session.run([self._output], {self._input: self.normalization.apply(p)})[0] for p in parts]
         return maps[0] if len(maps) == 1 else np.concatenate(maps)
+
+
+def _shortened(model: str | bytes, source: str) -> str | bytes:
+    """The same network with fewer multiplications; the model as it is where no shortcut applies."""
+    from ocr_cml.onnx_shortcuts import shortened
+
+    try:
+        return shortened(model) or model
+    except Exception as error:  # what is wrong with the model, opening it will say; ONNX's errors share no other base
+        LOG.debug("%s: no shortcuts (%s)", source, _last_line(error))
+        return model
 
 
 def open_detector(
