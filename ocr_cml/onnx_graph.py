@@ -11,7 +11,11 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper, shape_inference
 
-__all__ = ["Graph", "attribute", "folded"]
+__all__ = ["Graph", "GraphError", "attribute", "folded"]
+
+
+class GraphError(Exception):
+    """ONNX Runtime cannot open a model."""
 
 
 def folded(model: str | bytes) -> onnx.ModelProto:
@@ -22,7 +26,7 @@ def folded(model: str | bytes) -> onnx.ModelProto:
         model: path of a file, or its content.
 
     Raises:
-        Exception: ONNX Runtime cannot open it (its errors share no other base).
+        GraphError: ONNX Runtime cannot open it.
     """
     import onnxruntime as ort
 
@@ -31,7 +35,10 @@ def folded(model: str | bytes) -> onnx.ModelProto:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(Path(folder) / "folded.onnx")
         options.log_severity_level = 3
-        ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        try:
+            ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's errors share no other base
+            raise GraphError(str(error)) from error
         return onnx.load(options.optimized_model_filepath)
 
 

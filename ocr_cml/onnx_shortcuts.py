@@ -33,7 +33,7 @@ def shortened(model: str | bytes) -> bytes | None:
         model: path of an ONNX file, or its content.
 
     Raises:
-        Exception: ONNX Runtime cannot open it (its errors share no other base).
+        GraphError: ONNX Runtime cannot open it.
     """
     graph = Graph(folded(model))
     applied = [_head(graph, node) for node in graph.of("ConvTranspose")]

@@ -183,11 +183,12 @@ class OnnxDetector(FrozenDetector):
 
 def _shortened(model: str | bytes, source: str) -> str | bytes:
     """The same network with fewer multiplications; the model as it is where no shortcut applies."""
+    from ocr_cml.onnx_graph import GraphError
     from ocr_cml.onnx_shortcuts import shortened
 
     try:
         return shortened(model) or model
-    except Exception as error:  # what is wrong with the model, opening it will say; ONNX's errors share no other base
+    except GraphError as error:  # opening the model as it is says what is wrong with it
         LOG.debug("%s: no shortcuts (%s)", source, _last_line(error))
         return model
 
