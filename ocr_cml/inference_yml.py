@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import cv2
 import numpy as np
 import yaml
 from pydantic import ValidationError
@@ -57,8 +58,9 @@ class Normalization:
         out = np.empty((count, 3, height, width), np.float32)
         for channel, (factor, added) in enumerate(zip(*self.factors, strict=True)):
             source = channel if self.channel_order == "BGR" else 2 - channel
-            np.multiply(images[..., source], factor, out=out[:, channel])
-            out[:, channel] += added
+            value_of = np.arange(256, dtype=np.float32) * factor + added
+            for index, image in enumerate(images):
+                cv2.LUT(cv2.extractChannel(image, source), value_of, dst=out[index, channel])
         return out
 
     def to_device(self, images: np.ndarray | Tensor) -> Tensor:

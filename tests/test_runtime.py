@@ -82,6 +82,19 @@ def test_normalisation_is_the_runtimes_bit_for_bit(order: str) -> None:
     np.testing.assert_array_equal(stated.to_device(PIXELS).numpy(), expected)
 
 
+@pytest.mark.parametrize("shape", [(2, 64, 96), (1, 1, 1), (3, 1, 700), (0, 32, 32)])
+@pytest.mark.parametrize("order", ["BGR", "RGB"])
+def test_every_pixel_is_normalised_as_plain_arithmetic_does_it(order: str, shape: tuple[int, int, int]) -> None:
+    stated = Normalization((0.5, 0.4, 0.3), (0.2, 0.3, 0.7), 1 / 255, order)
+    wide = np.random.default_rng(1).integers(0, 256, (shape[0], shape[1], 2 * shape[2], 3), dtype=np.uint8)
+    for images in (np.ascontiguousarray(wide[:, :, ::2]), wide[:, :, ::2]):  # every second column: not in one piece
+        factor, added = stated.factors
+        seen = images if order == "BGR" else images[..., ::-1]
+        plain = (seen.astype(np.float32) * factor + added).transpose(0, 3, 1, 2)
+        assert np.array_equal(stated.apply(images), plain)
+        assert stated.apply(images).dtype == np.float32
+
+
 @pytest.mark.parametrize("engine", ["paddle", "onnx", "auto"])
 def test_every_engine_answers_what_is_computed_by_hand(exported: Path, engine: str) -> None:
     detector = open_detector(exported, engine, threads=1)
