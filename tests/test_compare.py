@@ -491,6 +491,21 @@ def test_the_chart_is_drawn_and_the_same_again(tmp_path: Path) -> None:
     ]
 
 
+def test_the_course_is_drawn_of_runs_that_were_evaluated_twice(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    finish(plan.run("alone", 1), [0.10, 0.20], [0.50, 0.40])
+    finish(plan.run("alone", 2), [0.30, 0.20], [0.60, 0.70])
+    finish(plan.run("dml2", 1), [0.25, 0.15])
+    assert read_result(plan.run("alone", 1), "last").course == ((10, 0.20), (20, 0.50))
+    write_report(plan, "it")
+    drawn = tmp_path / "out" / "compare_steps.svg"
+    first = drawn.read_bytes()
+    assert first.count(b"<svg ") == 1 and (tmp_path / "out" / "compare_steps.png").is_file()
+    assert "![hmean over the steps](compare_steps.png)" in (tmp_path / "out" / "compare.md").read_text()
+    write_report(plan, "it")
+    assert drawn.read_bytes() == first
+
+
 def test_damaged_records_are_named(tmp_path: Path) -> None:
     run = plan_of(tmp_path).run("dml2", 1)
     finish(run, [0.1, 0.2])
@@ -604,8 +619,11 @@ def test_two_methods_interrupted_and_taken_up_again(tiny_set: Path, tmp_path: Pa
     assert "| dml2 | 2 | 1 |" in out
 
     before = {name: (runs / name / "seed4" / "metrics.jsonl").read_bytes() for name in lines}
-    again = compare(path, "--report-only")
-    assert again.returncode == 0, again.communicate()
-    assert "2 of 3 runs" in again.communicate()[0]
+    again = compare(path, "--report-only", "--differences", "dml2")
+    said, complaint = again.communicate()
+    assert again.returncode == 0, complaint
+    assert "2 of 3 runs" in said
+    page = (tmp_path / "out" / "differences" / "dml2.md").read_text(encoding="utf-8")
+    assert page.startswith("# dml2 beside alone\n") and f"pictures in {tmp_path}" in said
     assert {name: (runs / name / "seed4" / "metrics.jsonl").read_bytes() for name in lines} == before
     assert yaml.safe_load((tmp_path / "out" / "configs" / "alone.seed4.yml").read_text())["Global"]["seed"] == 4

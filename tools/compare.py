@@ -23,6 +23,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_config_arguments(parser)
     parser.add_argument("--report-only", action="store_true", help="train nothing; remake the tables of finished runs")
+    parser.add_argument(
+        "--differences",
+        metavar="METHOD",
+        help="afterwards, show evaluation images that this method's best student and the best alone answer differently",
+    )
     return parser
 
 
@@ -33,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from ocr_cml.compare import compare
 
-    return compare(args.config, args.override, report_only=args.report_only)
+    return compare(args.config, args.override, report_only=args.report_only, differences=args.differences)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""The chart of a comparison: hmean of each method, mean over seeds with standard deviation."""
+"""The charts of a comparison: hmean of each method at the end and over the steps, over seeds."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,35 @@ def draw(rows: Sequence[Row], files: Sequence[Path]) -> None:
     axes.set_xlabel("hmean (bars: standard deviation over seeds)")
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    _save(figure, files)
+
+
+def draw_course(courses: Mapping[str, Sequence[Sequence[tuple[int, float]]]], files: Sequence[Path]) -> None:
+    """Draw the best student's hmean over the steps: mean over seeds, from the lowest to the highest shaded.
+
+    Args:
+        courses: by method, for each seed (step, hmean) of its evaluations. A step that not all seeds have is left out.
+        files: as in `draw`.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for name, seeds in courses.items():
+        steps = sorted(set.intersection(*(({step for step, _ in course}) for course in seeds)))
+        values = [[dict(course)[step] for course in seeds] for step in steps]
+        (line,) = axes.plot(steps, [statistics.fmean(v) for v in values], marker="o", markersize=4, label=name)
+        if len(seeds) > 1:
+            axes.fill_between(steps, list(map(min, values)), list(map(max, values)), color=line.get_color(), alpha=0.15)
+    axes.set_xlabel("step")
+    axes.set_ylabel("hmean of the best student (shaded: lowest to highest seed)")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    _save(figure, files)
+
+
+def _save(figure: Figure, files: Sequence[Path]) -> None:
     with mpl.rc_context({"svg.hashsalt": "compare"}):
         for path in files:
             temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp{path.suffix}")

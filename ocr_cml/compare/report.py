@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from ocr_cml.compare.chart import draw
+from ocr_cml.compare.chart import draw, draw_course
 from ocr_cml.compare.plan import Plan
 from ocr_cml.compare.results import Results, Row, by_chance, gains, make_rows, read_results
 from ppocr_data.errors import UserError
@@ -24,7 +24,10 @@ COLUMNS = (
 
 
 def write_report(plan: Plan, command: str) -> str:
-    """Write compare.md, compare.csv and, of at least one run, compare.png and compare.svg; returns the table's text.
+    """Write compare.md, compare.csv and the charts that there are runs for; returns the table's text.
+
+    `compare.png` and `.svg` show where the methods end; `compare_steps.png` and `.svg` how they came there, where a run
+    was evaluated more than once.
 
     Args:
         plan: what was to be trained.
@@ -41,9 +44,20 @@ def write_report(plan: Plan, command: str) -> str:
         _write(plan.output / "compare.md", markdown(plan, results, rows, command))
         if rows:
             draw(rows, [plan.output / "compare.png", plan.output / "compare.svg"])
+        if courses := _courses(plan, results):
+            draw_course(courses, [plan.output / "compare_steps.png", plan.output / "compare_steps.svg"])
     except OSError as error:
         raise UserError(f"{plan.output}: the tables cannot be written: {error}; the runs are whole") from None
     return "\n".join([*lines, "", f"{len(results)} of {len(plan.runs)} runs, tables in {plan.output}", ""])
+
+
+def _courses(plan: Plan, results: Results) -> dict[str, list[tuple[tuple[int, float], ...]]]:
+    """By method the course of each seed; nothing where no run was evaluated twice."""
+    found = {
+        method.name: [r.course for (name, _), r in results.items() if name == method.name] for method in plan.methods
+    }
+    several = any(len(course) > 1 for seeds in found.values() for course in seeds)
+    return {name: seeds for name, seeds in found.items() if seeds} if several else {}
 
 
 def _write(path: Path, text: str) -> None:
@@ -103,7 +117,10 @@ def markdown(plan: Plan, results: Results, rows: Sequence[Row], command: str) ->
     missing = [f"{run.method} (seed {run.seed})" for run in plan.runs if (run.method, run.seed) not in results]
     if missing:
         parts += ["", f"**Not finished:** {', '.join(missing)}."]
-    parts += ["", "![hmean of each method](compare.png)", "", "## Commands", "", f"    {command}", ""]
+    parts += ["", "![hmean of each method](compare.png)"]
+    if _courses(plan, results):
+        parts += ["", "![hmean over the steps](compare_steps.png)"]
+    parts += ["", "## Commands", "", f"    {command}", ""]
     parts += ["which runs, for each method and seed:", ""]
     parts += [f"    python tools/train.py -c {run.config_file.as_posix()}" for run in plan.runs]
     return "\n".join([*parts, ""])

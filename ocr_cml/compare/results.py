@@ -37,6 +37,7 @@ class Result:
         peak_bytes, wall_seconds: of its process.
         parameters: of the best student, as deployed.
         teachers: hmean of each teacher, where the run scored them.
+        course: of each evaluation the step and the highest hmean of a student.
     """
 
     students: tuple[float, ...]
@@ -48,6 +49,7 @@ class Result:
     wall_seconds: float
     parameters: int
     teachers: Mapping[str, float]
+    course: tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ def read_result(run: PlannedRun, score: str) -> Result:
             wall_seconds=float(outcome["wall_seconds"]),
             parameters=deployed_parameters(json.dumps(run.config.students[best].spec)),
             teachers={name: s["hmean"] for r in records if "teacher" in r for name, s in r["teacher"].items()},
+            course=tuple((r["step"], max(r["eval"][name]["hmean"] for name in names)) for r in evaluations),
         )
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise UserError(

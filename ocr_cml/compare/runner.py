@@ -27,26 +27,32 @@ _TRAIN = next((_ROOT / name / "train.py" for name in ("tools", "ocr_cml_tools") 
 _INTERRUPTS = tuple(128 + number for number in FORWARDED)
 
 
-def compare(config_path: str, overrides: Sequence[str], *, report_only: bool = False) -> int:
+def compare(
+    config_path: str, overrides: Sequence[str], *, report_only: bool = False, differences: str | None = None
+) -> int:
     """Train what is not trained yet, write the tables and the chart, print the table. Returns the exit code.
 
     Args:
         config_path, overrides: see `ocr_cml.compare.plan.make_plan`.
         report_only: train nothing; make the tables of what has finished.
+        differences: a method of which pictures are drawn as well; see `write_differences`.
 
     Raises:
-        ConfigError: mistakes in the configuration; runs of another configuration in the output folder.
+        ConfigError: mistakes in the configuration; runs of another configuration in the output folder; no such method.
         WeightsError: a teacher's weights are missing.
         UserError: runs that failed, when all others have finished.
         KeyboardInterrupt: after a signal; the running training has saved its state.
     """
     environment = dict(os.environ)  # the trainings choose their own threads
     tune_process()
+    from ocr_cml.compare.differences import reference_of, write_differences
     from ocr_cml.compare.plan import make_plan
     from ocr_cml.compare.report import write_report
     from ocr_cml.run import start_logging
 
     plan = make_plan(config_path, overrides)
+    if differences:
+        reference_of(plan, differences)  # before hours of training
     command = " ".join(["python", "tools/compare.py", "-c", config_path, *(["-o", *overrides] if overrides else [])])
     try:
         plan.output.mkdir(parents=True, exist_ok=True)
@@ -55,6 +61,8 @@ def compare(config_path: str, overrides: Sequence[str], *, report_only: bool = F
     start_logging(plan.output / "compare.log")
     failed = "" if report_only else run_all(plan, environment, command)
     sys.stdout.write(write_report(plan, command))
+    if differences:
+        sys.stdout.write(f"pictures in {write_differences(plan, differences)}\n")
     if failed:
         raise UserError("these runs failed, the others are in the tables; mend the cause and start again:\n" + failed)
     return 0

@@ -1,0 +1,115 @@
+"""Pictures of what two networks answer differently."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ocr_cml.compare import differences
+from ocr_cml.compare.differences import WINDOW, Answer, Compared, reference_of, write_differences
+from ocr_cml.evaluate import Page
+from ocr_cml.postprocess import DBPostProcess
+from ppocr_data.errors import ConfigError
+from tests.test_compare import finish_both, plan_of
+
+
+def box(x: float, y: float, width: float = 40, height: float = 20) -> np.ndarray:
+    return np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]], float)
+
+
+def answer(*found: bool) -> Answer:
+    return Answer([], np.zeros(0, bool), np.array(found, bool))
+
+
+def page(truth: list[np.ndarray], alone: Answer, method: Answer, care: list[bool] | None = None) -> Compared:
+    return Compared(truth, np.array(care or [True] * len(truth)), (2000, 1500), alone, method)
+
+
+def test_a_gain_is_a_text_that_one_alone_found_and_is_no_dont_care() -> None:
+    found = page(
+        [box(0, 0)] * 5,
+        answer(True, True, False, False, False),
+        answer(True, False, True, False, True),
+        [True] * 4 + [False],
+    )
+    assert found.gain.tolist() == [0, -1, 1, 0, 0]
+
+
+def test_a_window_lies_where_most_was_gained_and_inside_the_page() -> None:
+    far = [box(1900, 1400), box(1950, 1450), box(1900, 1450)]
+    near = [box(10, 10), box(60, 60)]
+    both = page([*far, *near], answer(*[False] * 5), answer(*[True] * 5))
+    more, corner = both.window(1)
+    assert more == 3
+    assert corner == (2000 - WINDOW[0], 1500 - WINDOW[1])
+    assert both.window(-1) == (0, (0, 0))
+    assert page([*far, *near], answer(*[True] * 5), answer(True, True, True, False, False)).window(-1) == (2, (0, 0))
+
+
+def test_losses_beside_gains_are_taken_off() -> None:
+    mixed = page([box(100, 100), box(150, 100), box(200, 100)], answer(False, False, True), answer(True, True, False))
+    assert mixed.window(1)[0] == 1
+
+
+def test_a_page_without_text_has_no_window() -> None:
+    assert page([], answer(), answer()).window(1) == (0, (0, 0))
+
+
+class Painter:
+    """Answers with what it was told, whatever it is shown."""
+
+    def __init__(self, *boxes: np.ndarray) -> None:
+        self.boxes = boxes
+
+    def probability(self, images: np.ndarray) -> np.ndarray:
+        map_ = np.zeros(images.shape[1:3], np.float32)
+        for polygon in self.boxes:
+            cv2.fillPoly(map_, [polygon.astype(np.int32)], 1.0)
+        return map_[None]
+
+
+def test_answers_are_judged_in_the_original_and_kept_in_the_pages_pixels() -> None:
+    truth = [box(200, 100, 400, 100), box(200, 400, 400, 100), box(200, 600, 400, 100)]
+    shown = Page(np.full((480, 640, 3), 255, np.uint8), truth, np.array([False, False, True]), (960, 1280), "page.jpg")
+    post = DBPostProcess(unclip_ratio=0.01)
+    first, second, dont_care, elsewhere = (
+        box(100, 50, 200, 50),
+        box(100, 200, 200, 50),
+        box(100, 300, 200, 50),
+        box(500, 400),
+    )
+    compared = differences._compared(shown, [Painter(first, elsewhere), Painter(first, second, dont_care)], post)  # type: ignore[list-item]
+    assert compared.alone.found.tolist() == [True, False, False]
+    assert compared.method.found.tolist()[:2] == [True, True]
+    assert compared.gain.tolist() == [0, 1, 0]
+    assert sum(compared.alone.false) == 1 and sum(compared.method.false) == 0
+    wrong = compared.alone.boxes[int(np.argmax(compared.alone.false))]
+    np.testing.assert_allclose(wrong.mean(axis=0), elsewhere.mean(axis=0), atol=2)
+    picture = differences._picture(shown.image, compared, (50, 0))
+    assert picture.shape[:2] == (round(WINDOW[1] * 1.5) + 8, 2 * (round(WINDOW[0] * 1.5) + 8))
+    left, right = np.hsplit(picture.astype(int), 2)
+    red = [(side[..., 2] - side[..., 1] > 150).sum() for side in (left, right)]
+    assert red[0] > 500 and red[1] == 0, "only the left one missed a text"
+
+
+def test_what_cannot_be_compared_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    with pytest.raises(ConfigError, match="--differences cml: there is no such method; choose one of alone, dml2"):
+        reference_of(plan, "cml")
+    with pytest.raises(ConfigError, match="--differences alone: is what the others are held against"):
+        reference_of(plan, "alone")
+    assert reference_of(plan, "dml2") == "alone"
+    with pytest.raises(ConfigError, match="no seed of dml2 and of alone has finished"):
+        write_differences(plan, "dml2")
+
+
+def test_the_best_of_as_many_students_with_the_first_seed_of_both(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    finish_both(plan)
+    (alone, first), (method, second) = differences._pair(plan, "dml2")
+    assert (alone.method, alone.seed, method.method, method.seed) == ("alone", 1, "dml2", 1)
+    students = list(alone.config.students)
+    assert (first, second) == (students[1], students[0])  # .50 and .60 alone, .66 and .62 together
