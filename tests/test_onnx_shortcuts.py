@@ -66,6 +66,10 @@ def detector(folder: Path, backbone: dict[str, Any], neck: dict[str, Any]) -> by
     for name, buffer in network.named_buffers():
         low = 0.5 if name.endswith("_variance") else -0.2
         buffer.set_value(paddle.uniform(buffer.shape, min=low, max=low + 1.0))
+    # The places that a pixel becomes start alike; in a trained head they differ.
+    for layer in (network.head.binarize.conv2, network.head.binarize.conv3):
+        layer.weight.set_value(paddle.randn(layer.weight.shape) / layer.weight.shape[0] ** 0.5)
+        layer.bias.set_value(paddle.randn(layer.bias.shape))
     network.eval()
     save_graph(network, folder / "inference")
     return to_onnx(folder / "inference.json", folder / "inference.pdiparams")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import paddle
@@ -12,6 +11,9 @@ from paddle import ParamAttr, Tensor, nn
 from ocr_cml.models.convolutions import Conv2D, Conv2DTranspose
 from ocr_cml.models.layers import ConvBN, require_one_of, upsample_nearest
 from ppocr_data.errors import ModelError
+
+LAST_SHARE = 0.25
+"""Of the usual weights, what those of the last layer start with: logits within a unit of zero, none saturated."""
 
 AUXILIARY = ("p2", "p3", "p4")
 """The levels of a neck, at 1/4, 1/8 and 1/16, that auxiliary branches answer from."""
@@ -53,15 +55,25 @@ class _MapBranch(nn.Layer):
 
     @staticmethod
     def _double(inputs: int, outputs: int) -> Conv2DTranspose:
-        bound = 1 / math.sqrt(inputs)
-        return Conv2DTranspose(
+        """Twice the resolution; the places that a pixel becomes start alike, as if it were repeated.
+
+        Started one by one (as by PaddleOCR, whose limit moreover counts the places and not the inputs), the last logits
+        differ by several units from place to place of one pixel. Some places then begin and end at zero, where the Dice
+        loss has no gradient left, and the map is full of holes. See Aitken et al. 2017, "Checkerboard artifact free
+        sub-pixel convolution", for the same start of another layer.
+        """
+        layer = Conv2DTranspose(
             inputs,
             outputs,
             2,
             stride=2,
-            weight_attr=ParamAttr(initializer=nn.initializer.KaimingUniform()),
-            bias_attr=ParamAttr(initializer=nn.initializer.Uniform(-bound, bound)),
+            weight_attr=ParamAttr(initializer=nn.initializer.KaimingUniform(fan_in=inputs)),
+            bias_attr=ParamAttr(initializer=nn.initializer.Constant(0.0)),
         )
+        with paddle.no_grad():
+            one = layer.weight[:, :, :1, :1] * (LAST_SHARE if outputs == 1 else 1.0)
+            layer.weight.set_value(one.tile([1, 1, 2, 2]))
+        return layer
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The logit [N,1,H,W] and the features at half the resolution it was made from."""

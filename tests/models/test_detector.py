@@ -12,7 +12,7 @@ import pytest
 from paddle import nn
 
 from ocr_cml.models import Detector, DetOutput, accepted_arguments, build_detector
-from ocr_cml.models.heads import mean_logit, without_nan
+from ocr_cml.models.heads import DBHead, mean_logit, without_nan
 from ppocr_data.errors import ModelError
 
 MOBILE = {"name": "MobileNetV3", "scale": 0.5, "model_name": "large", "disable_se": True}
@@ -351,3 +351,35 @@ def test_without_nan_replaces_nan_alone() -> None:
     assert y.tolist() == [1.0, 0.0, -2.0, float("inf")]
     y.sum().backward()
     assert x.grad.tolist() == [1.0, 0.0, 1.0, 1.0]
+
+
+def started_head(seed: int) -> tuple[DBHead, paddle.Tensor]:
+    """A head from scratch and a neck's map for it [2,96,8,12], non-negative like what a neck gives."""
+    paddle.seed(seed)
+    return DBHead(96), paddle.nn.functional.relu(paddle.randn([2, 96, 8, 12]))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_sixteen_places_of_a_pixel_start_alike_and_undecided(seed: int) -> None:
+    head, neck = started_head(seed)
+    for logit in head(neck):
+        assert logit is not None and logit.shape == [2, 1, 32, 48]
+        places = logit.numpy().reshape(2, 8, 4, 12, 4).transpose(0, 1, 3, 2, 4).reshape(-1, 16)
+        np.testing.assert_allclose(places, places[:, :1].repeat(16, axis=1), rtol=0, atol=1e-5)
+        assert places.std() > 0.05, "a constant map tells pixels no apart"
+        assert np.abs(places).max() < 3, "a saturated pixel has no gradient under the Dice loss"
+
+
+def test_the_places_of_a_pixel_learn_apart() -> None:
+    head, neck = started_head(0)
+    wanted = paddle.zeros([2, 1, 32, 48])
+    wanted[:, :, ::2, ::2] = 1.0  # one place of every four
+    optimizer = paddle.optimizer.Adam(0.01, parameters=head.parameters())
+    for _ in range(30):
+        loss = paddle.nn.functional.binary_cross_entropy_with_logits(head(neck)[0], wanted)
+        loss.backward()
+        optimizer.step()
+        optimizer.clear_grad()
+    logit = head(neck)[0].numpy()[:, 0]
+    assert logit[:, ::2, ::2].mean() > 2
+    assert logit[:, 1::2, 1::2].mean() < -2
