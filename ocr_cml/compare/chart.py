@@ -66,7 +66,8 @@ def draw_course(courses: Mapping[str, Sequence[Sequence[tuple[int, float]]]], fi
         if len(seeds) > 1:
             axes.fill_between(steps, list(map(min, values)), list(map(max, values)), color=line.get_color(), alpha=0.15)
     axes.set_xlabel("step")
-    axes.set_ylabel("hmean of the best student (shaded: lowest to highest seed)")
+    axes.set_ylabel("hmean of the best student")
+    axes.set_title("mean of the seeds; shaded: lowest to highest", fontsize="medium")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     _save(figure, files)
