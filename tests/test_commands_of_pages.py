@@ -142,7 +142,8 @@ INSTEAD = {
     "--output data/sroie": seen("wants the data set", "test_own_data_page.py::SROIE2019/train/img"),
     f"python tools/compare.py -c configs/compare_sroie2019.yml -o {TEACHER}=ch_PP-OCRv3_det_infer "
     "Train.dataset.data_dir=SROIE2019/train/img Train.dataset.label_file_list=[data/sroie/train.txt] "
-    "Eval.dataset.data_dir=SROIE2019/train/img Eval.dataset.label_file_list=[data/sroie/val.txt]": seen(
+    "Eval.dataset.data_dir=SROIE2019/train/img Eval.dataset.label_file_list=[data/sroie/val.txt] "
+    "PostProcess.thresh=0.3 PostProcess.box_thresh=0.6 PostProcess.unclip_ratio=1.5": seen(
         LONG, "test_compare.py::compare_sroie2019.yml"
     ),
     # --- coming from PaddleOCR ---
