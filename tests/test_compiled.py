@@ -43,6 +43,7 @@ def twins(spec: dict[str, Any]) -> tuple[Detector, Detector]:
     """Two networks with the same weights, in training mode."""
     paddle.seed(3)
     first, second = build_detector(tiny.STUDENT | spec), build_detector(tiny.STUDENT | spec)
+    tiny.set_places_apart(first)
     second.set_state_dict(first.state_dict())
     first.train()
     second.train()

@@ -20,7 +20,7 @@ from ocr_cml.onnx_graph import folded
 from ocr_cml.onnx_shortcuts import enlarged_kernel, shortened
 from ocr_cml.paddle_to_onnx import to_onnx
 from ocr_cml.runtime import OnnxDetector
-from tests import onnx_models
+from tests import onnx_models, tiny
 
 RNG = np.random.default_rng(7)
 NEAREST = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
@@ -66,10 +66,7 @@ def detector(folder: Path, backbone: dict[str, Any], neck: dict[str, Any]) -> by
     for name, buffer in network.named_buffers():
         low = 0.5 if name.endswith("_variance") else -0.2
         buffer.set_value(paddle.uniform(buffer.shape, min=low, max=low + 1.0))
-    # The places that a pixel becomes start alike; in a trained head they differ.
-    for layer in (network.head.binarize.conv2, network.head.binarize.conv3):
-        layer.weight.set_value(paddle.randn(layer.weight.shape) / layer.weight.shape[0] ** 0.5)
-        layer.bias.set_value(paddle.randn(layer.bias.shape))
+    tiny.set_places_apart(network)
     network.eval()
     save_graph(network, folder / "inference")
     return to_onnx(folder / "inference.json", folder / "inference.pdiparams")

@@ -135,6 +135,14 @@ def sharpen(network: Detector, factor: float = 400.0) -> None:
 
 
 @paddle.no_grad()
+def set_places_apart(network: Detector) -> None:
+    """Give each place that a pixel becomes weights of its own, as in a trained head; from scratch they start alike."""
+    for layer in network.sublayers():
+        if isinstance(layer, paddle.nn.Conv2DTranspose):
+            layer.weight.set_value(paddle.randn(layer.weight.shape) / layer.weight.shape[0] ** 0.5)
+            layer.bias.set_value(paddle.randn(layer.bias.shape))
+
+
 def say(network: Detector, logit: float) -> None:
     """Make a network answer with one logit everywhere."""
     last = network.head.binarize.conv3
