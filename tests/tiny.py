@@ -143,6 +143,7 @@ def set_places_apart(network: Detector) -> None:
             layer.bias.set_value(paddle.randn(layer.bias.shape))
 
 
+@paddle.no_grad()
 def say(network: Detector, logit: float) -> None:
     """Make a network answer with one logit everywhere."""
     last = network.head.binarize.conv3
