@@ -142,7 +142,7 @@ class PaddleDetector(FrozenDetector):
 
 
 class OnnxDetector(FrozenDetector):
-    """ONNX Runtime, on a file or on bytes in memory; on a CPU with the shortcuts of `onnx_shortcuts`."""
+    """ONNX Runtime, on a file or on bytes in memory; on a CPU with the `shortcuts`."""
 
     engine = "onnx"
 
@@ -183,8 +183,7 @@ class OnnxDetector(FrozenDetector):
 
 def _shortened(model: str | bytes, source: str) -> str | bytes:
     """The same network with fewer multiplications; the model as it is where no shortcut applies."""
-    from ocr_cml.onnx_graph import GraphError
-    from ocr_cml.onnx_shortcuts import shortened
+    from ocr_cml.shortcuts import GraphError, shortened
 
     try:
         return shortened(model) or model

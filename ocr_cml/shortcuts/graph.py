@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper, shape_inference
 
-__all__ = ["Graph", "GraphError", "attribute", "folded"]
+__all__ = ["Graph", "GraphError", "attribute", "attributes", "folded"]
 
 
 class GraphError(Exception):
@@ -47,6 +47,11 @@ def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
     return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
 
 
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """All attributes that the node states."""
+    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
+
+
 class Graph:
     """A model's nodes, in an order in which they can be computed.
 
@@ -78,8 +83,12 @@ class Graph:
 
     def only_reader(self, value: str) -> onnx.NodeProto | None:
         """The node that reads a value, if it is one alone and the value is no result of the graph."""
-        readers = self._readers.get(value, [])
-        return readers[0] if len(readers) == 1 and value not in self._results else None
+        readers = self.readers(value)
+        return readers[0] if readers is not None and len(readers) == 1 else None
+
+    def readers(self, value: str) -> list[onnx.NodeProto] | None:
+        """The nodes that read a value; None where it is a result of the graph, which anybody may read."""
+        return None if value in self._results else self._readers.get(value, [])
 
     def channels(self, value: str) -> int | None:
         """Size of a value's second axis; None where the graph does not tell."""
@@ -92,7 +101,13 @@ class Graph:
     def constant(self, array: np.ndarray) -> str:
         """The name of a new float32 constant."""
         name = self._name()
-        self._new[name] = np.ascontiguousarray(array, dtype=np.float32)
+        self._new[name] = self.constants[name] = np.ascontiguousarray(array, dtype=np.float32)
+        return name
+
+    def integers(self, *values: int) -> str:
+        """The name of a new constant of 64-bit integers, as shapes and axes are."""
+        name = self._name()
+        self._new[name] = np.array(values, np.int64)
         return name
 
     def node(self, kind: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> onnx.NodeProto:
