@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import importlib.util
 import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,3 +85,40 @@ def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         return code, *capsys.readouterr()
 
     return run
+
+
+INPUTS_TRIED = pytest.StashKey[collections.Counter[str]]()
+"""How many inputs the fuzzing tests tried of each kind, in all processes."""
+
+
+def _inputs_tried_here() -> collections.Counter[str]:
+    fuzzing = sys.modules.get("tests.reliability.fuzzing")
+    return fuzzing.TRIED if fuzzing else collections.Counter()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[INPUTS_TRIED] = collections.Counter()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Where tests run in several processes: what one of them says at its end."""
+    node.config.stash[INPUTS_TRIED].update(getattr(node, "workeroutput", {}).get("inputs_tried", {}))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    here = _inputs_tried_here()
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["inputs_tried"] = dict(here)
+    else:
+        session.config.stash[INPUTS_TRIED].update(here)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """One line for each kind of input, and their sum."""
+    tried = config.stash[INPUTS_TRIED]
+    if tried:
+        terminalreporter.section("inputs tried")
+        for kind, count in sorted(tried.items()):
+            terminalreporter.write_line(f"{count:8,}  {kind}")
+        terminalreporter.write_line(f"{sum(tried.values()):8,}  in all")
