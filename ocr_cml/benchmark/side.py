@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +19,10 @@ from ppocr_data.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent.parent
 OURS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
 """What `environment.tune_process` sets for a process; the other half, malloc, it does at run time."""
+
+_SETTLE = 0.5
+"""Seconds. Threads of OpenMP and of BLAS keep a core busy while they wait for more work, before they sleep: without a
+pause the next side is measured beside a third of a second of that, a single call of a detector as a quarter slower."""
 
 _MALLOC = {
     "MALLOC_MMAP_THRESHOLD_": str(2**31 - 1),
@@ -64,7 +70,8 @@ class Side:
         return self._ask({"case": case, "arguments": arguments | self._arguments})
 
     def round(self) -> dict[str, Any]:
-        """Do the case once more; what the process measured."""
+        """Do the case once more, when the other sides' threads have gone to sleep; what the process measured."""
+        time.sleep(_SETTLE)
         return self._ask({})
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +99,8 @@ class Side:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # a process that has died takes no last words
+            self._process.stdin.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
