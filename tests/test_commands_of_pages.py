@@ -146,6 +146,8 @@ INSTEAD = {
     "PostProcess.thresh=0.3 PostProcess.box_thresh=0.6 PostProcess.unclip_ratio=1.5": seen(
         LONG, "test_compare.py::compare_sroie2019.yml"
     ),
+    "python tools/compare.py -c configs/compare_icdar2015.yml -o only=[alone,cml] jobs=2 "
+    f"{TEACHER}=pretrain_models/teacher_words_infer": seen(LONG, "test_compare.py::compare_icdar2015.yml"),
     # --- coming from PaddleOCR ---
     f"{SOURCE} python -m pytest tests/models/test_paddleocr_parity.py tests/test_paddleocr_yamls.py": seen(
         "wants a checkout of PaddleOCR",
