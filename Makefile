@@ -1,5 +1,6 @@
 # The commands a contributor runs. `make check` is what CI runs.
 PYTHON ?= python
+PYTEST = $(PYTHON) -m pytest -n 2 --dist loadfile
 
 .PHONY: install check lint types test test-all train teacher benchmark reference picture
 
@@ -16,10 +17,10 @@ types:
 	$(PYTHON) -m mypy
 
 test:
-	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all:
-	$(PYTHON) -m pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 train:
 	$(PYTHON) tools/train.py -c configs/det_cml.yml

@@ -67,9 +67,8 @@ def _bound(graph: Graph, value: str) -> set[str]:
 
 def _others(graph: Graph, node: NodeProto) -> list[str] | None:
     """The maps that a node binds channel by channel; None where it needs the channels as they are."""
-    constants = [graph.constants.get(name) for name in node.input[1:]]
     if node.op_type == "Conv":
-        if any(constant is None for constant in constants):
+        if any(name not in graph.constants for name in node.input[1:]):
             return None
         group = attribute(node, "group", 1)
         depthwise = group > 1 and graph.constants[node.input[1]].shape[:2] == (group, 1)

@@ -17,7 +17,7 @@ __all__ = ["shorten_head"]
 
 
 def shorten_head(graph: Graph, first: NodeProto) -> bool:
-    """Two transposed convolutions without overlap, the last to one channel: 1x1 convolutions and one DepthToSpace."""
+    """Two transposed convolutions without overlap, the last to one channel: 1x1 convolutions, placed once."""
     widening, relu = _transposed(graph, first)
     if widening is None or relu is None or relu.op_type != "Relu":
         return False

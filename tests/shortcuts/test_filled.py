@@ -39,10 +39,6 @@ def a_number_for_each_channel(graph: Pyramid, value: str) -> str:
     return graph.add("Add", [graph.add("Relu", [value]), graph.constant(1, 5, 1, 1)])  # Relu: else it is folded
 
 
-def groups(graph: Pyramid, value: str) -> str:
-    return graph.conv(graph.conv(value, 5, 10, 1), 10, 5, 1, group=5)
-
-
 def mean_of_channels(graph: Pyramid, value: str) -> str:
     return graph.add("Mul", [value, graph.add("ReduceMean", [value], axes=[1], keepdims=1)])
 
@@ -80,11 +76,10 @@ def test_a_map_that_is_a_result_stays() -> None:
 
 def test_groups_of_several_channels_stay() -> None:
     graph = Pyramid()
-    few = groups(graph, graph.conv("x", 3, 5, 3))
-    short = shortened(graph.model(graph.conv(few, 5, 2, 3)), 8)
-    assert short is not None, "the map before the groups is filled"
-    assert (5, 2) in {kernel.shape[:2] for kernel in kernels(short)}
-    assert_equal(graph.model(graph.conv(few, 5, 2, 3)), applies=True, block=8)
+    few = graph.conv(graph.conv(graph.conv("x", 3, 5, 3), 5, 10, 1), 10, 5, 1, group=5)
+    model = graph.model(graph.conv(few, 5, 2, 3))
+    assert_equal(model, applies=True, block=8)  # the map before the groups is filled
+    assert (5, 2) in {kernel.shape[:2] for kernel in kernels(shortened(model, 8))}
 
 
 @pytest.mark.parametrize(("channels", "applies"), [(3, False), (4, True), (7, True), (8, False), (9, False)])
