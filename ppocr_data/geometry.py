@@ -57,8 +57,12 @@ def about(matrix: np.ndarray, x: float, y: float) -> np.ndarray:
 
 def bounds(polygons: Sequence[np.ndarray]) -> np.ndarray:
     """The axis-aligned boxes of P polygons: float64 `[P,4]`, columns x0, y0, x1, y1."""
-    boxes = [np.concatenate([points.min(axis=0), points.max(axis=0)]) for points in polygons]
-    return np.array(boxes, np.float64).reshape(-1, 4)
+    if not len(polygons):
+        return np.zeros((0, 4))
+    points = np.concatenate(polygons).astype(np.float64)
+    counts = np.array([len(polygon) for polygon in polygons])
+    firsts = np.cumsum(counts) - counts
+    return np.hstack([np.minimum.reduceat(points, firsts), np.maximum.reduceat(points, firsts)])
 
 
 def clip(points: np.ndarray, width: float, height: float) -> list[np.ndarray]:
@@ -83,16 +87,27 @@ def clip(points: np.ndarray, width: float, height: float) -> list[np.ndarray]:
     return [np.array(piece.exterior.coords[:-1], np.float32) for piece in whole]
 
 
+def clip_all(polygons: Sequence[np.ndarray], width: float, height: float) -> tuple[list[np.ndarray], list[int]]:
+    """The parts of P polygons inside the rectangle, as of `clip`, and for each part the polygon it belongs to."""
+    x0, y0, x1, y1 = bounds(polygons).T
+    inside = (x0 >= 0) & (y0 >= 0) & (x1 <= width) & (y1 <= height)
+    pieces = [
+        [np.ascontiguousarray(points, np.float32)] if whole else clip(points, width, height)
+        for points, whole in zip(polygons, inside.tolist(), strict=True)
+    ]
+    owners = [polygon for polygon, parts in enumerate(pieces) for _ in parts]
+    return [part for parts in pieces for part in parts], owners
+
+
 def clip_record(record: Record, polygons: Sequence[np.ndarray], width: int, height: int) -> Record:
     """Give the record `polygons` in place of its own, cut to the rectangle; flags and texts follow their polygons.
 
     `polygons` holds one for each polygon of the record, in the same order. Those outside vanish.
     """
-    pieces = [clip(points, width, height) for points in polygons]
-    owners = [i for i, parts in enumerate(pieces) for _ in parts]
+    parts, owners = clip_all(polygons, width, height)
     return {
         **record,
-        "polygons": [part for parts in pieces for part in parts],
+        "polygons": parts,
         "ignore": np.asarray(record["ignore"], bool)[owners],
         "texts": [record["texts"][i] for i in owners],
     }
@@ -105,12 +120,12 @@ def offset(points: np.ndarray, distance: float) -> list[np.ndarray]:
     falls apart. Coordinates are kept to 1/16 pixel.
     """
     clipper = pyclipper.PyclipperOffset(2.0, _ARC_TOLERANCE * _SUBPIXEL)
-    path = np.rint(points.astype(np.float64) * _SUBPIXEL).astype(np.int64)
+    path = np.rint(points * _SUBPIXEL).astype(np.int64)
     clipper.AddPath(path.tolist(), pyclipper.JT_ROUND, pyclipper.ET_CLOSEDPOLYGON)
     return [np.array(found, np.float32) / _SUBPIXEL for found in clipper.Execute(distance * _SUBPIXEL)]
 
 
 def fill(canvas: np.ndarray, points: np.ndarray, value: int) -> None:
     """Set the pixels of a polygon in `canvas` (uint8 `[H,W]`) to `value`, outline included; parts outside are cut."""
-    fixed = np.rint(points.astype(np.float64) * _SUBPIXEL).astype(np.int32)
+    fixed = np.rint(points * _SUBPIXEL).astype(np.int32)
     cv2.fillPoly(canvas, [fixed], value, shift=_SUBPIXEL_BITS)

@@ -7,7 +7,7 @@ Polygons are cut to the image first, so a text that the image cuts counts by wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -18,8 +18,8 @@ from .errors import ConfigError
 from .op import Op, Record
 
 _PADDLEOCR_RISE = 0.2
-_SMALL_OUTLINE = 40_000
-"""Sides times pixels up to which all sides of a polygon are drawn at once."""
+_DRAWN_AT_ONCE = 40_000
+"""Pixels that are drawn in one go: enough that calls cost little, few enough for a core's own cache."""
 
 
 class RatioSchedule(BaseModel):
@@ -140,17 +140,25 @@ def shrink_target(
         (kernels, mask), both uint8 `[H,W]` of 0 and 1. The mask is 0 on don't-care text, on text that is too small,
         and on text that cannot be shrunk; it is 1 elsewhere.
     """
-    height, width = size
     kernels, mask = np.zeros(size, np.uint8), np.ones(size, np.uint8)
-    for whole, skip in zip(polygons, ignore, strict=True):
-        for points in geometry.clip(whole, width, height):
-            small = float(np.ptp(points, axis=0).min()) < min_text_size
-            shrunk = [] if skip or small else _shrink(points, ratio)
-            for kernel in shrunk:
-                geometry.fill(kernels, kernel, 1)
-            if not shrunk:
-                geometry.fill(mask, points, 0)
+    parts, owners = geometry.clip_all(polygons, size[1], size[0])
+    boxes = geometry.bounds(parts)
+    small = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) < min_text_size
+    for points, dont_care in zip(parts, small | _flags(ignore, polygons)[owners], strict=True):
+        shrunk = [] if dont_care else _shrink(points, ratio)
+        for kernel in shrunk:
+            geometry.fill(kernels, kernel, 1)
+        if not shrunk:
+            geometry.fill(mask, points, 0)
     return kernels, mask
+
+
+def _flags(ignore: np.ndarray, polygons: Sequence[np.ndarray]) -> np.ndarray:
+    """`ignore` as bool `[P]`, one for each polygon."""
+    flags = np.asarray(ignore, bool).reshape(-1)
+    if len(flags) != len(polygons):
+        raise ValueError(f"{len(polygons)} polygons, but {len(flags)} flags of what is don't care")
+    return flags
 
 
 def _shrink(points: np.ndarray, ratio: float) -> list[np.ndarray]:
@@ -182,19 +190,14 @@ def threshold_target(
         with the distance to the nearest outline down to thresh_min at D and beyond. The mask is 1 on the text grown
         by D, 0 elsewhere and for don't-care text, which leaves no trace in either.
     """
-    height, width = size
     away, mask = np.ones(size, np.float32), np.zeros(size, np.uint8)
-    outlines: list[np.ndarray] = []
-    distances: list[float] = []
-    for whole, skip in zip(polygons, ignore, strict=True):
-        for points in [] if skip else geometry.clip(whole, width, height):
-            if geometry.area(points) < 1 or not geometry.is_simple(points):
-                continue
-            distance = offset_distance(points, ratio)
-            for grown in geometry.offset(points, distance):
-                geometry.fill(mask, grown, 1)
-            outlines.append(points)
-            distances.append(distance)
+    counted = [points for points, skip in zip(polygons, _flags(ignore, polygons), strict=True) if not skip]
+    parts, _ = geometry.clip_all(counted, size[1], size[0])
+    outlines = [points for points in parts if geometry.area(points) >= 1 and geometry.is_simple(points)]
+    distances = [offset_distance(points, ratio) for points in outlines]
+    for points, distance in zip(outlines, distances, strict=True):
+        for grown in geometry.offset(points, distance):
+            geometry.fill(mask, grown, 1)
     _draw_outlines(away, outlines, distances)
     return cv2.convertScaleAbs(away, alpha=(thresh_min - thresh_max) * 255, beta=thresh_max * 255), mask
 
@@ -202,68 +205,72 @@ def threshold_target(
 def _draw_outlines(away: np.ndarray, outlines: Sequence[np.ndarray], distances: Sequence[float]) -> None:
     """Lower `away` (float32 `[H,W]`, up to 1) to d / D, with d the pixels to a polygon's outline, D its distance.
 
-    Only the box of each side, grown by D, is touched: for upright text that is the band and no more. Of a small polygon
-    all sides are drawn at once in the box of the whole: there the calls cost more than the pixels.
+    Only the box of each side, grown by D, is touched: for upright text that is the band and no more.
     """
-    if not outlines:
-        return
-    sides = _Sides(outlines, distances)
-    limits = np.array([away.shape[1], away.shape[0]])
-    low = np.maximum(np.floor(sides.low), 0).astype(int)
-    high = np.minimum(np.ceil(sides.high) + 1, limits).astype(int)
-    whole_low, whole_high = np.minimum.reduceat(low, sides.firsts), np.maximum.reduceat(high, sides.firsts)
-    pixels = (whole_high - whole_low).clip(0).prod(axis=1) * sides.counts
-    for polygon, (first, count) in enumerate(zip(sides.firsts.tolist(), sides.counts.tolist(), strict=True)):
-        if pixels[polygon] < _SMALL_OUTLINE:
-            sides.draw(away, slice(first, first + count), whole_low[polygon], whole_high[polygon])
-        else:
-            for index in range(first, first + count):
-                sides.draw(away, slice(index, index + 1), low[index], high[index])
+    if outlines:
+        sides = _Sides(outlines, distances, away.shape)
+        for chosen in sides.alike():
+            sides.draw(away, chosen)
 
 
 class _Sides:
-    """The sides of many polygons, one after the other, in numbers that are found for all at once.
+    """The sides of many polygons, each with its window (x0, y0 to x1, y1) in maps of H x W pixels.
 
-    In the frame of a side a pixel has a place along it and one across; both are sums of a term in x and one in y.
-    Lengths are in units of the polygon's distance.
+    In the frame of a side a pixel has a place across it and one beyond its first half; both are sums of a term in x
+    and one in y. Lengths are in units of the polygon's distance, pixels are counted from the window's corner.
     """
 
-    def __init__(self, outlines: Sequence[np.ndarray], distances: Sequence[float]) -> None:
-        starts = np.concatenate(outlines)
-        counts = np.array([len(points) for points in outlines])
-        firsts = np.cumsum(counts) - counts
+    def __init__(self, outlines: Sequence[np.ndarray], distances: Sequence[float], size: tuple[int, ...]) -> None:
+        counts = [len(points) for points in outlines]
+        starts = np.concatenate(outlines).astype(np.float64)
         following = np.arange(1, len(starts) + 1)
-        following[firsts + counts - 1] = firsts
+        following[np.cumsum(counts) - 1] -= counts  # a polygon's last side ends at its first point
         ends = starts[following]
-        moves = (ends - starts).astype(np.float64)
-        lengths = np.hypot(moves[:, 0], moves[:, 1])
         reach = np.repeat(np.asarray(distances, np.float64), counts)
-        if not lengths.all():  # a point that is given twice
-            kept = lengths > 0
-            counts = np.add.reduceat(kept.astype(int), firsts)
-            firsts = np.cumsum(counts) - counts
-            starts, ends, moves, lengths, reach = (x[kept] for x in (starts, ends, moves, lengths, reach))
-        self.firsts, self.counts = firsts, counts
-        self.low = np.minimum(starts, ends) - reach[:, None]
-        self.high = np.maximum(starts, ends) + reach[:, None]
-        self._starts = starts.astype(np.float64)
-        self._directions = moves / lengths[:, None] / reach[:, None]
-        self._half = (lengths / reach / 2)[:, None]
+        lengths = np.hypot(*(ends - starts).T)
+        low = np.maximum(np.floor(np.minimum(starts, ends) - reach[:, None]), 0).astype(int)
+        high = np.minimum(np.ceil(np.maximum(starts, ends) + reach[:, None]) + 1, size[::-1]).astype(int)
+        # Nothing to draw is a point that is given twice, and a side outside the maps.
+        seen = (lengths > 0) & (low < high).all(axis=1)
+        starts, ends, reach, lengths, low, high = (x[seen] for x in (starts, ends, reach, lengths, low, high))
 
-    def draw(self, away: np.ndarray, part: slice, low: np.ndarray, high: np.ndarray) -> None:
-        """Lower the pixels from `low` to `high` (x, y) to the distance from the nearest of some sides."""
-        (x0, y0), (x1, y1) = low.tolist(), high.tolist()
-        if x0 >= x1 or y0 >= y1:
-            return
-        starts, directions, half = self._starts[part], self._directions[part], self._half[part]
-        dx, dy = directions[:, :1], directions[:, 1:]
-        xs, ys = np.arange(x0, x1) - starts[:, :1], np.arange(y0, y1) - starts[:, 1:]
-        across = (xs * dy).astype(np.float32)[:, None] - (ys * dx).astype(np.float32)[:, :, None]
-        beyond = (xs * dx - half).astype(np.float32)[:, None] + (ys * dy).astype(np.float32)[:, :, None]
+        dx, dy = (ends - starts).T / lengths / reach
+        x, y = (low - starts).T
+        half = lengths / reach / 2
+        self._low, self._high = low, high
+        self._along_x, self._along_y, self._first, self._half = (
+            np.stack(terms).astype(np.float32)[..., None]
+            for terms in ((dy, dx), (-dx, dy), (x * dy - y * dx, x * dx + y * dy - half), (half,))
+        )
+
+    def alike(self) -> Iterator[list[int]]:
+        """All sides, in groups whose windows are of like size and are drawn at once: calls cost more than pixels."""
+        widths, heights = (self._high - self._low).T
+        order = np.lexsort((heights, np.ceil(2 * np.log2(widths))))
+        group: list[int] = []
+        wide = tall = 0
+        for side, width, height in zip(order.tolist(), widths[order].tolist(), heights[order].tolist(), strict=True):
+            wide, tall = max(wide, width), max(tall, height)
+            if group and wide * tall * (len(group) + 1) > _DRAWN_AT_ONCE:
+                yield group
+                group, wide, tall = [], width, height
+            group.append(side)
+        if group:
+            yield group
+
+    def draw(self, away: np.ndarray, group: list[int]) -> None:
+        """Lower the pixels in the windows of some sides to the distance from them."""
+        low, high = self._low[group], self._high[group]
+        wide, tall = (high - low).max(axis=0).tolist()
+        steps = np.arange(max(wide, tall), dtype=np.float32)
+        in_x = self._along_x[:, group] * steps[:wide] + self._first[:, group]
+        in_y = self._along_y[:, group] * steps[:tall]
+        across, beyond = in_x[:, :, None, :] + in_y[:, :, :, None]
         # From the middle of the side: what lies past either end counts towards the distance, what lies between not.
         np.abs(beyond, out=beyond)
-        beyond -= half.astype(np.float32)[:, :, None]
-        flat = (-1, x1 - x0)  # OpenCV would take a third axis for channels
+        beyond -= self._half[0, group, None]
+        flat = (-1, wide)  # OpenCV would take a third axis for channels
         nearest = cv2.magnitude(across.reshape(flat), cv2.max(beyond.reshape(flat), 0)).reshape(across.shape)
-        window = away[y0:y1, x0:x1]
-        np.minimum(window, nearest[0] if len(nearest) == 1 else nearest.min(axis=0), out=window)
+        for (x0, y0), (x1, y1), side in zip(low.tolist(), high.tolist(), nearest, strict=True):
+            window = away[y0:y1, x0:x1]
+            cv2.min(window, side[: y1 - y0, : x1 - x0], window)

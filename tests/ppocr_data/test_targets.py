@@ -125,13 +125,12 @@ def test_threshold_of_a_square_by_hand() -> None:
     assert mask[10, 10] == 1
 
 
-@pytest.mark.parametrize("ratio", [0.3, 0.6])
-def test_threshold_agrees_with_a_pixel_by_pixel_reference(ratio: float) -> None:
-    polygons = [*SHAPES[:2], SHAPES[3] + np.float32([0, 30])]
-    values, mask = threshold_target((110, 130), polygons, np.zeros(3, bool), ratio, 0.2, 0.8)
-    ys, xs = np.mgrid[:110, :130]
+def assert_threshold_pixel_by_pixel(size: tuple[int, int], polygons: list[np.ndarray], ratio: float) -> None:
+    """`threshold_target` between 0.2 and 0.8 against shapely's distance of every pixel from every outline."""
+    values, mask = threshold_target(size, polygons, np.zeros(len(polygons), bool), ratio, 0.2, 0.8)
+    ys, xs = np.mgrid[: size[0], : size[1]]
     pixels = shapely.points(xs, ys)
-    near, sure, possible = np.zeros((110, 130)), np.zeros((110, 130), bool), np.zeros((110, 130), bool)
+    near, sure, possible = np.zeros(size), np.zeros(size, bool), np.zeros(size, bool)
     for points in polygons:
         shape = shapely.Polygon(points)
         distance = shape.area * (1 - ratio**2) / shape.length
@@ -141,6 +140,39 @@ def test_threshold_agrees_with_a_pixel_by_pixel_reference(ratio: float) -> None:
     assert np.abs(values / 255 - (0.2 + 0.6 * near)).max() <= 0.5 / 255 + 1e-5
     assert mask[sure].all()
     assert not mask[~possible].any()
+
+
+@pytest.mark.parametrize("ratio", [0.3, 0.6])
+def test_threshold_agrees_with_a_pixel_by_pixel_reference(ratio: float) -> None:
+    assert_threshold_pixel_by_pixel((110, 130), [*SHAPES[:2], SHAPES[3] + np.float32([0, 30])], ratio)
+
+
+def test_threshold_of_a_crowded_page() -> None:
+    """A text over the whole page beside many small ones, turned by anything, some at the very edge: sides of every
+    size, of which those alike are drawn at once."""
+    rng = np.random.default_rng(11)
+    large = [rotated(210, 130, 8, (150, 110)), BENT * np.float32(2) + np.float32([20, 40])]
+    small = [
+        rotated(float(rng.uniform(6, 40)), float(rng.uniform(5, 14)), float(rng.uniform(0, 180)), (x, y))
+        for x in range(24, 290, 28)
+        for y in range(24, 210, 24)
+    ]
+    edge = [rectangle(0, 0, 300, 9), rectangle(291, 20, 300, 220), rectangle(3, 214, 90, 220)]
+    assert_threshold_pixel_by_pixel((220, 300), [*large, *small, *edge], 0.4)
+
+
+def test_a_point_that_is_given_twice_changes_no_threshold() -> None:
+    once = rotated(80, 24, 31, (60, 55))
+    twice = [np.repeat(once, repeats, axis=0) for repeats in ([2, 1, 1, 1], [1, 1, 1, 2])]
+    expected, _ = threshold_target((110, 130), [once], CARE, 0.4)
+    for points in twice:
+        assert np.array_equal(threshold_target((110, 130), [points], CARE, 0.4)[0], expected)
+
+
+def test_each_polygon_needs_its_flag() -> None:
+    for target in (shrink_target, threshold_target):
+        with pytest.raises(ValueError, match="2 polygons, but 1 flags"):
+            target((40, 40), [rectangle(5, 5, 30, 30)] * 2, CARE, 0.4)
 
 
 def test_ignored_text_leaves_no_threshold() -> None:
