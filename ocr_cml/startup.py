@@ -35,17 +35,18 @@ def look(trainer: Trainer) -> None:
             LOG.warning("left out or mended: %s", problem)
         preview.draw(trainer.dataset, trainer.run.path / "preview.jpg")
         LOG.info("preview: %s shows training samples as the networks see them", trainer.run.path / "preview.jpg")
-    unfinished = trainer.progress.step < trainer.last_step
+    unfinished = trainer.progress.step < trainer.timetable.last_step
     if unfinished and trainer.config.Global.teacher_check and trainer.cohort.teachers:
         _check_teachers(trainer)
 
 
 def overview(trainer: Trainer) -> str:
     """The start-up table: machine, networks with what was loaded, data, lengths, terms."""
-    config, last = trainer.config, trainer.last_step
+    config, times = trainer.config, trainer.timetable
+    last = times.last_step
     batch, workers = config.Train.loader.batch_size_per_card, config.Train.loader.num_workers
     threads = os.environ.get("MKL_NUM_THREADS", "default")
-    amp, at_once = config.Global.amp_dtype if trainer.amp else "off", trainer.cohort.side_by_side.at_once
+    amp, at_once = config.Global.amp_dtype if trainer.gradients.amp else "off", trainer.cohort.side_by_side.at_once
     rows = {
         "versions": ", ".join(_versions()),
         "device": f"{_device(trainer.device)}, {cpu_cores()} cores, {threads} threads, {at_once} student(s) at once, "
@@ -53,15 +54,15 @@ def overview(trainer: Trainer) -> str:
         "memory": memory(trainer.device),
         "networks": "\n".join(_networks(trainer)),
         "data": "\n".join(_data(trainer)),
-        "steps": f"{last} in all, {trainer.steps_per_epoch:.1f} an epoch, batches of {batch}, "
-        f"{trainer.evaluations_after(trainer.progress.step)} evaluation(s) to come",
+        "steps": f"{last} in all, {times.steps_per_epoch:.1f} an epoch, batches of {batch}, "
+        f"{times.evaluations_after(trainer.progress.step)} evaluation(s) to come",
         f"terms, {config.Loss.update}": "\n".join(term.binding.label for term in trainer.cohort.terms),
     }
     if trainer.progress.step:
         rows["steps"] += f", {trainer.progress.step} done"
-    if last < trainer.schedule_steps:
+    if last < times.schedule_steps:
         rows["steps"] += (
-            f"\nthe schedules span {trainer.schedule_steps} steps and the run stops at {last}, before the learning "
+            f"\nthe schedules span {times.schedule_steps} steps and the run stops at {last}, before the learning "
             f"rate has come down;\nset Optimizer.lr.decay_steps={last} if that is not meant"
         )
     rows["estimate"] = "time and memory follow after the first steps"

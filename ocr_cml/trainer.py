@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Iterator
-
-import paddle
 
 from ocr_cml import build, checkpoint, divergence, finish, loggers, signals, startup
 from ocr_cml import config as configuration
@@ -19,14 +16,15 @@ from ocr_cml.distributed import broadcast_weights, largest_of_ranks
 from ocr_cml.environment import cpu_cores, trainer_threads
 from ocr_cml.evaluate import Evaluator, MapFunction, table
 from ocr_cml.fastest import fastest
+from ocr_cml.gradients import Gradients
 from ocr_cml.learners import Learners
 from ocr_cml.models.detector import DetOutput
-from ocr_cml.optim import learning_rate
 from ocr_cml.progress import Display
 from ocr_cml.recovery import recover
 from ocr_cml.run import LOG, RunFolder
 from ocr_cml.runtime import LayerDetector
 from ocr_cml.schema import Config
+from ocr_cml.timetable import Timetable
 from ppocr_data.dataset import DetDataset
 from ppocr_data.errors import UserError
 from ppocr_data.loader import Batch
@@ -57,10 +55,13 @@ class Trainer:
         for warning in build.refuse_twins(self.cohort):
             LOG.warning("%s", warning)
         self.load_reports = {**student_reports, **teacher_reports}
-        self.loss_scale = divergence.LossScale(self.amp and config.Global.amp_dtype == "float16")
+        self.loss_scale = divergence.LossScale(build.uses_amp(config, device) and config.Global.amp_dtype == "float16")
         restartable = config.Global.on_divergence == "restart"
+        self.gradients = Gradients(self.cohort, config, self.loss_scale, world_size, device)
         self.learners = Learners(self.cohort, config.Optimizer, self.loss_scale, restartable, world_size, device)
         self.labelled, self.unlabelled = build.labelled_dataset(config), build.unlabelled_dataset(config)
+        samples_a_step = self.batch_size * world_size * config.Optimizer.accumulate
+        self.timetable = Timetable(config, len(self.dataset), samples_a_step)
         self.evaluator = Evaluator(
             build.eval_dataset(config),
             config.PostProcess,
@@ -74,13 +75,13 @@ class Trainer:
         self._saved_step = 0
         self.looked_at = 0
         self.display = Display(
-            self.last_step,
-            self.evaluations_after,
+            self.timetable.last_step,
+            self.timetable.evaluations_after,
             shown=self.rank == 0,
             memory=lambda: startup.memory(self.device),
         )
 
-    # --- lengths ---
+    # --- data ---
 
     @property
     def dataset(self) -> DetDataset:
@@ -96,30 +97,6 @@ class Trainer:
         if self.labelled is None and train.unlabeled is not None:
             return train.unlabeled.batch_size_per_card
         return train.loader.batch_size_per_card
-
-    @property
-    def steps_per_epoch(self) -> float:
-        """Optimizer steps in which every sample is seen once; not a whole number, as batches straddle epochs."""
-        return len(self.dataset) / (self.batch_size * self.world_size * self._accumulate)
-
-    @property
-    def schedule_steps(self) -> int:
-        """Steps that the learning rate and the weights' schedules span."""
-        return self.config.Optimizer.lr.decay_steps or math.ceil(self.config.Global.epoch_num * self.steps_per_epoch)
-
-    @property
-    def last_step(self) -> int:
-        """The step after which the run ends: Global.max_steps or the last epoch, whichever comes first."""
-        whole = math.ceil(self.config.Global.epoch_num * self.steps_per_epoch)
-        return min(whole, self.config.Global.max_steps or whole)
-
-    @property
-    def _accumulate(self) -> int:
-        return self.config.Optimizer.accumulate
-
-    @property
-    def amp(self) -> bool:
-        return build.uses_amp(self.config, self.device)
 
     # --- the run ---
 
@@ -137,54 +114,42 @@ class Trainer:
             chosen, config = self.config.Global.loggers, configuration.dump(self.config)
             self.run.loggers = loggers.open_loggers(chosen, self.run.path, config, self.progress.step)
         startup.look(self)
-        if self.progress.step < self.last_step or self.progress.evaluation_due:
+        if self.progress.step < self.timetable.last_step or self.progress.evaluation_due:
             with signals.noted() as asked:
                 self._loop(asked)
         finish.conclude(self)
         return self.progress.best
 
     def _loop(self, asked: list[int]) -> None:
-        with self._batches() as batches, self.display.begin(self.progress.step):
+        with self.batches() as batches, self.display.begin(self.progress.step):
             self.cohort.train()
             if self.progress.evaluation_due:
                 self._evaluate_or_save()
                 self._save(LATEST)
             waited = time.perf_counter()
-            while self.progress.step < self.last_step:
-                result = self._step(batches)
+            while self.progress.step < self.timetable.last_step:
+                result = self.step(batches)
                 step = self.progress.step
-                if step < self.last_step:
+                if step < self.timetable.last_step:
                     batches.prepare()
                 self.display.stepped(step)
-                if self._logs_at(step):
+                if self.timetable.logs_at(step):
                     now = time.perf_counter()
                     self._log(result, now - waited)
                     waited = now
-                evaluate = self._evaluates_at(step)
+                evaluate = self.timetable.evaluates_at(step)
                 if evaluate:
                     self._evaluate_or_save()
                     waited = time.perf_counter()
                 # All ranks stop after the same step: one that went on alone would wait for the others for ever.
                 together = self.world_size > 1 and not self._looks_at(step)
                 stop = 0 if together else largest_of_ranks(asked[0] if asked else 0, self.world_size)
-                if evaluate or self._saves_at(step) or stop:
+                if evaluate or self.timetable.saves_at(step) or stop:
                     self._save(LATEST)
                 if stop:
-                    largest_of_ranks(
-                        stop, self.world_size
-                    )  # the launcher ends all when one ends: wait for rank 0's save
+                    # The launcher ends all when one ends: wait for rank 0's save.
+                    largest_of_ranks(stop, self.world_size)
                     raise signals.Interrupted(stop)
-
-    def _evaluates_at(self, step: int) -> bool:
-        start, every = self.config.Global.eval_batch_step
-        return step == self.last_step or (step > start and (step - start) % every == 0)
-
-    def _logs_at(self, step: int) -> bool:
-        return step % self.config.Global.print_batch_step == 0 or step == self.last_step
-
-    def _saves_at(self, step: int) -> bool:
-        every = self.config.Global.save_batch_step
-        return every is not None and step % every == 0
 
     def _looks_at(self, step: int) -> bool:
         """Whether a step reads from the device if its numbers are finite, before anything moves.
@@ -194,20 +159,11 @@ class Trainer:
         student is to be dropped or restarted for it, or float16's scale to be lowered.
         """
         at_once = self.device == "cpu" or self.config.Global.on_divergence != "stop" or self.loss_scale.used
-        return at_once or self._logs_at(step) or self._evaluates_at(step) or self._saves_at(step)
+        return at_once or self.timetable.pauses_at(step)
 
-    def evaluations_after(self, step: int) -> int:
-        """How many evaluations a run makes after a step."""
-        if step >= self.last_step:
-            return 0
-        start, every = self.config.Global.eval_batch_step
-        regular = max(0, self.last_step - start) // every - max(0, step - start) // every
-        return regular if self.last_step > start and (self.last_step - start) % every == 0 else regular + 1
-
-    def _step(self, batches: Iterator[Batch]) -> StepResult:
+    def step(self, batches: Iterator[Batch]) -> StepResult:
         """One optimizer step of every student: forward, backward, average over the ranks, step, schedule."""
-        step = self.progress.step
-        rate = learning_rate(self.config.Optimizer.lr, step, self.schedule_steps, self.steps_per_epoch)
+        rate = self.timetable.rate(self.progress.step)
         drawn = self._draw(batches)
         answers = [self.cohort.ask_teachers(batch) for batch in drawn]  # once a step, however many turns it has
         self._note_skipped(drawn)
@@ -217,12 +173,12 @@ class Trainer:
         self.progress.step += 1
         if self._looks_at(self.progress.step):
             self.looked_at = self.progress.step
-        return joined(results, batches=self._accumulate)
+        return joined(results, batches=self.config.Optimizer.accumulate)
 
     def _draw(self, batches: Iterator[Batch]) -> list[Batch]:
         """The batches of a step. Where there is none, the steps until here are saved before the run ends."""
         try:
-            return [next(batches) for _ in range(self._accumulate)]
+            return [next(batches) for _ in range(self.config.Optimizer.accumulate)]
         except UserError:
             self._save_before_leaving()
             raise
@@ -248,57 +204,26 @@ class Trainer:
         self, learners: tuple[str, ...], drawn: list[Batch], answers: list[dict[str, DetOutput]], rate: float
     ) -> list[StepResult]:
         """Move some students together; where one's numbers are not finite nobody moves before it is dealt with."""
+        fraction = self.timetable.fraction(self.progress.step)
         while learners := tuple(name for name in learners if name in self.cohort.students):
-            results = [self._learn(batch, guides, learners) for batch, guides in zip(drawn, answers, strict=True)]
+            results = [
+                self.gradients.add(batch, guides, learners, fraction)
+                for batch, guides in zip(drawn, answers, strict=True)
+            ]
             self.learners.average_gradients(learners)
             looks = self._looks_at(self.progress.step + 1)
-            broken = self._broken(results, learners, answers) if looks else set()
+            broken = self.gradients.broken(results, learners, answers) if looks else set()
             overflow = self.loss_scale.may_back_off and "" not in broken
             self.loss_scale.update(overflowed=bool(broken) and overflow)
             if not broken or overflow:  # too large a loss scale is no divergence: the step is lost, the scale halved
                 for name in learners:
                     self.learners.move(name, rate, skip=name in broken)
                 return results
-            with self._autocast():
+            with self.gradients.autocast():
                 finding = divergence.examine(self.cohort, drawn, answers, results, learners)
             self.learners.forget_gradients(learners)
             recover(self, finding, drawn)
         return []
-
-    def _learn(self, batch: Batch, guides: dict[str, DetOutput], learners: tuple[str, ...]) -> StepResult:
-        """Forward and backward for one batch: of all learners together, or of one after the other."""
-        if not self.config.Global.save_memory or len(learners) == 1:
-            return self._backward(batch, guides, learners)
-        # The activations of one student at a time are held; the others' answers are made in advance without them.
-        with self._autocast():
-            known = guides | self.cohort.ask_students(batch, learners[1:])
-        results = []
-        for name in learners:
-            results.append(self._backward(batch, known, (name,)))
-            known[name] = results[-1].answers[name]
-        return joined(results)
-
-    def _backward(self, batch: Batch, guides: dict[str, DetOutput], learners: tuple[str, ...]) -> StepResult:
-        with self._autocast():
-            result = self.cohort(batch, min(1.0, self.progress.step / self.schedule_steps), guides, learners)
-        scale = self.loss_scale.value if self.loss_scale.used else 1.0
-        return self.cohort.backward(result, scale / self._accumulate)
-
-    def _autocast(self) -> contextlib.AbstractContextManager[None]:
-        return paddle.amp.auto_cast(enable=self.amp, dtype=self.config.Global.amp_dtype)
-
-    def _broken(
-        self, results: list[StepResult], learners: tuple[str, ...], answers: list[dict[str, DetOutput]]
-    ) -> set[str]:
-        """Whose gradients are not finite, `""` for the total or a teacher's answer; the same on every rank."""
-        owned = {name: self.cohort.parameters(name) for name in learners}
-        # A NaN of a teacher's need not reach the total: compared with a threshold it silently teaches "no text".
-        sums = [result.total for result in results]
-        sums += [divergence.checksum(answer) for given in answers for answer in given.values()]
-        broken = divergence.broken_gradients(owned, paddle.add_n(sums), self.loss_scale.value)
-        if largest_of_ranks(int("" in broken), self.world_size):  # gradients are averaged already, totals are not
-            broken.add("")
-        return broken
 
     def _note_skipped(self, drawn: list[Batch]) -> None:
         """List each bad sample once, when it is first met; `fit` gives their number at the end."""
@@ -312,7 +237,7 @@ class Trainer:
     def _log(self, result: StepResult, seconds: float) -> None:
         parts = {label: float(value) for label, value in result.parts.items()}
         step, loss = self.progress.step, float(result.total)
-        rate = learning_rate(self.config.Optimizer.lr, step - 1, self.schedule_steps, self.steps_per_epoch)
+        rate = self.timetable.rate(step - 1)
         alike = student_agreements({name: said.shrink_logit for name, said in result.answers.items()})
         self.run.record({"step": step, "loss": loss, "lr": rate, "seconds": seconds, **parts, **alike})
         self.display.logged(loss, parts, alike, rate)
@@ -393,7 +318,8 @@ class Trainer:
         if reached > self.progress.step:
             LOG.info("steps %d to %d had not been saved; they are made again", self.progress.step + 1, reached)
 
-    def _batches(self) -> contextlib.AbstractContextManager[TrainBatches]:
+    def batches(self) -> contextlib.AbstractContextManager[TrainBatches]:
+        """The training's batches from where the run stands, with the workers that make them."""
         mixed = self.unlabelled if self.labelled is not None else None
-        start, rank, ranks = self.progress.step * self._accumulate, self.rank, self.world_size
+        start, rank, ranks = self.progress.step * self.config.Optimizer.accumulate, self.rank, self.world_size
         return open_batches(self.config, self.dataset, mixed, self.batch_size, start, rank, ranks)

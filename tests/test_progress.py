@@ -16,7 +16,6 @@ import pytest
 import tiny
 
 from ocr_cml.progress import Display, Pace
-from ocr_cml.trainer import Trainer
 from ocr_cml.words import duration, memory, pace
 
 FOLLOW = """
@@ -126,31 +125,6 @@ def test_the_time_left_is_steps_and_evaluations() -> None:
     measured.stepped()
     assert measured.seconds_a_step == 2.0
     assert measured.left(10) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("start", "every", "last", "step", "expected"),
-    [
-        (0, 100, 200, 0, 2),
-        (0, 100, 200, 100, 1),
-        (0, 100, 250, 0, 3),
-        (100, 100, 200, 0, 1),
-        (500, 100, 200, 0, 1),
-        (0, 100, 200, 200, 0),
-    ],
-)
-def test_evaluations_to_come_are_those_that_the_loop_makes(
-    start: int, every: int, last: int, step: int, expected: int
-) -> None:
-    class Stand:
-        last_step = last
-
-        class config:
-            class Global:
-                eval_batch_step = (start, every)
-
-    made = sum(Trainer._evaluates_at(Stand, at) for at in range(step + 1, last + 1))  # type: ignore[arg-type]
-    assert Trainer.evaluations_after(Stand, step) == made == expected  # type: ignore[arg-type]
 
 
 def test_a_training_says_machine_networks_data_and_estimate(tiny_set: Path, tmp_path: Path) -> None:

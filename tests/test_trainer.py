@@ -404,13 +404,13 @@ def test_images_without_labels_and_a_teacher_need_no_label_file(
     data["Train"]["dataset"]["label_file_list"] = []
     trainer = fit(data)
     assert trainer.labelled is None
-    assert trainer.steps_per_epoch == 3
+    assert trainer.timetable.steps_per_epoch == 3
     assert all(record["teacher/Student<-Teacher"] > 0 for record in records(tmp_path / "free"))
 
     data = tiny.settings(tiny_set, tmp_path / "mixed", terms=[tiny.LABELS, *terms], students=1, teacher=tiny_teacher)
     data["Train"]["unlabeled"] = free
     mixed = fit(data)
-    assert (len(mixed.dataset), mixed.steps_per_epoch) == (6, 3)
+    assert (len(mixed.dataset), mixed.timetable.steps_per_epoch) == (6, 3)
     assert all(record["db/Student"] > 0 for record in records(tmp_path / "mixed"))
 
 

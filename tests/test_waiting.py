@@ -53,10 +53,10 @@ def waits(trainer: Trainer, steps: int) -> list[int]:
     """Readings of each of the next steps."""
     found = []
     trainer.cohort.train()
-    with trainer._batches() as batches:
+    with trainer.batches() as batches:
         for _ in range(steps):
             with counted() as seen:
-                trainer._step(batches)
+                trainer.step(batches)
             found.append(len(seen))
     return found
 

@@ -85,14 +85,14 @@ def step(
     trainer = Trainer(settings, run, 0, 1, "cpu")
     trainer.cohort.train()
     keep = ExitStack()  # lives as long as the process
-    batches = keep.enter_context(trainer._batches())
+    batches = keep.enter_context(trainer.batches())
     watch = Stopwatch()
     _watch(trainer, watch)
 
     def once() -> dict[str, Any]:
         watch.seconds.clear()
         start = time.perf_counter()
-        result = trainer._step(watch.timed_iterator(batches))
+        result = trainer.step(watch.timed_iterator(batches))
         float(result.total)
         seconds = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

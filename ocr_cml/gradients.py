@@ -1,0 +1,79 @@
+"""From a batch to gradients: forward and backward of the students that learn together, and whether all is finite."""
+
+from __future__ import annotations
+
+import contextlib
+
+import paddle
+
+from ocr_cml import build, divergence
+from ocr_cml.cohort import Cohort, StepResult, joined
+from ocr_cml.distributed import largest_of_ranks
+from ocr_cml.divergence import LossScale
+from ocr_cml.models.detector import DetOutput
+from ocr_cml.schema import Config
+from ppocr_data.loader import Batch
+
+__all__ = ["Gradients"]
+
+
+class Gradients:
+    """Fills the gradients of a cohort's students; moves none of them.
+
+    Args:
+        cohort: students, teachers and terms.
+        config: precision, accumulation, and whether memory is to be saved.
+        loss_scale: what float16 needs; without use otherwise.
+        world_size: processes that train together.
+        device: `cpu` or `gpu:N`.
+    """
+
+    def __init__(self, cohort: Cohort, config: Config, loss_scale: LossScale, world_size: int, device: str) -> None:
+        self.cohort, self.loss_scale, self.world_size = cohort, loss_scale, world_size
+        self.amp, self._dtype = build.uses_amp(config, device), config.Global.amp_dtype
+        self._accumulate, self._save_memory = config.Optimizer.accumulate, config.Global.save_memory
+
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
+        """In which a student's forward runs in the precision of `Global.amp_dtype`, if it is asked for."""
+        return paddle.amp.auto_cast(enable=self.amp, dtype=self._dtype)
+
+    def add(self, batch: Batch, guides: dict[str, DetOutput], learners: tuple[str, ...], progress: float) -> StepResult:
+        """Forward and backward for one batch: of all learners together, or of one after the other.
+
+        Args:
+            batch: what they learn from.
+            guides: the teachers' answers to it.
+            learners: the students whose gradients grow.
+            progress: how much of the weights' schedules is over, 0 to 1.
+        """
+        if not self._save_memory or len(learners) == 1:
+            return self._backward(batch, guides, learners, progress)
+        # The activations of one student at a time are held; the others' answers are made in advance without them.
+        with self.autocast():
+            known = guides | self.cohort.ask_students(batch, learners[1:])
+        results = []
+        for name in learners:
+            results.append(self._backward(batch, known, (name,), progress))
+            known[name] = results[-1].answers[name]
+        return joined(results)
+
+    def _backward(
+        self, batch: Batch, guides: dict[str, DetOutput], learners: tuple[str, ...], progress: float
+    ) -> StepResult:
+        with self.autocast():
+            result = self.cohort(batch, progress, guides, learners)
+        scale = self.loss_scale.value if self.loss_scale.used else 1.0
+        return self.cohort.backward(result, scale / self._accumulate)
+
+    def broken(
+        self, results: list[StepResult], learners: tuple[str, ...], answers: list[dict[str, DetOutput]]
+    ) -> set[str]:
+        """Whose gradients are not finite, `""` for the total or a teacher's answer; the same on every rank."""
+        owned = {name: self.cohort.parameters(name) for name in learners}
+        # A NaN of a teacher's need not reach the total: compared with a threshold it silently teaches "no text".
+        sums = [result.total for result in results]
+        sums += [divergence.checksum(answer) for given in answers for answer in given.values()]
+        broken = divergence.broken_gradients(owned, paddle.add_n(sums), self.loss_scale.value)
+        if largest_of_ranks(int("" in broken), self.world_size):  # gradients are averaged already, totals are not
+            broken.add("")
+        return broken
