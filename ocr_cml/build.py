@@ -15,7 +15,7 @@ from ocr_cml import model_store
 from ocr_cml.binding import TEACHERS, bind, split_arguments
 from ocr_cml.cohort import BoundTerm, Cohort
 from ocr_cml.config import build_op
-from ocr_cml.environment import math_threads
+from ocr_cml.environment import process_threads
 from ocr_cml.fastest import fastest
 from ocr_cml.losses import TERMS
 from ocr_cml.losses.base import FeatureTerm
@@ -240,7 +240,7 @@ def side_by_side(config: Config, device: str, processes: int) -> SideBySide:
     Raises:
         ConfigError: Global.students_at_once asks for what cannot be here.
     """
-    wanted, threads = config.Global.students_at_once, math_threads(processes)
+    wanted, threads = config.Global.students_at_once, process_threads(processes)
     against = [
         reason
         for reason, holds in {

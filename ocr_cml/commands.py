@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocr_cml.environment import cpu_cores, trainer_threads, tune_process
+from ocr_cml.environment import process_threads, tune_process
 from ppocr_data.errors import ConfigError, WeightsError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def evaluate(config_path: str, overrides: Sequence[str], *, json_path: str | Non
     build.prepare_embedded_set(settings)
     dataset = build.eval_dataset(settings)
     students = _loaded_students(settings)
-    threads = trainer_threads(cpu_cores())
+    threads = process_threads()
     teachers, _ = build.build_teachers(settings, threads, device)
     normalization = build.normalization(settings)
     networks = {name: fastest(student, normalization, threads, name).probability for name, student in students.items()}

@@ -53,13 +53,19 @@ def machine_memory() -> int | None:
     return whole
 
 
-def trainer_threads(cores: int, processes: int = 1) -> int:
-    """Threads of one training process when `processes` of them share the machine.
+def share_of(cores: int, many: int) -> int:
+    """How many cores each of `many` has that compute at the same time; at least one."""
+    return max(1, cores // max(1, many))
+
+
+def process_threads(processes: int = 1) -> int:
+    """Threads of this process, one of `processes` on this machine: what MKL_NUM_THREADS says, else its share of cores.
 
     Loader workers use one thread each and are not subtracted: on a CPU a sample costs about a hundredth of a step, so
     the workers are nearly always asleep.
     """
-    return max(1, cores // max(1, processes))
+    wanted = os.environ.get("MKL_NUM_THREADS", "")
+    return int(wanted) if wanted.isdigit() and int(wanted) else share_of(cpu_cores(), processes)
 
 
 def tune_process(processes: int | None = None) -> list[str]:
@@ -92,14 +98,8 @@ def freed_memory_is_kept() -> bool:
 
 def cpu_environment(processes: int = 1) -> dict[str, str]:
     """The variables that one of `processes` training processes on this machine should have."""
-    wanted = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": str(trainer_threads(cpu_cores(), processes))}
+    wanted = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": str(share_of(cpu_cores(), processes))}
     return wanted | ({"MKL_DEBUG_CPU_TYPE": "5"} if _is_amd() else {})
-
-
-def math_threads(processes: int = 1) -> int:
-    """Threads of MKL in this process: what the environment says, else the cores' share of one of `processes`."""
-    wanted = os.environ.get("MKL_NUM_THREADS", "")
-    return int(wanted) if wanted.isdigit() and int(wanted) else trainer_threads(cpu_cores(), processes)
 
 
 def set_math_threads(threads: int) -> None:
@@ -116,7 +116,7 @@ def restore_math_threads() -> None:
     a teacher that was only probed would take twice its time on two cores.
     """
     if os.environ.get("MKL_NUM_THREADS", "").isdigit():
-        set_math_threads(math_threads())
+        set_math_threads(process_threads())
 
 
 def _set_unless_set(name: str, value: str) -> str:

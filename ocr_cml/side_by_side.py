@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
-from ocr_cml.environment import set_math_threads, trainer_threads
+from ocr_cml.environment import set_math_threads, share_of
 
 Result = TypeVar("Result")
 
@@ -39,7 +39,7 @@ class SideBySide:
             return {name: work(name) for name in names}
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.at_once, thread_name_prefix="student")
-        set_math_threads(trainer_threads(self.threads, together))
+        set_math_threads(share_of(self.threads, together))
         try:
             futures = {name: self._pool.submit(work, name) for name in names}
             wait(futures.values())

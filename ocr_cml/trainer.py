@@ -13,7 +13,7 @@ from ocr_cml.batches import TrainBatches, open_batches
 from ocr_cml.checkpoint import BEST, LATEST, Best, Progress
 from ocr_cml.cohort import Cohort, StepResult, joined
 from ocr_cml.distributed import broadcast_weights, largest_of_ranks
-from ocr_cml.environment import cpu_cores, trainer_threads
+from ocr_cml.environment import process_threads
 from ocr_cml.evaluate import Evaluator, MapFunction, table
 from ocr_cml.fastest import fastest
 from ocr_cml.gradients import Gradients
@@ -48,7 +48,7 @@ class Trainer:
         self.rank, self.world_size, self.device = rank, world_size, device
         build.prepare_embedded_set(config)
         students, student_reports = build.build_students(config)
-        self.threads = trainer_threads(cpu_cores(), world_size)
+        self.threads = process_threads(world_size)
         teachers, teacher_reports = build.build_teachers(config, self.threads, device)
         at_once = build.side_by_side(config, device, world_size)
         self.cohort: Cohort = build.build_cohort(config, students, teachers, at_once)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ocr_cml.environment import cpu_cores, trainer_threads
+from ocr_cml.environment import cpu_cores, process_threads, share_of
 
 OURS = (
     "OMP_NUM_THREADS",
@@ -91,8 +91,19 @@ def test_the_packages_that_tools_import_first_do_not_import_paddle(repository: P
 @pytest.mark.parametrize(
     ("cores", "processes", "threads"), [(8, 1, 8), (8, 2, 4), (8, 3, 2), (2, 4, 1), (1, 1, 1), (4, 0, 4)]
 )
-def test_trainer_threads(cores: int, processes: int, threads: int) -> None:
-    assert trainer_threads(cores, processes) == threads
+def test_cores_are_shared_out_and_everybody_has_one(cores: int, processes: int, threads: int) -> None:
+    assert share_of(cores, processes) == threads
+
+
+@pytest.mark.parametrize(("stated", "threads"), [("3", 3), ("0", 4), ("", 4), ("all", 4), (None, 4)])
+def test_a_process_has_the_threads_that_its_user_states_or_its_share(
+    stated: str | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ocr_cml.environment.cpu_cores", lambda: 8)
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    if stated is not None:
+        monkeypatch.setenv("MKL_NUM_THREADS", stated)
+    assert process_threads(2) == threads
 
 
 def test_cpu_cores_are_not_more_than_the_affinity() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocr_cml.environment import cpu_cores, trainer_threads, tune_process
+from ocr_cml.environment import process_threads, tune_process
 from ppocr_data.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def explain(
         raise ConfigError("no run has training labels, so none has a supervised loss; name one that has beside them")
     build.use_device(reference.config)
     build.prepare_embedded_set(reference.config)
-    threads = trainer_threads(cpu_cores())
+    threads = process_threads()
     crops = why_data.crops(reference.config, images, _BATCH)
     pages = why_data.pages(reference.config, images)
     evidence: dict[str, Evidence] = {}
