@@ -21,10 +21,19 @@ from ocr_cml.losses import TERMS
 from ocr_cml.losses.base import FeatureTerm
 from ocr_cml.models import build_detector
 from ocr_cml.models.detector import Detector
-from ocr_cml.models.weights import LoadReport, find_weights, load_into, read_weights, select
+from ocr_cml.models.weights import (
+    UNUSED_WHEN_FROZEN,
+    LoadReport,
+    find_weights,
+    load_into,
+    read_weights,
+    select,
+    under,
+)
 from ocr_cml.runtime import FrozenDetector, LayerDetector, Normalization, open_detector
 from ocr_cml.schema import Config, Network
 from ocr_cml.side_by_side import SideBySide
+from ocr_cml.yaml_source import nearest
 from ppocr_data import synth
 from ppocr_data.dataset import DetDataset, EvalDataset
 from ppocr_data.errors import ConfigError, DataError, WeightsError
@@ -66,12 +75,17 @@ def resize_rule(config: Config) -> DetResizeForTest:
 # --- networks --------------------------------------------------------------------------------------------------------
 
 
-def build_students(config: Config, without: Collection[str] = ()) -> tuple[dict[str, Detector], dict[str, LoadReport]]:
+def build_students(
+    config: Config, without: Collection[str] = (), *, trained: bool = False
+) -> tuple[dict[str, Detector], dict[str, LoadReport]]:
     """Every student with its initial weights, and what was loaded into which.
 
     The weights come from `Global.pretrained_model` (a file for all, or a run's folder with one for each), else from the
     student's own `pretrained`, else from the seed: student i is initialised from (seed, i), whoever its peers are, so a
     student alone starts from the weights that it would have in a cohort. `without` names those that are not wanted.
+
+    `trained` says that the weights are a training's result and not its start: they must be whole, whatever a start is
+    allowed to lack (`allow_missing`, `pretrained_share`) or to leave aside (`fresh`).
     """
     students: dict[str, Detector] = {}
     reports: dict[str, LoadReport] = {}
@@ -82,26 +96,52 @@ def build_students(config: Config, without: Collection[str] = ()) -> tuple[dict[
         students[name] = build_detector(network.spec)
         where = config.Global.pretrained_model or network.pretrained
         if where:
-            reports[name] = load_student(students[name], name, network, where)
+            reports[name] = (load_trained if trained else load_student)(students[name], name, network, where)
     return students, reports
 
 
 def load_student(student: Detector, name: str, network: Network, where: str) -> LoadReport:
-    """Load one student from a weight file (a path, or an address) or from a run's folder.
+    """Load a student's start from a weight file (a path, or an address) or from a run's folder.
 
     Raises:
+        ConfigError: `fresh` or `allow_missing` name no part of the network.
         WeightsError: there is no such file, or keys do not fit.
     """
+    _check_prefixes(student, name, network)
     weights, rest = select(read_weights(model_store.weight_file(where), name), name)
     report = load_into(
         student,
-        {key: value for key, value in weights.items() if not key.startswith(tuple(network.fresh))},
+        {key: value for key, value in weights.items() if not under(key, network.fresh)},
         frozen=False,
         min_share=network.pretrained_share,
         allow_missing=[*network.allow_missing, *network.fresh],
         source=where,
     )
     return replace(report, left_aside=rest)
+
+
+def load_trained(student: Detector, name: str, network: Network, where: str) -> LoadReport:
+    """Load what a training made of a student: all that it answers with.
+
+    Raises:
+        WeightsError: there is no such file, or it is not whole.
+    """
+    weights, rest = select(read_weights(model_store.weight_file(where), name), name)
+    report = load_into(student, weights, frozen=False, allow_missing=UNUSED_WHEN_FROZEN, source=where)
+    return replace(report, left_aside=rest)
+
+
+def _check_prefixes(student: Detector, name: str, network: Network) -> None:
+    """A misspelled part would be loaded, or be missed, against what the user wrote."""
+    keys = list(student.state_dict())
+    usual = Network.model_fields["allow_missing"].default
+    for field, prefixes in (("fresh", network.fresh), ("allow_missing", network.allow_missing)):
+        for prefix in prefixes:
+            if prefix not in usual and not any(under(key, [prefix]) for key in keys):
+                parts = sorted({".".join(key.split(".")[:depth]) for key in keys for depth in (1, 2)})
+                guess = nearest(prefix, parts)
+                hint = f"did you mean {guess!r}?" if guess else f"its parts are {', '.join(parts)}"
+                raise ConfigError(f"Architecture.Models.{name}.{field}: {prefix!r} is no part of this network; {hint}")
 
 
 def refuse_twins(cohort: Cohort) -> list[str]:

@@ -181,7 +181,7 @@ def _loaded_students(settings: Config) -> dict[str, Detector]:
         raise ConfigError(
             "Global.pretrained_model: says which weights; set it with -o Global.pretrained_model=RUN/best"
         )
-    students, _ = build.build_students(settings, without=_dropped(Path(settings.Global.pretrained_model)))
+    students, _ = build.build_students(settings, _dropped(Path(settings.Global.pretrained_model)), trained=True)
     for network in students.values():
         network.eval()
     return students

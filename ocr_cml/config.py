@@ -15,7 +15,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -26,12 +26,17 @@ from ocr_cml.losses import TERMS
 from ocr_cml.models import BACKBONES, HEADS, NECKS
 from ocr_cml.schema import UNION_TAGS, Config
 from ocr_cml.yaml_source import Path_, Source, apply_override, nearest, read_yaml
+from ppocr_data.crop import EastRandomCropData, RandomWindow
 from ppocr_data.errors import ConfigError
 from ppocr_data.op import Op
 from ppocr_data.transforms import OPS, NormalizeImage, check_eval_ops, check_train_ops
 
 _CHANNELS = 3
 """Of the images that all networks of a cohort are shown."""
+_LABELLED: Path_ = ("Train", "dataset", "transforms")
+_UNLABELLED: Path_ = ("Train", "unlabeled", "transforms")
+_EVALUATED: Path_ = ("Eval", "dataset", "transforms")
+_Op = TypeVar("_Op", bound=Op)
 _PARTS: Mapping[str, Mapping[str, type]] = {"Backbone": BACKBONES, "Neck": NECKS, "Head": HEADS}
 
 
@@ -226,10 +231,9 @@ def _named_section_problems(source: Source) -> list[str]:
         _check_one_key(entry, schemas, place, "loss term", source, problems)
         if len(problems) == found:
             _check_term_values(entry, place, source, problems)
-    for section in ("Train", "Eval"):
-        for i, entry in enumerate(_list(source.data, section, "dataset", "transforms")):
-            place = (section, "dataset", "transforms", str(i))
-            _check_one_key(entry, OPS, place, "transform", source, problems)
+    for where in (_LABELLED, _UNLABELLED, _EVALUATED):
+        for i, entry in enumerate(_list(source.data, *where)):
+            _check_one_key(entry, OPS, (*where, str(i)), "transform", source, problems)
     return problems
 
 
@@ -322,20 +326,37 @@ def _network_problems(config: Config) -> list[tuple[Path_, str]]:
 
 def _transform_problems(config: Config) -> list[tuple[Path_, str]]:
     """Targets are built at the crop, once, and both with one shrink ratio; evaluation resizes by one rule."""
+    train = config.Train
+    labelled = [build_op(entry) for entry in train.dataset.transforms]
+    lists = [(_LABELLED, labelled, check_train_ops)]
+    if train.unlabeled is not None and train.unlabeled.transforms is not None:
+        lists.append((_UNLABELLED, [build_op(entry) for entry in train.unlabeled.transforms], check_train_ops))
+    lists.append((_EVALUATED, [build_op(entry) for entry in config.Eval.dataset.transforms], check_eval_ops))
+
     problems: list[tuple[Path_, str]] = []
-    checks = (("Train", config.Train.dataset, check_train_ops), ("Eval", config.Eval.dataset, check_eval_ops))
-    for section, dataset, check in checks:
+    for where, ops, check in lists:
         try:
-            check([build_op(entry) for entry in dataset.transforms])
+            check(ops)
         except ConfigError as error:
-            problems.append(((section, "dataset", "transforms"), str(error)))
-    train, evaluated = (_normalize_op(dataset.transforms) for _, dataset, _ in checks)
-    if evaluated is not None and evaluated != (train or NormalizeImage()):
-        text = "NormalizeImage differs from that of Train; pixels are normalised by one rule, that of Train"
-        problems.append((("Eval", "dataset", "transforms"), text))
+            problems.append((where, str(error)))
+        normalize = _first(NormalizeImage, ops)
+        if normalize is not None and normalize != (_first(NormalizeImage, labelled) or NormalizeImage()):
+            text = "NormalizeImage differs from that of Train.dataset; pixels are normalised by one rule, that one"
+            problems.append((where, text))
+        size, other = _crop_size(ops), _crop_size(labelled)
+        if where == _UNLABELLED and train.dataset.label_file_list and size and other and size != other:
+            text = (
+                f"crops are {list(size)}, those of Train.dataset {list(other)}; a batch holds both: give them one size"
+            )
+            problems.append((where, text))
     return problems
 
 
-def _normalize_op(entries: Sequence[Mapping[str, Any]]) -> Op | None:
-    ops = [build_op(entry) for entry in entries]
-    return next((op for op in ops if isinstance(op, NormalizeImage)), None)
+def _first(kind: type[_Op], ops: Sequence[Op]) -> _Op | None:
+    return next((op for op in ops if isinstance(op, kind)), None)
+
+
+def _crop_size(ops: Sequence[Op]) -> tuple[int, int] | None:
+    """Width and height of a training list's crops; None where it has no crop, which is refused by itself."""
+    crop = _first(EastRandomCropData, ops) or _first(RandomWindow, ops)
+    return None if crop is None else crop.size

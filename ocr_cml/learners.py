@@ -161,8 +161,15 @@ class Learners:
         Raises:
             WeightsError: the checkpoint is one of another cohort, or holds students alone, as `best/` does.
         """
+        held = {stem.partition(".")[0] for stem in found.stems}
+        if strangers := sorted(held - self.cohort.students.keys()):
+            raise WeightsError(
+                f"{found.folder}: holds {', '.join(strangers)}, which Architecture.Models lacks; go on with that run's "
+                "students, or start a new one from its weights by Global.pretrained_model"
+            )
         for name in found.progress.dropped:
-            self.drop(name)
+            if name in self.cohort.students:
+                self.drop(name)
         for name, student in self.cohort.students.items():
             self._restore(found, name, student)
         if self.loss_scale.used and found.progress.loss_scale:
@@ -170,9 +177,19 @@ class Learners:
 
     def _restore(self, found: Checkpoint, name: str, student: Detector) -> None:
         connectors = self.cohort.connectors(name)
-        needed = [f"{name}.optimizer"] + [f"{name}.mean"] * (name in self.means)
-        for stem in [stem for stem in needed if stem not in found.stems]:
-            raise WeightsError(f"{found.folder}: holds no {stem}, so the run cannot go on from it; resume from latest/")
+        if not any(stem.endswith(".optimizer") for stem in found.stems):
+            raise WeightsError(
+                f"{found.folder}: holds students without their optimizers' state, so the run cannot go on from it; "
+                "resume from latest/"
+            )
+        needed = {name: f"it lacks {name}", f"{name}.optimizer": f"it lacks {name}.optimizer"}
+        if name in self.means:
+            needed[f"{name}.mean"] = f"it was trained without Optimizer.ema_decay, and keeps no mean of {name}"
+        for lacking in [text for stem, text in needed.items() if stem not in found.stems]:
+            raise WeightsError(
+                f"{found.folder}: the run cannot go on from it: {lacking}; go on as it was trained, or start a new one "
+                "from its weights by Global.pretrained_model"
+            )
         checkpoint.restore_layers({"": student}, found.arrays(name), f"{found.folder}: {name}")
         checkpoint.restore_layers(connectors, found.arrays(f"{name}.connectors"), f"{found.folder}: {name}.connectors")
         state = found.arrays(f"{name}.optimizer")

@@ -66,7 +66,7 @@ class RunFolder:
                 self._acquire()
             self.resume_from = self._decide(config)
             if is_owner:
-                self._open_records(config)
+                self._open_metrics()
         except BaseException:
             self.close()
             raise
@@ -84,11 +84,19 @@ class RunFolder:
         for name in (LATEST, BEST):
             finish_interrupted_save(self.path / name)
 
-    def _open_records(self, config: Config) -> None:
-        """Record the configuration; a run that starts from nothing begins its metrics anew."""
+    def _open_metrics(self) -> None:
+        """A run that starts from nothing begins its metrics anew."""
+        try:
+            self._metrics = (self.path / "metrics.jsonl").open("a" if self.resume_from else "w", encoding="utf-8")
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def record_config(self, config: Config) -> None:
+        """Write `config.yml`, where this process owns the folder. Raises UserError where it cannot be written."""
+        if self._metrics is None:
+            return
         try:
             configuration.save(config, self.path / "config.yml")
-            self._metrics = (self.path / "metrics.jsonl").open("a" if self.resume_from else "w", encoding="utf-8")
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -98,26 +106,26 @@ class RunFolder:
     def _decide(self, config: Config) -> Path | None:
         """Where to resume from. A run that is here is never overwritten by another without being asked."""
         asked = Path(config.Global.checkpoints) if config.Global.checkpoints else None
-        has_checkpoint = any((self.path / name).is_dir() for name in (LATEST, f"{LATEST}.previous"))
-        if not has_checkpoint or (asked is not None and self._is_here(asked)):
+        kept = {name for name in (LATEST, BEST) if any((self.path / n).is_dir() for n in (name, f"{name}.previous"))}
+        if not kept or (asked is not None and self._is_here(asked)):
             return asked
         recorded = self.path / "config.yml"
         if not recorded.is_file():
-            raise ConfigError(self._taken(["config.yml is missing"]))
+            raise ConfigError(self._taken(["config.yml is missing"], LATEST in kept))
         # A run that began from another's checkpoint goes on from its own: the same command, given again, is no rewind.
         differing = different_keys(recorded, config, also=("Global.checkpoints",) if asked is not None else ())
         if differing:
-            raise ConfigError(self._taken(differing))
-        return self.path
+            raise ConfigError(self._taken(differing, LATEST in kept))
+        return self.path if LATEST in kept else asked  # killed before its first latest/: it begins again
 
     def _is_here(self, folder: Path) -> bool:
         return self.path.resolve() in (folder.resolve(), *folder.resolve().parents)
 
-    def _taken(self, differing: list[str]) -> str:
+    def _taken(self, differing: list[str], resumable: bool) -> str:
+        purpose = f"continue it on purpose with -o Global.checkpoints={self.path}" if resumable else "move it away"
         return (
             f"Global.save_model_dir: {self.path} holds another run ({', '.join(differing[:5])}"
-            f"{' and more' if len(differing) > 5 else ''} differ); choose another folder, or continue it "
-            f"on purpose with -o Global.checkpoints={self.path}"
+            f"{' and more' if len(differing) > 5 else ''} differ); choose another folder, or {purpose}"
         )
 
     def record(self, entry: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from ocr_cml.learners import Learners
 from ocr_cml.models.detector import DetOutput
 from ocr_cml.progress import Display
 from ocr_cml.recovery import recover
+from ocr_cml.resume import resume
 from ocr_cml.run import LOG, RunFolder
 from ocr_cml.runtime import LayerDetector
 from ocr_cml.schema import Config
@@ -107,7 +108,8 @@ class Trainer:
             Interrupted: after a signal, with the state saved.
             UserError: non-finite numbers, bad data, a full disk.
         """
-        self._resume()
+        resume(self)
+        self._saved_step = self.progress.step
         self.looked_at = self.progress.step
         broadcast_weights(self.cohort.students.values(), self.world_size)
         if self.rank == 0:
@@ -296,27 +298,6 @@ class Trainer:
             self.progress.loss_scale = self.loss_scale.value, self.loss_scale.good_steps
         self._saved_step = self.progress.step if name == LATEST else self._saved_step
         checkpoint.save(self.run.path / name, files, self.progress, configuration.dump(self.config))
-
-    def _resume(self) -> None:
-        if self.run.resume_from is None:
-            self.run.forget_after(-1)  # a run killed before its first checkpoint left records
-            return
-        found, damaged = checkpoint.find(self.run.resume_from)
-        for line in damaged:
-            LOG.warning("passed over a damaged checkpoint: %s", line)
-        for name, step in found.progress.dropped.items():
-            LOG.info("%s had diverged at step %d and was dropped", name, step + 1)
-        self.learners.restore(found)
-        teachers = self.progress.teachers
-        self.progress = found.progress
-        self._saved_step = self.progress.step
-        if teachers != found.progress.teachers:
-            LOG.warning("the teachers are not those of the checkpoint (path or SHA-256 differ); going on with today's")
-            self.progress.teachers = teachers
-        reached = self.run.forget_after(self.progress.step)
-        LOG.info("resumed from %s at step %d", found.folder, self.progress.step)
-        if reached > self.progress.step:
-            LOG.info("steps %d to %d had not been saved; they are made again", self.progress.step + 1, reached)
 
     def batches(self) -> contextlib.AbstractContextManager[TrainBatches]:
         """The training's batches from where the run stands, with the workers that make them."""

@@ -73,12 +73,14 @@ class Tuner:
     box_thresh only selects among them. An image is looked at once, so nothing is kept of it.
 
     Args:
-        grid: values to try.
+        grid: values to try; those of `base` are tried as well, so that what is fitted is never worse than it.
         base: where everything else comes from (dilation, score mode, quads or polygons).
     """
 
     def __init__(self, grid: Grid | None = None, base: DBPostProcess | None = None) -> None:
-        self.grid, self.base = grid or Grid(), base or DBPostProcess()
+        self.base = base or DBPostProcess()
+        tried = grid or Grid()
+        self.grid = Grid(**{name: tuple(sorted({*getattr(tried, name), getattr(self.base, name)})) for name in FITTED})
         names = itertools.product(self.grid.thresh, self.grid.box_thresh, self.grid.unclip_ratio)
         self._totals = dict.fromkeys(names, Counts())
         self._images = 0

@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 import pytest
 import tiny
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from ocr_cml import build
 from ocr_cml.cohort import Cohort
@@ -151,6 +151,37 @@ def test_a_runs_folder_gives_each_student_its_own_weights(tiny_set: Path, tmp_pa
     for name, student in made.items():
         tiny.assert_same(tiny.state_of(student), trained[name])
         assert reports[name].share == 1.0
+
+
+def test_what_was_trained_is_loaded_whole_whatever_a_start_may_lack(tiny_set: Path, tmp_path: Path) -> None:
+    """What a training's start left to the seed is trained afterwards: an evaluation must not leave it to it again."""
+    with tiny.Run(tiny.settings(tiny_set, tmp_path / "run"), max_steps=1) as trainer:
+        trainer.fit()
+        trained = {name: tiny.state_of(student) for name, student in trainer.cohort.students.items()}
+    best = tmp_path / "run/best"
+    models = tiny.settings(tiny_set, tmp_path)["Architecture"]["Models"]
+    models["Student2"] |= {"fresh": ["head"], "allow_missing": ["neck", "head"], "pretrained_share": 0.1}
+    config = loaded(tiny_set, tmp_path, Architecture__Models=models, Global__pretrained_model=str(best))
+    made, _ = build.build_students(config, trained=True)
+    for name, student in made.items():
+        tiny.assert_same(tiny.state_of(student), trained[name])
+
+    whole = load_file(best / "Student2.safetensors")
+    save_file({key: value for key, value in whole.items() if not key.startswith("neck")}, best / "Student2.safetensors")
+    build.build_students(config)  # a start may lack it
+    with pytest.raises(WeightsError, match=r"(?s)missing.*neck"):
+        build.build_students(config, trained=True)
+
+
+@pytest.mark.parametrize("field", ["fresh", "allow_missing"])
+def test_a_part_that_no_network_has_is_refused_with_a_guess(field: str, tiny_set: Path, tmp_path: Path) -> None:
+    teacher = tiny.teacher_weights(tmp_path / "weights.safetensors")
+    models = tiny.settings(tiny_set, tmp_path)["Architecture"]["Models"]
+    models["Student2"] |= {field: ["haed"]}
+    config = loaded(tiny_set, tmp_path, Architecture__Models=models, Global__pretrained_model=str(teacher))
+    message = rf"Architecture\.Models\.Student2\.{field}: 'haed' is no part of this network; did you mean 'head'\?"
+    with pytest.raises(ConfigError, match=message):
+        build.build_students(config)
 
 
 def test_pixels_are_normalised_as_the_training_transforms_state(tiny_set: Path, tmp_path: Path) -> None:

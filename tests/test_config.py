@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,32 @@ def edited(tmp_path: Path, *changes: tuple[str, str]) -> Path:
 
 def line_of(path: Path, piece: str) -> int:
     return next(n for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if piece in line)
+
+
+# --- images without labels -------------------------------------------------------------------------------------------
+
+UNLABELLED = Path(__file__).resolve().parent.parent / "configs" / "det_cml_unlabeled.yml"
+
+
+@pytest.mark.parametrize(
+    ("transforms", "key", "text"),
+    [
+        (["{DecodeImage: null}", "{IaaAugmnt: null}"], ".1", "did you mean 'IaaAugment'"),
+        (["{DecodeImage: null}", "{EastRandomCropData: {sizes: [256, 256]}}"], ".1.EastRandomCropData.sizes", "size"),
+        (["{DecodeImage: null}", CROP], "", "MakeShrinkMap must stand in the list once"),
+        (["{DecodeImage: null}", CROP, BORDER, SHRINK], "", r"crops are \[64, 64\], those of Train\.dataset"),
+        (
+            ["{DecodeImage: null}", "{NormalizeImage: {mean: [0, 0, 0]}}", CROP, BORDER, SHRINK],
+            *("", "NormalizeImage differs from that of Train.dataset"),
+        ),
+    ],
+)
+def test_transforms_of_images_without_labels_are_checked_like_the_others(
+    transforms: list[str], key: str, text: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        config.load(UNLABELLED, [f"Train.unlabeled.transforms=[{', '.join(transforms)}]"])
+    assert re.search(rf"Train\.unlabeled\.transforms{re.escape(key)}\b.*{text}", str(refused.value))
 
 
 # --- what is read ----------------------------------------------------------------------------------------------------

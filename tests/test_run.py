@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,8 +30,13 @@ def settings(folder: Path, *overrides: str) -> Config:
     return config.load(GIVEN, [f"Global.save_model_dir={json.dumps(str(folder))}", *overrides])
 
 
-def started(folder: Path, *overrides: str) -> closing[RunFolder]:
-    return closing(RunFolder(settings(folder, *overrides)))
+@contextmanager
+def started(folder: Path, *overrides: str) -> Iterator[RunFolder]:
+    """A run that has begun, or has taken up its checkpoint."""
+    given = settings(folder, *overrides)
+    with closing(RunFolder(given)) as run:
+        run.record_config(given)
+        yield run
 
 
 def checkpointed(folder: Path, *overrides: str, step: int = 2) -> None:
@@ -51,6 +56,8 @@ def test_a_fresh_folder_gets_the_runnable_configuration(folder: Path) -> None:
     with closing(RunFolder(given)) as run:
         assert run.path == folder
         assert run.resume_from is None
+        assert not (folder / "config.yml").exists()  # until the run stands where it goes on from
+        run.record_config(given)
     assert config.load(folder / "config.yml") == given
 
 
@@ -62,7 +69,9 @@ from ocr_cml import config
 from ocr_cml.run import RunFolder
 from ppocr_data.errors import UserError
 try:
-    run = RunFolder(config.load(sys.argv[1], [f"Global.save_model_dir='{sys.argv[2]}'"]))
+    given = config.load(sys.argv[1], [f"Global.save_model_dir='{sys.argv[2]}'"])
+    run = RunFolder(given)
+    run.record_config(given)
 except UserError as error:
     sys.exit(str(error))
 if len(sys.argv) > 3:
@@ -111,6 +120,7 @@ def test_other_ranks_neither_lock_nor_write(folder: Path) -> None:
         assert other.resume_from == folder
         other.record({"step": 99})
         other.forget_after(0)
+        other.record_config(settings(folder, "Global.seed=3"))
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
@@ -143,6 +153,24 @@ def test_another_configuration_is_refused_naming_the_keys(folder: Path) -> None:
     for key in ("Global.seed", "Optimizer.lr.learning_rate", "MakeShrinkMap.min_text_size", "Global.checkpoints="):
         assert key in str(refused.value)
     assert (folder / "config.yml").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["best", "best.previous"])
+def test_a_best_student_alone_is_not_overwritten_by_another_run(folder: Path, name: str) -> None:
+    """Somebody removed latest/ to save space."""
+    checkpointed(folder)
+    (folder / "latest").rename(folder / name)
+    before = (folder / "metrics.jsonl").read_bytes()
+    with pytest.raises(ConfigError, match=r"holds another run \(Global\.seed differ\).*move it away"):
+        RunFolder(settings(folder, "Global.seed=3"))
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_killed_between_its_first_best_and_its_first_latest_begins_again(folder: Path) -> None:
+    checkpointed(folder)
+    (folder / "latest").rename(folder / "best")
+    with started(folder) as run:
+        assert run.resume_from is None
 
 
 def test_on_purpose_it_goes_on(folder: Path) -> None:
@@ -226,6 +254,7 @@ def test_how_long_and_how_loudly_may_differ(folder: Path, change: str) -> None:
     assert different_keys(folder / "config.yml", given) == []
     with closing(RunFolder(given)) as run:
         assert run.resume_from == folder
+        run.record_config(given)
     assert config.load(folder / "config.yml") == given
 
 
@@ -263,8 +292,8 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["config.yml.tmp", "metrics.jsonl"])
 def test_a_file_that_cannot_be_written_is_a_clear_error(folder: Path, name: str) -> None:
     (folder / name).mkdir(parents=True)
-    with pytest.raises(UserError, match=r"Global\.save_model_dir: .*cannot be written"):
-        RunFolder(settings(folder))
+    with pytest.raises(UserError, match=r"Global\.save_model_dir: .*cannot be written"), started(folder):
+        pass
 
 
 # --- records ---------------------------------------------------------------------------------------------------------

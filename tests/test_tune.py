@@ -36,7 +36,7 @@ def labelled_maps(count: int) -> tuple[list[np.ndarray], list[tuple[int, int]], 
 def test_every_trial_equals_a_plain_evaluation(base: DBPostProcess) -> None:
     maps, sizes, truths = labelled_maps(4)
     result = tune(iter(maps), sizes, truths, GRID, base)
-    assert len(result.table) == 2 * 3 * 3
+    assert len(result.table) == 3 * 4 * 3  # the base's own thresh and box_thresh are tried as well
     for trial in result.table:
         values = {"thresh": trial.thresh, "box_thresh": trial.box_thresh, "unclip_ratio": trial.unclip_ratio}
         post, metric = DBPostProcess(**{**base.model_dump(), **values}), DetMetric()
@@ -50,8 +50,20 @@ def test_every_trial_equals_a_plain_evaluation(base: DBPostProcess) -> None:
 
 def test_of_equals_the_nearest_to_the_base_wins() -> None:
     empty = [np.zeros((32, 32), np.float32)]
-    result = tune(empty, [(32, 32)], [([], np.zeros(0, bool))], GRID, DBPostProcess(unclip_ratio=1.9, box_thresh=0.55))
-    assert (result.best.box_thresh, result.best.unclip_ratio) == (0.5, 2.0)
+    base = DBPostProcess(unclip_ratio=1.9, box_thresh=0.55)
+    result = tune(empty, [(32, 32)], [([], np.zeros(0, bool))], GRID, base)
+    assert result.best == base
+
+
+def test_what_is_fitted_is_never_worse_than_what_there_was() -> None:
+    """Maps shrunken so far that no unclip ratio of the grid brings them back, and a base that does."""
+    prob = np.full((160, 200), 0.01, np.float32)
+    cv2.rectangle(prob, (60, 74), (139, 85), 0.99, -1)
+    grown = DBPostProcess(unclip_ratio=7.0)
+    word = grown(prob, (160, 200))[0][0].astype(np.float32)
+    result = tune([prob], [(160, 200)], [([word], np.zeros(1, bool))], None, grown)
+    assert (result.trial.hmean, result.best.unclip_ratio) == (1.0, 7.0)
+    assert tune([prob], [(160, 200)], [([word], np.zeros(1, bool))], None, DBPostProcess()).trial.hmean == 0.0
 
 
 def test_a_value_at_the_edge_of_the_grid_is_told() -> None:

@@ -156,7 +156,7 @@ def _network(run: PlannedRun, name: str, score: str) -> FrozenDetector:
     """A student of a finished run, from the weights that its score is of."""
     weights = run.folder / ("latest" if score == "last" else "best")
     settings = config.load(run.config_file, [f"Global.pretrained_model={weights}"])
-    students, _ = build.build_students(settings)
+    students, _ = build.build_students(settings, trained=True)
     students[name].eval()
     return fastest(students[name], build.normalization(settings), cpu_cores(), name)
 

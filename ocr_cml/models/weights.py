@@ -235,12 +235,12 @@ def load_into(
     fitting = {key: _checked(key, given[key], source) for key in shared if key not in set(differing)}
     missing = [key for key in targets if key not in given]
     unexpected = [key for key in given if key not in targets]
-    due = {key: math.prod(targets[key].shape) for key in targets if not _under(key, allowed)}
+    due = {key: math.prod(targets[key].shape) for key in targets if not under(key, allowed)}
     share = sum(size for key, size in due.items() if key in fitting) / max(1, sum(due.values()))
     wrong_missing = [key for key in missing if key in due] if frozen or share < min_share else []
     wrong_shapes = [key for key in differing if key in due or frozen]
     strict = frozen or min_share >= 1
-    wrong_extra = [key for key in unexpected if not _under(key, allowed) and _part(key)] if strict else []
+    wrong_extra = [key for key in unexpected if not under(key, allowed) and _part(key)] if strict else []
     shapes = {key: f"{key} (network {list(targets[key].shape)}, file {list(given[key].shape)})" for key in differing}
     if wrong_missing or wrong_shapes or wrong_extra or share < (1.0 if frozen else min_share):
         lists = {"missing": wrong_missing, "unexpected": unexpected, "misshapen": [shapes[key] for key in wrong_shapes]}
@@ -254,7 +254,8 @@ def _part(key: str) -> bool:
     return key.split(".", 1)[0] in PARTS
 
 
-def _under(key: str, prefixes: Sequence[str]) -> bool:
+def under(key: str, prefixes: Sequence[str]) -> bool:
+    """Whether a key is one of the prefixes, or inside one: `head` holds `head.binarize.weight` and not `headless`."""
     return any(key == prefix or key.startswith(prefix.rstrip(".") + ".") for prefix in prefixes)
 
 

@@ -1,0 +1,95 @@
+"""How a run goes on from a checkpoint: what it takes over, and what it must not."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ocr_cml import checkpoint
+from ocr_cml.checkpoint import BEST, Best, Checkpoint
+from ocr_cml.distributed import largest_of_ranks
+from ocr_cml.run import LOG, different_keys
+from ppocr_data.errors import ConfigError, UserError, WeightsError
+
+if TYPE_CHECKING:
+    from ocr_cml.trainer import Trainer
+
+_SCORED_BY = ("Eval.", "PostProcess.", "Metric.")
+"""Sections that say how an hmean comes about: under others it is another number."""
+
+
+def resume(trainer: Trainer) -> None:
+    """Bring a trainer to where its run stands, and record its configuration.
+
+    Raises:
+        WeightsError: there is no whole checkpoint, or it is one of another cohort.
+        UserError: the processes that train together do not all stand at one step.
+    """
+    run = trainer.run
+    if run.resume_from is None:
+        run.forget_after(-1)  # a run killed before its first checkpoint left records
+    else:
+        found, damaged = checkpoint.find(run.resume_from)
+        for line in damaged:
+            LOG.warning("passed over a damaged checkpoint: %s", line)
+        _take_over(trainer, found)
+    _stand_together(trainer)
+    # Not before: a folder whose checkpoint does not fit keeps the configuration that it was made with.
+    run.record_config(trainer.config)
+
+
+def _take_over(trainer: Trainer, found: Checkpoint) -> None:
+    for name, step in found.progress.dropped.items():
+        LOG.info("%s had diverged at step %d and was dropped", name, step + 1)
+    trainer.learners.restore(found)
+    teachers = trainer.progress.teachers
+    progress = trainer.progress = found.progress
+    if teachers != progress.teachers:
+        LOG.warning("the teachers are not those of the checkpoint (path or SHA-256 differ); going on with today's")
+        progress.teachers = teachers
+    reason = _why_not_best(trainer, found) if trainer.rank == 0 and progress.best else ""
+    if largest_of_ranks(bool(reason), trainer.world_size):
+        if reason:
+            LOG.warning("%s; the best student is looked for anew", reason)
+        progress.best, progress.evaluation_due = None, True
+    reached = trainer.run.forget_after(progress.step)
+    LOG.info("resumed from %s at step %d", found.folder, progress.step)
+    if reached > progress.step:
+        LOG.info("steps %d to %d had not been saved; they are made again", progress.step + 1, reached)
+
+
+def _why_not_best(trainer: Trainer, found: Checkpoint) -> str:
+    """Why the best result so far is none of this run: its weights are not here, or it was scored otherwise."""
+    best = found.progress.best
+    if best is None:
+        return ""
+    told = f"the best so far, {best.student} at step {best.step}, hmean {best.hmean:.4f}"
+    if best not in _kept_in(trainer.run.path):
+        return f"{told}, does not lie in {trainer.run.path / BEST}"
+    try:
+        differing = different_keys(found.folder / "config.yml", trainer.config)
+    except ConfigError:
+        return f"{told}, was scored by a configuration that this version does not read"
+    scored = [key for key in differing if key.startswith(_SCORED_BY)]
+    return f"{told}, was scored with another {', '.join(scored[:3])}" if scored else ""
+
+
+def _kept_in(run: Path) -> list[Best | None]:
+    """The results whose weights a run's folder holds; the one before the last, where a kill came between two saves."""
+    found = []
+    for folder in (run / BEST, run / f"{BEST}.previous"):
+        with contextlib.suppress(WeightsError):
+            found.append(checkpoint.open_checkpoint(folder).progress.best)
+    return found
+
+
+def _stand_together(trainer: Trainer) -> None:
+    """A process that began elsewhere would learn from other images at another rate, and drift away unseen."""
+    step, ranks = trainer.progress.step, trainer.world_size
+    first, last = -largest_of_ranks(-step, ranks), largest_of_ranks(step, ranks)
+    if first != last:
+        raise UserError(
+            f"process {trainer.rank} stands at step {step}, others at {first if step == last else last}: all of them "
+            f"must see one and the same {trainer.run.path}; put Global.save_model_dir on a disk that the machines share"
+        )

@@ -1,0 +1,123 @@
+"""What a resumed run takes over, and what it must not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import tiny
+
+from ocr_cml import resume
+from ocr_cml.checkpoint import open_checkpoint
+from ocr_cml.trainer import Trainer
+from ppocr_data.errors import UserError, WeightsError
+
+
+def fit(data: dict[str, Any], **choices: Any) -> Trainer:
+    with tiny.Run(data, **choices) as trainer:
+        trainer.fit()
+    return trainer
+
+
+def call_it_best(run: Path, hmean: float) -> None:
+    """Let a run's checkpoints say that its best student had this hmean."""
+    for folder in (run / "latest", run / "best"):
+        text = (folder / "state.json").read_text(encoding="utf-8")
+        best = open_checkpoint(folder).progress.best
+        assert best is not None
+        (folder / "state.json").write_text(text.replace(f'"hmean": {best.hmean}', f'"hmean": {hmean}'))
+
+
+@pytest.fixture
+def finished(tiny_set: Path, tmp_path: Path) -> Path:
+    """A run of two steps whose best student is better than any will be."""
+    fit(tiny.settings(tiny_set, tmp_path / "old"), max_steps=2)
+    call_it_best(tmp_path / "old", 0.99)
+    return tmp_path / "old"
+
+
+@pytest.mark.parametrize("steps", [2, 3])
+def test_a_best_student_that_lies_elsewhere_is_not_this_runs(
+    finished: Path, steps: int, tiny_set: Path, tmp_path: Path
+) -> None:
+    """Even where nothing is left to train, what is printed as the best lies where it is said to lie."""
+    data = tiny.settings(tiny_set, tmp_path / "new", Global__checkpoints=str(finished))
+    best = fit(data, max_steps=steps).progress.best
+    assert best is not None
+    assert best.hmean < 0.99
+    assert open_checkpoint(tmp_path / "new/best").progress.best == best
+
+
+def test_a_best_student_in_the_folder_stays_the_best(finished: Path, tiny_set: Path) -> None:
+    best = fit(tiny.settings(tiny_set, finished), max_steps=3).progress.best
+    assert best is not None
+    assert (best.hmean, best.step) == (0.99, 2)
+
+
+def test_a_best_student_whose_weights_are_gone_is_looked_for_anew(finished: Path, tiny_set: Path) -> None:
+    (finished / "best").rename(finished / "elsewhere")
+    best = fit(tiny.settings(tiny_set, finished), max_steps=3).progress.best
+    assert best is not None
+    assert best.hmean < 0.99
+
+
+def test_an_hmean_of_another_post_process_is_another_number(finished: Path, tiny_set: Path) -> None:
+    data = tiny.settings(tiny_set, finished, Global__checkpoints=str(finished), PostProcess__box_thresh=0.4)
+    best = fit(data, max_steps=3).progress.best
+    assert best is not None
+    assert best.hmean < 0.99
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_folder_as_it_was(finished: Path, tiny_set: Path) -> None:
+    before = (finished / "config.yml").read_bytes()
+    data = tiny.settings(tiny_set, finished, Global__checkpoints=str(finished))
+    data["Architecture"]["Models"]["Student"]["Backbone"]["scale"] = 0.5
+    with tiny.Run(data, max_steps=3) as trainer, pytest.raises(WeightsError, match="another network"):
+        trainer.fit()
+    assert (finished / "config.yml").read_bytes() == before
+    fit(tiny.settings(tiny_set, finished), max_steps=3)
+
+
+def test_a_checkpoint_with_more_students_is_refused(finished: Path, tiny_set: Path) -> None:
+    alone = tiny.settings(
+        tiny_set, finished, students=1, terms=[tiny.LABELS], Global__checkpoints=str(finished / "latest")
+    )
+    with tiny.Run(alone, max_steps=3) as trainer, pytest.raises(WeightsError, match=r"Student2, which Arch.*lacks"):
+        trainer.fit()
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"students": 3}, "it lacks Student3"),
+        ({"Optimizer__ema_decay": 0.9}, r"trained without Optimizer\.ema_decay"),
+    ],
+)
+def test_what_a_checkpoint_lacks_is_said(choices: dict[str, Any], message: str, finished: Path, tiny_set: Path) -> None:
+    data = tiny.settings(tiny_set, finished, Global__checkpoints=str(finished / "latest"), **choices)
+    with tiny.Run(data, max_steps=3) as trainer, pytest.raises(WeightsError, match=message):
+        trainer.fit()
+
+
+def test_a_student_that_was_dropped_may_leave_the_configuration(finished: Path, tiny_set: Path) -> None:
+    for folder in (finished / "latest", finished / "best"):
+        state = folder / "state.json"
+        state.write_text(state.read_text(encoding="utf-8").replace('"dropped": {}', '"dropped": {"Student3": 1}'))
+    trainer = fit(tiny.settings(tiny_set, finished), max_steps=3)
+    assert (trainer.progress.step, list(trainer.cohort.students)) == (3, ["Student", "Student2"])
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(0, 4), (4, 0)])
+def test_processes_that_do_not_stand_at_one_step_stop(
+    ours: int, theirs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two machines without a shared disk: one of them sees no checkpoint."""
+    given = iter([-theirs, theirs])
+    monkeypatch.setattr(resume, "largest_of_ranks", lambda value, _: max(value, next(given)))
+    trainer = SimpleNamespace(
+        progress=SimpleNamespace(step=ours), world_size=2, rank=1, run=SimpleNamespace(path=tmp_path)
+    )
+    with pytest.raises(UserError, match=rf"process 1 stands at step {ours}, others at {theirs}.*machines share"):
+        resume._stand_together(trainer)  # type: ignore[arg-type]
