@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from ocr_cml.overlap import ahead
-from ocr_cml.pictures import as_bgr, draw, find_images, read_image, save_picture
+from ocr_cml.pictures import as_bgr, draw, find_images, read_image, save_picture, writable_name
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.runtime import FrozenDetector, open_detector
 from ppocr_data.errors import DataError
@@ -137,19 +137,20 @@ def detect_files(
     Args:
         detector: what finds the text.
         paths: image files.
-        output: folder to write to; made if need be. Pictures keep their file's name.
+        output: folder to write to; made if need be. Pictures keep their file's name, with `.png` added to one by which
+            OpenCV knows no format.
         batch_size: neighbours of equal size that are answered at once.
         progress: wraps the paths to show how far it is, as tqdm does.
 
     Raises:
         DataError: a picture would overwrite an image that was given, or the folder cannot be written.
     """
-    if any(output.resolve() == path.resolve().parent for path in paths):
+    if any(output.resolve() in (path.parent.resolve(), path.resolve().parent) for path in paths):
         raise DataError(f"{output}: holds the images, which the pictures would overwrite; choose another --output")
     summary = Summary()
 
     def finish(path: Path, image: np.ndarray, found: Detections) -> tuple[Path, Detections]:
-        save_picture(output / path.name, draw(image, found.polygons))
+        save_picture(output / writable_name(path), draw(image, found.polygons))
         return path, found
 
     try:

@@ -50,11 +50,19 @@ def draw(image: np.ndarray, polygons: Sequence[np.ndarray]) -> np.ndarray:
     return picture
 
 
+def writable_name(path: Path) -> str:
+    """The file's name, with `.png` added where OpenCV writes no format by it: `scan.jfif` becomes `scan.jfif.png`."""
+    return path.name if path.suffix and cv2.haveImageWriter(path.name) else f"{path.name}.png"
+
+
 def save_picture(path: Path, picture: np.ndarray) -> None:
     """Write uint8 BGR `[H,W,3]` in the format that the suffix names. Raises DataError for a suffix that names none."""
-    encoded, data = cv2.imencode(path.suffix, picture)
+    try:
+        encoded, data = cv2.imencode(path.suffix, picture)
+    except cv2.error:  # no such format
+        encoded = False
     if not encoded:
-        raise DataError(f"{path}: OpenCV cannot write {path.suffix} files")
+        raise DataError(f"{path}: OpenCV cannot write {path.suffix or 'unnamed kinds of'} files")
     path.write_bytes(data.tobytes())
 
 

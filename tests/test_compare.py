@@ -22,7 +22,7 @@ import yaml
 
 from ocr_cml import build, config
 from ocr_cml.compare import OUTCOME, is_finished, run_all
-from ocr_cml.compare.plan import Plan, PlannedRun, make_plan
+from ocr_cml.compare.plan import Plan, PlannedRun, make_plan, missing_weights
 from ocr_cml.compare.processes import Job, core_shares, run_jobs
 from ocr_cml.compare.report import COLUMNS, write_report
 from ocr_cml.compare.results import (
@@ -294,6 +294,29 @@ def test_missing_teacher_weights_are_said_before_the_first_training(tmp_path: Pa
     assert not (tmp_path / "out" / "runs").exists()
 
 
+def test_teachers_by_address_and_by_name_are_looked_for_where_trainings_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OCR_CML_CACHE", str(tmp_path / "cache"))
+    kept = tmp_path / "cache" / "example.com" / "teacher.safetensors"
+    kept.parent.mkdir(parents=True)
+    tiny.teacher_weights(kept)
+    teachers = {
+        "network": {"pretrained": "https://example.com/teacher.safetensors", **tiny.STUDENT},
+        "inference": {"inference_model": str(tmp_path / "typo")},
+    }
+    asks = {"name": "asks", "teacher": "inference", "terms": [tiny.LABELS, tiny.TEACHER]}
+    assert missing_weights(plan_of(tmp_path, [ALONE, ONE], teachers=teachers)) == []
+    (line,) = missing_weights(plan_of(tmp_path, [ALONE, ONE, asks], teachers=teachers))
+    assert "typo: no such folder" in line
+    assert "(needed by asks)" in line
+
+
+def test_a_base_that_drops_students_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="on_divergence is drop"):
+        plan_of(tmp_path, overrides=["Global.on_divergence=drop"])
+
+
 def measured(outcome: Path, body: str) -> int:
     """The exit code of a Python process that was run by measured.py."""
     command = [*MEASURED, str(outcome), sys.executable, "-c", body]
@@ -491,6 +514,7 @@ def test_csv_has_a_line_a_run_and_markdown_what_people_ask(tmp_path: Path) -> No
     assert "python tools/compare.py -c it.yml" in text
     assert f"python tools/train.py -c {plan.run('dml2', 2).config_file.as_posix()}" in text
     assert "3 of 4 runs" in shown
+    assert "of comparisons: a single" not in text  # two seeds are planned, and one pair has finished
     assert "within noise" in shown
 
 
@@ -593,6 +617,20 @@ def test_one_that_was_told_to_stop_stops_the_others_and_begins_no_more(tmp_path:
     assert not run_jobs(jobs, 2, os.environ, began.append, lambda index, code: False)
     assert time.monotonic() - started < 30
     assert began == [0, 1]
+
+
+def test_what_fails_here_leaves_no_training_behind(tmp_path: Path) -> None:
+    """A full disk while the tables are written, say."""
+
+    def ends(index: int, code: int) -> bool:
+        raise UserError("no space left")
+
+    jobs = (recorder(tmp_path, seconds=0.2)(0), recorder(tmp_path, seconds=60.0)(1))
+    started = time.monotonic()
+    with pytest.raises(UserError, match="no space left"):
+        run_jobs(jobs, 2, os.environ, lambda index: None, ends)
+    assert time.monotonic() - started < 30
+    assert json.loads((tmp_path / "1.outcome").read_text())["exit_code"] != 0  # it has ended, and was told to
 
 
 # --- one real comparison ---------------------------------------------------------------------------------------------

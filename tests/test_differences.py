@@ -13,7 +13,7 @@ from ocr_cml.compare.differences import WINDOW, Answer, Compared, reference_of, 
 from ocr_cml.evaluate import Page
 from ocr_cml.postprocess import DBPostProcess
 from ppocr_data.errors import ConfigError
-from tests.test_compare import finish_both, plan_of
+from tests.test_compare import DML, finish, finish_both, plan_of
 
 
 def box(x: float, y: float, width: float = 40, height: float = 20) -> np.ndarray:
@@ -104,6 +104,16 @@ def test_what_cannot_be_compared_is_said_before_anything_is_trained(tmp_path: Pa
     assert reference_of(plan, "dml2") == "alone"
     with pytest.raises(ConfigError, match="no seed of dml2 and of alone has finished"):
         write_differences(plan, "dml2")
+
+
+def test_pictures_are_of_the_weights_that_were_kept(tmp_path: Path) -> None:
+    """best/ holds all students as they were when the best of them was best, and not each at its own best."""
+    three = {"name": "three", "students": 3, "terms": DML["terms"][:1]}
+    plan = plan_of(tmp_path, [three, DML], score="best", seeds=[1])
+    finish(plan.run("three", 1), [0.75, 0.10, 0.20], [0.40, 0.60, 0.90])
+    finish(plan.run("dml2", 1), [0.66, 0.62])
+    (alone, first), _ = differences._pair(plan, "dml2")
+    assert first == list(alone.config.students)[1]  # of the first two at the second evaluation
 
 
 def test_the_best_of_as_many_students_with_the_first_seed_of_both(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 import ocr_cml
 from ocr_cml.infer import TextDetector, detect_files, draw, find_images, load_detector, read_image
+from ocr_cml.pictures import save_picture
 from ocr_cml.postprocess import DBPostProcess
 from ppocr_data.errors import DataError, ModelError
 from ppocr_data.labels import read_label_file
@@ -202,6 +203,32 @@ def test_the_given_images_are_never_overwritten(model: Path, photos: Path) -> No
     with pytest.raises(DataError, match="would overwrite"):
         detect_files(load_detector(model), find_images(photos), photos)
     assert (photos / "img_1.png").read_bytes() == before
+
+
+def test_images_behind_links_are_not_overwritten(model: Path, photos: Path, tmp_path: Path) -> None:
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "a.png").symlink_to(photos / "img_1.png")
+    before = (photos / "img_1.png").read_bytes()
+    for output in (links, photos):
+        with pytest.raises(DataError, match="would overwrite"):
+            detect_files(load_detector(model), find_images(links), output)
+    assert (photos / "img_1.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["scan.jfif", "scan", "scan.pjpeg", "scan.txt"])
+def test_a_picture_of_a_file_of_any_name(name: str, model: Path, photos: Path, tmp_path: Path) -> None:
+    """A browser on Windows saves JPEG files as .jfif."""
+    image = (photos / "img_1.png").rename(tmp_path / name)
+    summary = detect_files(load_detector(model), [image], tmp_path / "out")
+    assert (summary.images, summary.failures) == (1, [])
+    assert cv2.imread(str(tmp_path / "out" / f"{name}.png")).shape == (96, 160, 3)
+
+
+def test_a_suffix_without_a_format_is_an_error(tmp_path: Path) -> None:
+    for name in ("a.nothing", "a"):
+        with pytest.raises(DataError, match="OpenCV cannot write"):
+            save_picture(tmp_path / name, np.zeros((8, 8, 3), np.uint8))
 
 
 def test_drawing_leaves_the_image_alone() -> None:

@@ -162,6 +162,31 @@ def test_a_training_accepts_the_printed_overrides(
     assert sections["Eval"]["dataset"]["label_file_list"] == [str(tmp_path / "out" / "val.txt")]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--val-labels", "nowhere"], "--val-labels needs --val-images"),
+        (["--group-by", "(["], "--group-by belongs to --val-share"),
+        (["--val-first-id", "3", "--allow-near-duplicates"], "--allow-near-duplicates belongs to --val-share"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(
+    arguments: list[str], message: str, tool: Tool, tmp_path: Path, folders: list[str | Path]
+) -> None:
+    code, _, error = tool("prepare_data", "icdar2015", *folders, *arguments)
+    assert (code, (tmp_path / "out").exists()) == (2, False)
+    assert message in error
+
+
+def test_a_list_of_names_is_not_replaced_by_the_labels(tool: Tool, tmp_path: Path, folders: list[str | Path]) -> None:
+    (tmp_path / "out").mkdir()
+    listing = tmp_path / "out" / "val.txt"
+    listing.write_text("img_1\n")
+    code, _, error = tool("prepare_data", "icdar2015", *folders, "--val", str(listing))
+    assert (code, listing.read_text()) == (2, "img_1\n")
+    assert "would be replaced" in error
+
+
 def test_splits_exclude_each_other(tool: Tool, folders: list[str | Path], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         tool("prepare_data", "icdar2015", *folders, "--val-share", "0.5", "--val-first-id", "3")

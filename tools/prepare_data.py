@@ -18,7 +18,7 @@ from ppocr_data import synth
 from ppocr_data.check import check
 from ppocr_data.check import report as check_report
 from ppocr_data.check.sheets import draw_sheets
-from ppocr_data.convert import FORMATS, Part, Record, Source, Split, convert
+from ppocr_data.convert import FORMATS, Part, Record, Source, Split, convert, refuse_to_replace
 from ppocr_data.convert.companies import by_company
 from ppocr_data.convert.report import next_steps, summary
 from ppocr_data.convert.split import Groups, by_list, by_number, by_part, by_share, name_keys
@@ -167,6 +167,10 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
 
 def _convert(data_format: str, arguments: argparse.Namespace) -> int:
     source = Source(arguments.images, arguments.labels or arguments.images)
+    if arguments.val_labels is not None and arguments.val_images is None:
+        raise DataError("--val-labels needs --val-images, the images that they belong to")
+    if arguments.val is not None:
+        refuse_to_replace(arguments.output, [arguments.val])
     val_source = None
     if arguments.val_images:
         if arguments.val_labels is None and data_format not in BESIDE_IMAGES:
@@ -189,6 +193,19 @@ def _convert(data_format: str, arguments: argparse.Namespace) -> int:
 
 def _split(data_format: str, arguments: argparse.Namespace) -> Callable[[Sequence[Record]], Split]:
     """The split that the arguments ask for, else that of the format."""
+    chosen = _chosen_split(data_format, arguments)
+    by_chance = isinstance(chosen, functools.partial) and chosen.func is _by_chance
+    if not by_chance or arguments.val_images is not None:
+        for option, given in (
+            ("--group-by", arguments.group_by is not None),
+            ("--allow-near-duplicates", arguments.allow_near_duplicates),
+        ):
+            if given:
+                raise DataError(f"{option} belongs to --val-share; here validation is chosen in another way")
+    return chosen
+
+
+def _chosen_split(data_format: str, arguments: argparse.Namespace) -> Callable[[Sequence[Record]], Split]:
     if arguments.val is not None:
         return functools.partial(by_list, listing=arguments.val)
     if arguments.val_first_id is not None:

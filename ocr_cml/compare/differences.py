@@ -146,7 +146,8 @@ def _pair(plan: Plan, method: str) -> list[tuple[PlannedRun, str]]:
         if {(method, seed), (reference, seed)} <= set(results):
             pair = []
             for run in (plan.run(reference, seed), plan.run(method, seed)):
-                scores = results[run.method, seed].students[:count]
+                result = results[run.method, seed]
+                scores = (result.students if plan.settings.score == "last" else result.at_best)[:count]
                 pair.append((run, list(run.config.students)[scores.index(max(scores))]))
             return pair
     raise ConfigError(f"--differences {method}: no seed of {method} and of {reference} has finished; train them first")

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ocr_cml import config as configuration
+from ocr_cml import model_store
 from ocr_cml.compare.schema import CompareConfig, Method
 from ocr_cml.models.weights import find_weights
 from ocr_cml.schema import Config, Network
 from ocr_cml.yaml_source import Path_, Source, apply_override, nearest, read_yaml
-from ppocr_data.errors import ConfigError, WeightsError
+from ppocr_data.errors import ConfigError, ModelError, WeightsError
 
 _TERMS: Path_ = ("Loss", "loss_config_list")
 _TEACHER: Path_ = ("Architecture", "Models", "Teacher")
@@ -138,6 +139,11 @@ def _check_base(settings: CompareConfig) -> None:
         raise ConfigError(f"base: {settings.base} with these overrides: {error}") from None
     if base.Global.checkpoints:
         raise ConfigError("base: Global.checkpoints is set, and no method may start from another's run; remove it")
+    if base.Global.on_divergence == "drop":
+        raise ConfigError(
+            "base: Global.on_divergence is drop, and a cohort that lost a student is compared with nothing; set stop "
+            "or restart"
+        )
 
 
 def _reference_problems(settings: CompareConfig, methods: Sequence[Method]) -> list[tuple[Path_, str]]:
@@ -160,14 +166,19 @@ def _reference(methods: Sequence[Method], students: int) -> Method:
 
 
 def missing_weights(plan: Plan) -> list[str]:
-    """A line for each teacher, network by network, whose weights are not there; to be asked before hours of work."""
+    """A line for each teacher, network by network, whose weights are not there; to be asked before hours of work.
+
+    What is named by an address or as a published detector is fetched, as the trainings would.
+    """
     lines: dict[str, list[str]] = {}
     for run in plan.runs:
         for name, network in run.config.teachers.items():
             try:
-                if network.pretrained:
-                    find_weights(network.pretrained, name)
-            except WeightsError as error:
+                if network.inference_model:
+                    model_store.resolve(network.inference_model)
+                elif network.pretrained:
+                    find_weights(model_store.weight_file(network.pretrained), name)
+            except (ModelError, WeightsError) as error:
                 lines.setdefault(f"{name}: {error}", []).append(run.method)
     return [f"{line} (needed by {', '.join(dict.fromkeys(methods))})" for line, methods in lines.items()]
 

@@ -53,13 +53,13 @@ def run_jobs(
 
     Returns:
         Whether all were run: False after a signal, or where `ends` said so. What ran then has been asked to save its
-        state and has ended.
+        state and has ended; so it has where `begins` or `ends` raise.
     """
     shares = core_shares(_cores(), at_once)
     free, waiting = list(range(at_once)), iter(enumerate(jobs))
     running: dict[subprocess.Popen[bytes], tuple[int, int]] = {}
     stopping = False
-    with _signals_passed_on(running) as came:
+    with _signals_passed_on(running) as came, _none_left_behind(running):
         while True:
             while free and not came and not stopping and (following := next(waiting, None)):
                 index, job = following
@@ -79,6 +79,22 @@ def run_jobs(
                     for other in running:
                         other.send_signal(signal.SIGTERM)
             time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def _none_left_behind(running: Mapping[subprocess.Popen[bytes], object]) -> Iterator[None]:
+    """Where something goes wrong here, those that run are asked to save their state and waited for.
+
+    They are in sessions of their own: nobody else would tell them.
+    """
+    try:
+        yield
+    except BaseException:
+        for child in running:
+            child.send_signal(signal.SIGTERM)
+        for child in running:
+            child.wait()
+        raise
 
 
 def core_shares(cores: Sequence[int], count: int) -> list[set[int] | None]:

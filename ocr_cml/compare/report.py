@@ -112,7 +112,7 @@ def markdown(plan: Plan, results: Results, rows: Sequence[Row], command: str) ->
         "",
         *table(rows),
         "",
-        *_how_to_read(plan, results),
+        *_how_to_read(plan, results, rows),
     ]
     missing = [f"{run.method} (seed {run.seed})" for run in plan.runs if (run.method, run.seed) not in results]
     if missing:
@@ -126,7 +126,7 @@ def markdown(plan: Plan, results: Results, rows: Sequence[Row], command: str) ->
     return "\n".join([*parts, ""])
 
 
-def _how_to_read(plan: Plan, results: Results) -> list[str]:
+def _how_to_read(plan: Plan, results: Results, rows: Sequence[Row]) -> list[str]:
     text = [
         "- hmean: mean over the seeds ± standard deviation. The ensemble is the mean of the students' maps.",
         "- gain: over as many students trained alone, from the same initial weights, in the same data order; the mean "
@@ -140,7 +140,8 @@ def _how_to_read(plan: Plan, results: Results) -> list[str]:
         text.append(
             f"- {jobs} trainings ran at once, each on its share of the cores: seconds a step are those of a share."
         )
-    if (seeds := len(plan.settings.seeds)) > 1:
+    # Of those that the verdicts rest on: a gain needs a seed that both have finished.
+    if seeds := min((row.gain_mean.seeds for row in rows if row.gain_mean and row.gain_mean.seeds > 1), default=0):
         text.append(
             f"- With {seeds} seeds a method without any effect passes two standard errors in "
             f"{by_chance(seeds):.0%} of comparisons: a single *better* is a hint, more seeds make it evidence."

@@ -33,6 +33,7 @@ class Result:
         ensemble: hmean of their mean map; None with one student.
         steps: optimizer steps.
         best: what its best/ holds: student, step and hmean.
+        at_best: hmean of each student at that step, whose weights best/ holds as well.
         seconds: the median over log points of the seconds a step.
         peak_bytes, wall_seconds: of its process.
         parameters: of the best student, as deployed.
@@ -44,6 +45,7 @@ class Result:
     ensemble: float | None
     steps: int
     best: tuple[str, int, float]
+    at_best: tuple[float, ...]
     seconds: float
     peak_bytes: int
     wall_seconds: float
@@ -69,16 +71,17 @@ class Spread:
 
 @dataclass(frozen=True)
 class Gain:
-    """A mean difference over seeds and its standard error, None with one seed."""
+    """A mean difference over seeds, its standard error, None with one seed, and the number of seeds."""
 
     mean: float
     error: float | None
+    seeds: int = 1
 
     @classmethod
     def of(cls, differences: Sequence[float]) -> Gain:
         spread = Spread.of(differences)
         error = None if spread.deviation is None else spread.deviation / math.sqrt(len(differences))
-        return cls(spread.mean, error)
+        return cls(spread.mean, error, len(differences))
 
     @property
     def verdict(self) -> str:
@@ -155,6 +158,9 @@ def read_result(run: PlannedRun, score: str) -> Result:
             ensemble=chosen.get(ENSEMBLE),
             steps=records[-1]["step"],
             best=(best, -step, hmean),
+            at_best=tuple(
+                entry["eval"][name]["hmean"] for entry in evaluations if entry["step"] == -step for name in names
+            ),
             seconds=seconds_a_step(records),
             peak_bytes=int(outcome["peak_bytes"]),
             wall_seconds=float(outcome["wall_seconds"]),

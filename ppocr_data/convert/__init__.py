@@ -25,7 +25,7 @@ from ppocr_data.convert import (
 )
 from ppocr_data.convert.record import Progress, Reading, Record
 from ppocr_data.convert.split import Split, by_part
-from ppocr_data.convert.write import Part, overrides, write
+from ppocr_data.convert.write import Part, overrides, refuse_to_replace, write
 from ppocr_data.errors import DataError
 
 Reader = Callable[[Path, Path, Progress | None], Reading]
@@ -43,7 +43,7 @@ FORMATS: dict[str, Reader] = {
     "ppocrlabel": ppocrlabel.read,
 }
 
-__all__ = ["FORMATS", "Converted", "Part", "Record", "Source", "Split", "convert", "overrides"]
+__all__ = ["FORMATS", "Converted", "Part", "Record", "Source", "Split", "convert", "overrides", "refuse_to_replace"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,8 @@ def convert(
     Args:
         data_format: a key of `FORMATS`.
         source: the set; only read.
-        output: created where missing; must not lie in a folder of the source. Label files there are replaced whole.
+        output: created where missing; must not lie in a folder of the source. Label files there are replaced whole,
+            unless they are the source's own.
         split: which records are for validation (see `split`); None with `val_source`, which holds them all.
         val_source: a second set of the same format, such as the official test part, that is the validation.
         only_with_text: leave out images without a readable text.
@@ -98,6 +99,7 @@ def convert(
     sources = [source, *([val_source] if val_source else [])]
     for each in sources:
         _check_source(each, output)
+    refuse_to_replace(output, [each.labels for each in sources])
     readings = [FORMATS[data_format](each.images, each.labels, progress) for each in sources]
     notes = [note for reading in readings for note in reading.notes]
     kept = [_with_text(reading.records) if only_with_text else reading.records for reading in readings]

@@ -21,8 +21,8 @@ def read(images: Path, labels: Path, progress: Progress | None = None) -> Readin
     `labels` is the folder, or the label file itself. PPOCRLabel names an image as `folder/image`. A name that is no
     path below `images` is looked up by its last part, so that a renamed or moved folder is still understood. The tool
     writes no line for a checked image without text: one that `fileState.txt` calls checked is an image without text.
-    All other images are taken to be unlabelled so far and left out, and so are the crops in `crop_img`. `difficult` and
-    `###` are don't-care.
+    All other images are taken to be unlabelled so far and left out, and so are the crops in `crop_img`. `difficult`,
+    `ignore` and `###` are don't-care.
     """
     label_file = labels / LABELS if labels.is_dir() else labels
     folder = _Images(images)
@@ -91,7 +91,8 @@ def _texts(payload: str, where: str) -> list[Text]:
         polygon = [point(value, f"{place}.points") for value in get(entry, "points", list, place)]
         if len(polygon) < 3:
             raise DataError(f"{place}: {len(polygon)} points; a polygon needs at least 4")
-        texts.append((polygon, DONT_CARE_TEXT if entry.get("difficult") is True else word))
+        dont_care = entry.get("difficult") is True or entry.get("ignore") is True
+        texts.append((polygon, DONT_CARE_TEXT if dont_care else word))
     return texts
 
 

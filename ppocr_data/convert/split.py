@@ -114,7 +114,7 @@ def by_share(records: Sequence[Record], share: float, seed: int, groups: Groups 
     if not 0 < share < 1:
         raise DataError(f"a share must lie between 0 and 1, is {share}; 0.1 is a tenth")
     members = (groups or Groups(len(records))).members()
-    draw = [hashlib.sha256(f"{seed} {record.image}".encode()).digest() for record in records]
+    draw = [hashlib.sha256(f"{seed} {record.image}".encode(errors="surrogateescape")).digest() for record in records]
     wanted, chosen = max(1, round(share * len(records))), set[int]()
     for group in sorted(members, key=lambda group: min(draw[i] for i in group)):
         if len(chosen) + len(group) <= wanted:

@@ -6,13 +6,18 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 from ppocr_data.convert.record import Progress, Record
 from ppocr_data.errors import DataError
 from ppocr_data.labels import read_labels
+
+FILES = ("train.txt", "val.txt")
+"""What is written: the label files to train on and to validate on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +37,31 @@ class Part:
     problems: tuple[str, ...] = ()
 
 
+def refuse_to_replace(output: Path, sources: Iterable[Path]) -> None:
+    """Raise DataError where one of the files that are read is one that will be written."""
+    written = {(output / name).resolve() for name in FILES}
+    for path in sources:
+        if path.resolve() in written:
+            raise DataError(f"{path}: would be replaced by what is made of it; name another --output than {output}")
+
+
 def overrides(train: Part, val: Part) -> str:
     """`-o` arguments for `tools/train.py` that name data folders and label files, quoted for a shell."""
     parts = []
     for section, part in (("Train", train), ("Eval", val)):
-        parts.append(f"{section}.dataset.data_dir={part.data_dir}")
+        parts.append(f"{section}.dataset.data_dir={_as_yaml(str(part.data_dir))}")
         files = json.dumps([str(part.label_file)], ensure_ascii=False)
         parts.append(f"{section}.dataset.label_file_list={files}")
     return "-o " + " ".join(shlex.quote(part) for part in parts)
+
+
+def _as_yaml(text: str) -> str:
+    """A text as a value is written after `=`: in quotes where it would be read as a number, a comment or a mapping."""
+    try:
+        plain = yaml.safe_load(text) == text
+    except yaml.YAMLError:
+        plain = False
+    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 def write(
@@ -76,8 +98,8 @@ def write(
                 for record in records
             ]
             _copy(pairs, progress)
-        for name, content, records, folder in zip(("train", "val"), contents, chosen, folders, strict=True):
-            path = output / f"{name}.txt"
+        for name, content, records, folder in zip(FILES, contents, chosen, folders, strict=True):
+            path = output / name
             _replace(path, content.encode("utf-8"))
             parts.append(_part(path, output if copy else folder, records))
     except OSError as error:
@@ -109,6 +131,10 @@ def _part(path: Path, data_dir: Path, records: Sequence[Record]) -> Part:
 def _label_line(record: Record, below: str) -> str:
     if "\t" in record.image or "\n" in record.image:
         raise DataError(f"{record.image!r}: a label file cannot hold a name with a tab or a line end; rename the image")
+    try:
+        record.image.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{record.image!r}: a label file is UTF-8, which this name is not; rename the image") from None
     boxes = [
         {"transcription": text, "points": polygon} for text, polygon in zip(record.texts, record.polygons, strict=True)
     ]

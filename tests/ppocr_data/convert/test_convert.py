@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ppocr_data.convert import FORMATS, Converted, Part, Source, convert, overrides
 from ppocr_data.convert.companies import by_company, header_lines
 from ppocr_data.convert.record import Record
-from ppocr_data.convert.split import Split, by_number
+from ppocr_data.convert.split import Split, by_number, by_share
 from ppocr_data.errors import DataError
 from ppocr_data.labels import read_label_file
 from ppocr_data.targets import shrink_target
@@ -144,6 +147,20 @@ def test_output_in_the_second_source_is_refused(source: Path) -> None:
         run(source, output="img2/out", val_source=Source(source / "img2", source / "gt"))
 
 
+@pytest.mark.parametrize("name", ["train.txt", "val.txt"])
+def test_the_label_file_that_is_read_is_not_replaced(source: Path, name: str) -> None:
+    """One's own label file in the folder where it was made, to be divided there."""
+    (source / "out").mkdir()
+    labels = source / "out" / name
+    box = json.dumps([{"transcription": "TEXT", "points": [[1, 2], [11, 2], [11, 8], [1, 8]]}])
+    labels.write_text("".join(f"img_{number}.jpg\t{box}\n" for number in (1, 2, 10)))
+    before = snapshot(source)
+    for given in (labels, source / "img" / ".." / "out" / name):
+        with pytest.raises(DataError, match=rf"{name}: would be replaced .*name another --output"):
+            convert("ppocrlabel", Source(source / "img", given), source / "out", split=partial(by_number, first=10))
+    assert snapshot(source) == before
+
+
 @pytest.mark.parametrize("first", [0, 11])
 def test_a_split_needs_both_parts(source: Path, first: int) -> None:
     with pytest.raises(DataError, match="both parts need some"):
@@ -184,6 +201,27 @@ def test_overrides_are_what_a_shell_and_yaml_understand() -> None:
         "Eval.dataset.data_dir=test",
         'Eval.dataset.label_file_list=["out/val.txt"]',
     ]
+
+
+@pytest.mark.parametrize(
+    "folder", ["my photos #1", "2024", "null", "a: b", "[x", "~/p", "caf\u00e9", "it's", "1e3", "-"]
+)
+def test_a_folder_of_any_name_is_named_by_the_overrides(folder: str) -> None:
+    part = Part(Path("out/train.txt"), Path(folder))
+    given = dict(assignment.split("=", 1) for assignment in shlex.split(overrides(part, part))[1:])
+    read = {key: yaml.safe_load(value) for key, value in given.items()}
+    assert read["Train.dataset.data_dir"] == read["Eval.dataset.data_dir"] == folder
+    assert read["Train.dataset.label_file_list"] == ["out/train.txt"]
+
+
+@pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="names of files are text there")
+def test_a_name_that_is_not_utf8_is_refused(source: Path) -> None:
+    name = os.fsdecode("\u6587".encode("gbk"))
+    (source / "img" / "img_1.jpg").rename(source / "img" / f"{name}.jpg")
+    (source / "gt" / "gt_img_1.txt").rename(source / "gt" / f"gt_{name}.txt")
+    for split in (partial(by_share, share=0.5, seed=1), lambda records: Split(frozenset({0}), "")):
+        with pytest.raises(DataError, match="UTF-8, which this name is not; rename the image"):
+            run(source, split=split)
 
 
 def test_label_lines_are_json_with_readable_characters(source: Path) -> None:

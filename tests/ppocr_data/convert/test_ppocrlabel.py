@@ -46,6 +46,13 @@ def test_checked_images_with_and_without_text(folder: Path) -> None:
     assert reading.notes == ("1 images that were not checked yet left out",)
 
 
+@pytest.mark.parametrize("mark", ["difficult", "ignore"])
+def test_both_marks_of_dont_care(mark: str, folder: Path) -> None:
+    """`ignore` is what PaddleOCR's label files and ours say, and any of them may be converted."""
+    (folder / "Label.txt").write_text(line("a.jpg", entry("seen"), entry("not", **{mark: True})), encoding="utf-8")
+    assert ppocrlabel.read(folder, folder).records[0].texts == ["seen", "###"]
+
+
 def test_the_label_file_itself_may_be_named(folder: Path) -> None:
     assert ppocrlabel.read(folder, folder / "Label.txt") == ppocrlabel.read(folder, folder)
     (folder / "fileState.txt").unlink()
