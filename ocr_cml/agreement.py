@@ -58,7 +58,7 @@ def sweep(
     *,
     thresh: float = 0.3,
     dilation: int = 0,
-    min_text_size: int = 8,
+    min_text_size: float = 8,
     ratios: Sequence[float] = RATIOS,
 ) -> list[Fit]:
     """Compare what the teacher teaches with label targets over shrink ratios, on crops of equal size.

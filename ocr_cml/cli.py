@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ppocr_data.errors import UserError
+from ppocr_data.errors import ConfigError, UserError
 
 USER_MISTAKE = 2
 INTERRUPTED = 130
@@ -52,6 +53,24 @@ def called(tool: str) -> str:
     """
     name = Path(sys.argv[0]).name
     return name if name.startswith("ocr-cml ") else f"python tools/{tool}.py"
+
+
+def check_writable(path: Path) -> None:
+    """Raise ConfigError where a file that `--json PATH` asks for could not be written; what it holds stays."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
+    except OSError as error:
+        raise ConfigError(f"--json {path}: cannot be written: {error.strerror}") from None
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write what `--json PATH` asks for. Raises ConfigError where it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(data, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--json {path}: cannot be written: {error.strerror}") from None
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,14 +5,14 @@ Paddle is imported inside the functions, after `tune_process`: threads and memor
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ocr_cml.cli import write_json
 from ocr_cml.environment import process_threads, tune_process
-from ppocr_data.errors import ConfigError, WeightsError
+from ppocr_data.errors import ConfigError, UserError, WeightsError
 
 if TYPE_CHECKING:
     from ocr_cml.models.detector import Detector
@@ -52,6 +52,9 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
     except Interrupted as stop:
         LOG.warning("stopped by %s; run the same command again to go on", stop)
         return stop.code
+    except UserError as error:
+        LOG.error("error: %s", error, extra={"live": True})  # for train.log; people see it when the tool ends
+        raise
     finally:
         run.close()
     if rank == 0:
@@ -92,16 +95,8 @@ def evaluate(config_path: str, overrides: Sequence[str], *, json_path: str | Non
             print(f"  {sentence}")
     if json_path:
         tuned = {name: {"hmean": r.trial.hmean, "PostProcess": r.best.model_dump()} for name, r in fitted.items()}
-        _write_json(Path(json_path), {"scores": scores, "tuned": tuned} if tune else {"scores": scores})
+        write_json(Path(json_path), {"scores": scores, "tuned": tuned} if tune else {"scores": scores})
     return 0
-
-
-def _write_json(path: Path, data: object) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(data, indent=1), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"--json {path}: cannot be written: {error.strerror}") from None
 
 
 def export(

@@ -24,7 +24,7 @@ from ocr_cml.binding import ENSEMBLE, TEACHERS, CommonTermArguments, binding_pro
 from ocr_cml.compat import translate
 from ocr_cml.losses import TERMS
 from ocr_cml.models import BACKBONES, HEADS, NECKS
-from ocr_cml.schema import UNION_TAGS, Config
+from ocr_cml.schema import UNION_TAGS, Config, Network
 from ocr_cml.yaml_source import Path_, Source, apply_override, nearest, read_yaml
 from ppocr_data.crop import EastRandomCropData, RandomWindow
 from ppocr_data.errors import ConfigError
@@ -37,6 +37,8 @@ _LABELLED: Path_ = ("Train", "dataset", "transforms")
 _UNLABELLED: Path_ = ("Train", "unlabeled", "transforms")
 _EVALUATED: Path_ = ("Eval", "dataset", "transforms")
 _Op = TypeVar("_Op", bound=Op)
+_OF_TEACHERS = ("engine", "weight")
+_OF_STUDENTS = ("fresh", "pretrained_share", "allow_missing")
 _PARTS: Mapping[str, Mapping[str, type]] = {"Backbone": BACKBONES, "Neck": NECKS, "Head": HEADS}
 
 
@@ -303,8 +305,13 @@ def _network_problems(config: Config) -> list[tuple[Path_, str]]:
             text = "is frozen but has no weights, so it would teach noise; set pretrained or inference_model"
             problems.append((path, text))
         if not network.freeze_params:
-            idle = [key for key, usual in (("engine", "auto"), ("weight", 1.0)) if getattr(network, key) != usual]
-            problems += [((*path, key), "is for teachers; this network learns") for key in idle]
+            problems += [
+                ((*path, key), "is for teachers; this network learns") for key in _stated(network, _OF_TEACHERS)
+            ]
+        else:
+            problems += [
+                ((*path, key), "is for students; this network is frozen") for key in _stated(network, _OF_STUDENTS)
+            ]
         if network.inference_model and not network.freeze_params:
             problems.append(((*path, "inference_model"), "only a frozen network can be one; set freeze_params: true"))
         if network.inference_model and network.engine == "layer":
@@ -322,6 +329,13 @@ def _network_problems(config: Config) -> list[tuple[Path_, str]]:
             lacking = [part for part in _PARTS if part not in parts]
             problems.append((path, f"needs {', '.join(lacking)}"))
     return problems
+
+
+def _stated(network: Network, keys: Sequence[str]) -> list[str]:
+    """Those keys that have another value than their default."""
+    return [
+        key for key in keys if getattr(network, key) != Network.model_fields[key].get_default(call_default_factory=True)
+    ]
 
 
 def _transform_problems(config: Config) -> list[tuple[Path_, str]]:

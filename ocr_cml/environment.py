@@ -8,7 +8,9 @@ so `tune_process` is the first call of every tool. It never overrides what the u
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import importlib.metadata
 import os
 import platform
 import sys
@@ -37,6 +39,14 @@ def peak_memory() -> int | None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def version_of(*distributions: str) -> str:
+    """The version of the first of several builds of one package that is installed; `none` where none is."""
+    for name in distributions:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return "none"
 
 
 def machine_memory() -> int | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocr_cml import checkpoint
+from ocr_cml import checkpoint, validation
 from ocr_cml.checkpoint import BEST, Best, Checkpoint
 from ocr_cml.distributed import largest_of_ranks
 from ocr_cml.run import LOG, different_keys
@@ -52,6 +53,7 @@ def _take_over(trainer: Trainer, found: Checkpoint) -> None:
     if largest_of_ranks(bool(reason), trainer.world_size):
         if reason:
             LOG.warning("%s; the best student is looked for anew", reason)
+            shutil.rmtree(trainer.run.path / validation.FOLDER, ignore_errors=True)  # pictures of what counts no more
         progress.best, progress.evaluation_due = None, True
     reached = trainer.run.forget_after(progress.step)
     LOG.info("resumed from %s at step %d", found.folder, progress.step)

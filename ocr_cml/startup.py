@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from typing import TYPE_CHECKING
 
+import numpy as np
 import paddle
 
 from ocr_cml import environment, preview, words
@@ -82,8 +82,9 @@ def memory(device: str) -> str:
 
 
 def _versions() -> list[str]:
-    named = [f"{name} {importlib.metadata.version(name)}" for name in ("numpy", "onnxruntime")]
-    return [f"paddle {paddle.__version__}", *named, f"Python {platform.python_version()}"]
+    runtime = environment.version_of("onnxruntime", "onnxruntime-gpu")
+    named = [f"paddle {paddle.__version__}", f"numpy {np.__version__}", f"onnxruntime {runtime}"]
+    return [*named, f"Python {platform.python_version()}"]
 
 
 def _device(device: str) -> str:
@@ -136,12 +137,15 @@ def _check_teachers(trainer: Trainer) -> None:
     LOG.info("teachers on the evaluation set, with this run's post-process\n%s", table(scores))
     records = [trainer.dataset[0, index] for index in range(min(_CROPS, len(trainer.dataset)))]
     crops = [Crop(r["image"], r["polygons"], r["ignore"]) for r in records if r["has_label"]]
-    configured = next(op.schedule.at(0) for op in trainer.dataset.ops if isinstance(op, MakeShrinkMap))
+    shrink = next(op for op in trainer.dataset.ops if isinstance(op, MakeShrinkMap))
+    configured = shrink.schedule.at(0)
     ratios = sorted({*RATIOS, configured})
     if crops:
         for name, (teacher, _) in trainer.cohort.teachers.items():
             thresh, dilation = _target_of(trainer, name)
-            fits = sweep(teacher, crops, thresh=thresh, dilation=dilation, ratios=ratios)
+            fits = sweep(
+                *(teacher, crops), thresh=thresh, dilation=dilation, ratios=ratios, min_text_size=shrink.min_text_size
+            )
             line, contradicts = verdict(name, fits, configured, dilation)
             (LOG.warning if contradicts else LOG.info)("%s", line)
 

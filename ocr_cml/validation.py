@@ -143,6 +143,7 @@ def record(examination: Examination, best: Best, run: Path) -> None:
     found = {
         "student": best.student,
         "step": best.step,
+        "hmean": best.hmean,
         "images": len(examination.indices),
         "of": len(examination.dataset),
         "box_thresh": examination.postprocess.box_thresh,
@@ -158,7 +159,7 @@ def is_recorded(best: Best, run: Path) -> bool:
     """Whether `RUN/validation` is already that of this best checkpoint."""
     try:
         found = json.loads((run / FOLDER / FILE).read_text(encoding="utf-8"))
-        return (found["student"], found["step"]) == (best.student, best.step)
+        return (found["student"], found["step"], found["hmean"]) == (best.student, best.step, best.hmean)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -135,7 +135,7 @@ def _read_bytes(path: Path) -> bytes:
 
 def _summary(path: Path, problems: list[str]) -> str:
     head = f"{path}: {len(problems)} bad {'entry' if len(problems) == 1 else 'entries'} in this label file"
-    advice = "Mend these lines, or set on_bad: skip for the training set."
+    advice = "Mend these lines, or set Train.dataset.on_bad_sample: skip for the training set."
     return "\n  ".join([head, *problems[:_SHOWN], *_more(problems), advice])
 
 

@@ -51,6 +51,13 @@ def line_of(path: Path, piece: str) -> int:
     return next(n for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if piece in line)
 
 
+@pytest.mark.parametrize("change", ["fresh=[head]", "pretrained_share=0.1", "allow_missing=[neck]"])
+def test_what_only_a_student_heeds_is_refused_of_a_teacher(change: str) -> None:
+    key = f"Architecture.Models.Teacher.{change.partition('=')[0]}"
+    (line,) = mistakes(f"Architecture.Models.Teacher.{change}")
+    assert re.search(rf"{re.escape(key)}: is for students; this network is frozen", line)
+
+
 # --- images without labels -------------------------------------------------------------------------------------------
 
 UNLABELLED = Path(__file__).resolve().parent.parent / "configs" / "det_cml_unlabeled.yml"

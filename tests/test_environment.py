@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ocr_cml.environment import cpu_cores, process_threads, share_of
+from ocr_cml.environment import cpu_cores, process_threads, share_of, version_of
 
 OURS = (
     "OMP_NUM_THREADS",
@@ -104,6 +104,12 @@ def test_a_process_has_the_threads_that_its_user_states_or_its_share(
     if stated is not None:
         monkeypatch.setenv("MKL_NUM_THREADS", stated)
     assert process_threads(2) == threads
+
+
+def test_the_version_of_whichever_build_is_installed() -> None:
+    """A machine with a GPU has paddlepaddle-gpu and onnxruntime-gpu alone."""
+    assert version_of("no-such-build", "numpy") == version_of("numpy") != "none"
+    assert version_of("no-such-build", "no-such-build-gpu") == "none"
 
 
 def test_cpu_cores_are_not_more_than_the_affinity() -> None:

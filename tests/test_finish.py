@@ -77,6 +77,17 @@ def test_damaged_weights_cost_the_pictures_not_the_training(
     assert (tmp_path / "run/report.html").is_file()
 
 
+def test_a_defect_of_the_report_costs_no_training(
+    tiny_set: Path, tmp_path: Path, said: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finish.report, "write_report", lambda _: 1 / 0)
+    with tiny.Run(tiny.settings(tiny_set, tmp_path / "run")) as trainer:
+        assert trainer.fit() is not None
+    told = [record for record in said.records if "by a defect of this program" in record.getMessage()]
+    assert told
+    assert told[0].exc_info
+
+
 def test_memory_is_known_here() -> None:
     taken, there = environment.peak_memory(), environment.machine_memory()
     assert taken is not None and there is not None

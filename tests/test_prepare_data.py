@@ -167,6 +167,7 @@ def test_a_training_accepts_the_printed_overrides(
     [
         (["--val-labels", "nowhere"], "--val-labels needs --val-images"),
         (["--group-by", "(["], "--group-by belongs to --val-share"),
+        (["--val-first-id", "3", "--seed", "7"], "--seed belongs to --val-share"),
         (["--val-first-id", "3", "--allow-near-duplicates"], "--allow-near-duplicates belongs to --val-share"),
     ],
 )
@@ -217,6 +218,23 @@ def test_check_accepts_good_labels(tool: Tool, labelled: Path, tmp_path: Path) -
     )
     assert (code, err) == (0, "")
     assert out.startswith("8 images, ") and json.loads((tmp_path / "c" / "check.json").read_text())["broken"] == 0
+
+
+def test_check_leaves_the_pictures_alone(tool: Tool, labelled: Path, tmp_path: Path) -> None:
+    """Its own pictures are named after kinds of findings, as a photograph may be."""
+    images = sorted(path for path in labelled.rglob("*") if path.suffix in (".jpg", ".png"))
+    folder = images[0].parent
+    before = {path: path.read_bytes() for path in images}
+    code, _, err = tool("prepare_data", "check", labelled / "train.txt", "--output", folder)
+    assert (code, "holds the images" in err) == (2, True)
+    assert {path: path.read_bytes() for path in images} == before
+    elsewhere = tmp_path / "mine"
+    elsewhere.mkdir()
+    (elsewhere / "blank.jpg").write_text("mine")
+    assert tool("prepare_data", "check", labelled / "train.txt", "--output", elsewhere)[0] == 0
+    assert (elsewhere / "blank.jpg").read_text() == "mine"
+    assert tool("prepare_data", "check", labelled / "train.txt", "--output", elsewhere)[0] == 0
+    assert not (elsewhere / "blank.jpg").exists()  # by now the folder is the check's
 
 
 def test_check_exit_codes(tool: Tool, labelled: Path, tmp_path: Path) -> None:

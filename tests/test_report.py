@@ -313,6 +313,19 @@ def test_output_goes_where_it_is_asked_for(tmp_path: Path, run: Path) -> None:
     assert sorted(p.name for p in run.iterdir()) == ["config.yml", "metrics.jsonl", "train.log"]
     with pytest.raises(UserError, match="cannot be written"):
         write_report(run, tmp_path / "nowhere" / "page.html")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_report(run, tmp_path / "file" / "page.html")
+
+
+@pytest.mark.parametrize("output", [".", "folder", "/"])
+def test_an_output_that_is_a_folder_is_refused(
+    output: str, tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="the report is a file, and this is a folder"):
+        write_report(run, Path(output))
 
 
 def test_the_tool_prints_what_it_wrote_and_refuses_with_2(repository: Path, tmp_path: Path, run: Path) -> None:
@@ -343,6 +356,21 @@ def test_the_tool_prints_what_it_wrote_and_refuses_with_2(repository: Path, tmp_
 )
 def test_ticks_are_round_and_cover_the_range(low: float, high: float, expected: list[float]) -> None:
     assert ticks(low, high) == pytest.approx(expected)
+
+
+def test_equal_numbers_but_for_the_last_bit_are_drawn(tmp_path: Path) -> None:
+    """4 of 20 texts by 4 boxes, and 5 by 10: a third either way, and not the same float."""
+    scores = [2 * tp / (20 + boxes) for tp, boxes in ((4, 4), (5, 10))]
+    precise = [2 * p * r / (p + r) for p, r in ((1.0, 0.2), (0.5, 0.25))]
+    assert len({*scores, *precise}) > 1
+    run = tmp_path / "run"
+    run.mkdir()
+    lines = [
+        json.dumps({"step": step, "eval": {"Student": {"precision": 1, "recall": 1, "hmean": hmean}}})
+        for step, hmean in enumerate([*scores, *precise], start=1)
+    ]
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    assert write_report(run).is_file()
 
 
 def test_thinning_keeps_ends_and_spikes() -> None:

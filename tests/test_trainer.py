@@ -18,7 +18,7 @@ import pytest
 import tiny
 from safetensors.numpy import load_file
 
-from ocr_cml import build
+from ocr_cml import build, startup
 from ocr_cml.cohort import Cohort
 from ocr_cml.losses.base import decode_targets
 from ocr_cml.losses.db import dice_loss
@@ -394,6 +394,24 @@ def test_the_teacher_is_bit_identical_after_a_training(tiny_set: Path, tiny_teac
     teacher, _ = trainer.cohort.teachers["Teacher"]
     tiny.assert_same(tiny.state_of(teacher.layer), load_file(tiny_teacher))
     assert not teacher.layer.training
+
+
+def test_a_teacher_is_compared_with_labels_as_the_training_makes_them(
+    tiny_set: Path, tiny_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text smaller than the usual limit counts where MakeShrinkMap says so."""
+    asked: list[float] = []
+    plain = startup.sweep
+
+    def noted(*given: Any, **named: Any) -> Any:
+        asked.append(named["min_text_size"])
+        return plain(*given, **named)
+
+    monkeypatch.setattr(startup, "sweep", noted)
+    data = tiny.settings(tiny_set, tmp_path / "run", terms=[tiny.LABELS, tiny.TEACHER], teacher=tiny_teacher)
+    data["Global"]["teacher_check"] = True
+    fit(data, max_steps=1)
+    assert asked == [4]
 
 
 def test_images_without_labels_and_a_teacher_need_no_label_file(

@@ -78,6 +78,7 @@ def test_what_is_written_can_be_read_back(tmp_path: Path) -> None:
     assert not is_recorded(best, run)
     record(examined(tmp_path), best, run)
     assert is_recorded(best, run) and not is_recorded(Best("Student2", 0.5, 7), run)
+    assert not is_recorded(Best("Student", 0.6, 7), run)  # scored otherwise
     found = json.loads((run / FOLDER / FILE).read_text())
     assert (found["images"], found["of"], found["student"], found["step"]) == (3, 3, "Student", 7)
     assert list(found["curves"]) == ["Student", "Student2", "ensemble", "Teacher"]

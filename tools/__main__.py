@@ -17,6 +17,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ocr_cml.cli import USER_MISTAKE, exit_cleanly
+from ocr_cml.environment import version_of
 from ppocr_data.errors import UserError
 
 COMMANDS = {
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         print(text, end="", file=sys.stdout if name else sys.stderr)
         return 0 if name else USER_MISTAKE
     if name == "--version":
-        print(f"ocr-cml {_version()}, paddle {importlib.metadata.version('paddlepaddle')}")
+        print(f"ocr-cml {_version()}, paddle {version_of('paddlepaddle', 'paddlepaddle-gpu')}")
         return 0
     if name == "completion":
         return _complete(arguments)

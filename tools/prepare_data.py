@@ -114,7 +114,7 @@ def _add_split(parser: argparse.ArgumentParser, data_format: str) -> None:
     if data_format == "cocotext":
         split.add_argument("--val-part", action="store_true", help="what the set itself calls val")
     group.add_argument("--val-labels", type=Path, metavar="FOLDER", help="the labels of --val-images")
-    group.add_argument("--seed", type=int, default=2026, metavar="N", help="of --val-share (2026)")
+    group.add_argument("--seed", type=int, metavar="N", help="of --val-share (2026)")
     group.add_argument(
         "--group-by",
         metavar="REGEX",
@@ -199,6 +199,7 @@ def _split(data_format: str, arguments: argparse.Namespace) -> Callable[[Sequenc
         for option, given in (
             ("--group-by", arguments.group_by is not None),
             ("--allow-near-duplicates", arguments.allow_near_duplicates),
+            ("--seed", arguments.seed is not None),
         ):
             if given:
                 raise DataError(f"{option} belongs to --val-share; here validation is chosen in another way")
@@ -228,7 +229,8 @@ def _by_chance(records: Sequence[Record], arguments: argparse.Namespace) -> Spli
         with _progress_bar("looking for near-duplicates") as progress:
             for i, j in near_duplicates([arguments.images / record.image for record in records], progress):
                 groups.join(i, j)
-    return by_share(records, 0.1 if arguments.val_share is None else arguments.val_share, arguments.seed, groups)
+    share = 0.1 if arguments.val_share is None else arguments.val_share
+    return by_share(records, share, 2026 if arguments.seed is None else arguments.seed, groups)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -240,8 +242,12 @@ def _check(arguments: argparse.Namespace) -> int:
             allow_outside=arguments.allow_outside,
             progress=progress,
         )
+    if arguments.output.resolve() in {sample.image.parent.resolve() for sample in report.samples.values()}:
+        raise DataError(
+            f"--output {arguments.output}: holds the images; name another folder for what was found in them"
+        )
     sheets = draw_sheets(report, arguments.output, arguments.pictures) if arguments.pictures > 0 else []
-    listing = check_report.write_json(report, arguments.output / "check.json")
+    listing = check_report.write_json(report, arguments.output / check_report.LISTING)
     print(check_report.summary(report))
     print("\n".join(["", "Look at:", *map(str, sheets), str(listing)]))
     return int(report.broken > 0 or (arguments.strict and bool(report.findings)))

@@ -13,7 +13,6 @@ from ocr_cml.benchmark import inputs, recipe
 from ocr_cml.benchmark.growth import GROWTH
 from ocr_cml.benchmark.measure import Row, cpu_of, in_turn, rows_of
 from ocr_cml.benchmark.side import ROOT, Side, our_environment
-from ppocr_data.errors import UserError
 
 Say = Callable[[str], None]
 OURS, PLAIN = "ours", "plain"
@@ -217,8 +216,6 @@ def detector(suite: Suite) -> list[Row]:
     """The exported detector, from file to boxes, beside paddleocr.TextDetection."""
     _, data_dir = suite.pictures(4 if suite.settings.quick else 24)
     folder = Path(data_dir) / "train"
-    if suite.settings.label_file is not None:
-        raise UserError("benchmark: the case detector runs on synthetic pictures; leave --label_file out")
     rows = []
     for limit in (736,):
         answers = suite.measure(

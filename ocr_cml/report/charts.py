@@ -111,7 +111,7 @@ def _span(values: Sequence[float], from_zero: bool) -> tuple[float, float]:
     low, high = min(values), max(values)
     if low > 0 and (from_zero or low < 0.5 * high):
         low = 0.0
-    if high == low:
+    if high - low <= 1e-9 * max(abs(low), abs(high)):  # the same number, but for its last bits
         low, high = (low - abs(low) * 0.1, high + abs(high) * 0.1) if high else (0.0, 1.0)
     return low, high
 

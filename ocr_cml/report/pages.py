@@ -6,6 +6,7 @@ It reads only what the run folder holds, needs neither paddle nor the data, and 
 from __future__ import annotations
 
 import base64
+import contextlib
 import math
 import os
 import re
@@ -48,12 +49,17 @@ def write_report(runs: Path | Sequence[Path], output: Path | None = None) -> Pat
         names = ", ".join(run.name for run in distinct(found))
         target, html = paths[0] / "compare.html", page(f"Comparison of {names}", comparison(found))
     target = output or target
+    if not target.name or target.is_dir():
+        raise UserError(
+            f"{target}: the report is a file, and this is a folder; name one, such as {target / 'report.html'}"
+        )
     temporary = target.with_name(f"{target.name}.tmp")
     try:
         temporary.write_text(html, encoding="utf-8")
         os.replace(temporary, target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise UserError(f"{target}: the report cannot be written: {error.strerror}") from None
     return target
 

@@ -12,6 +12,9 @@ from ppocr_data.check.findings import BROKEN, KINDS, Finding
 from ppocr_data.errors import DataError
 from ppocr_data.labels import Sample
 
+LISTING = "check.json"
+"""What a check writes beside its pictures."""
+
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:

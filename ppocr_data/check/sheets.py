@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ppocr_data.check.findings import BROKEN, KINDS, Finding
-from ppocr_data.check.report import CheckReport
+from ppocr_data.check.report import LISTING, CheckReport
 from ppocr_data.decode import DecodeImage
 from ppocr_data.errors import DataError
 from ppocr_data.labels import Sample
@@ -31,6 +31,8 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 def draw_sheets(report: CheckReport, folder: Path, most: int = 24) -> list[Path]:
     """Write `folder/KIND.jpg` for each kind of finding, and remove the sheets of kinds that no longer occur.
+
+    They are removed where an earlier check left its listing; in other folders `blank.jpg` may be anybody's.
 
     A tile shows the suspicious outline in red, with a yellow dot on its first point and an arrow along its first side,
     other texts in green and don't-care ones in orange; an image that cannot be shown is a grey field. Where a kind has
@@ -54,7 +56,8 @@ def draw_sheets(report: CheckReport, folder: Path, most: int = 24) -> list[Path]
             path = folder / f"{kind}.jpg"
             findings = [finding for finding in report.findings if finding.kind == kind]
             if not findings:
-                path.unlink(missing_ok=True)
+                if (folder / LISTING).is_file():
+                    path.unlink(missing_ok=True)
                 continue
             chosen = np.linspace(0, len(findings) - 1, min(most, len(findings))).round().astype(int)
             page = _page(kind, [findings[i] for i in chosen], len(findings), report)

@@ -83,6 +83,16 @@ def test_an_unknown_case_is_a_message(tool: Callable[..., tuple[int, str, str]])
     assert "there is no case lodaer; choose among targets, loader" in err
 
 
+def test_what_cannot_be_measured_or_written_is_said_first(
+    tool: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    code, _, err = tool("benchmark", "targets", "detector", "--label_file", tmp_path / "any.txt")
+    assert (code, "detector runs on synthetic pictures" in err) == (2, True)
+    (tmp_path / "file").write_text("")
+    code, _, err = tool("benchmark", "targets", "--json", tmp_path / "file" / "numbers.json")
+    assert (code, "cannot be written" in err) == (2, True)
+
+
 def test_what_our_environment_sets_is_taken_away_from_a_side() -> None:
     """So that a side that is to have PaddleOCR's defaults does not inherit ours."""
     from ocr_cml.environment import cpu_environment

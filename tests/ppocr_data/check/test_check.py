@@ -215,10 +215,12 @@ def test_everything_for_programs(folder: Path, tmp_path: Path) -> None:
 
 def test_a_sheet_for_each_kind_and_no_stale_ones(folder: Path) -> None:
     path = labels(folder, "no tab", line("a.png", entry("up", WORD[::-1])), line("b.png"))
-    sheets = draw_sheets(check([path], [folder]), folder / "out")
+    report = check([path], [folder])
+    sheets = draw_sheets(report, folder / "out")
     assert [sheet.name for sheet in sheets] == ["bad-line.jpg", "order.jpg", "no-text.jpg"]
+    write_json(report, folder / "out" / "check.json")
     draw_sheets(check([labels(folder, line("b.png"))], [folder]), folder / "out")
-    assert [sheet.name for sheet in (folder / "out").iterdir()] == ["no-text.jpg"]
+    assert {sheet.name for sheet in (folder / "out").iterdir()} == {"no-text.jpg", "check.json"}
 
 
 def test_the_outline_is_drawn_where_it_is(folder: Path) -> None:
