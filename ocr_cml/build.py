@@ -104,11 +104,11 @@ def load_student(student: Detector, name: str, network: Network, where: str) -> 
     """Load a student's start from a weight file (a path, or an address) or from a run's folder.
 
     Raises:
-        ConfigError: `fresh` or `allow_missing` name no part of the network.
+        ConfigError: `fresh` or `allow_missing` name no part of the network or the file.
         WeightsError: there is no such file, or keys do not fit.
     """
-    _check_prefixes(student, name, network)
     weights, rest = select(read_weights(model_store.weight_file(where), name), name)
+    _check_prefixes([*student.state_dict(), *weights], name, network)
     report = load_into(
         student,
         {key: value for key, value in weights.items() if not under(key, network.fresh)},
@@ -131,9 +131,8 @@ def load_trained(student: Detector, name: str, network: Network, where: str) -> 
     return replace(report, left_aside=rest)
 
 
-def _check_prefixes(student: Detector, name: str, network: Network) -> None:
+def _check_prefixes(keys: Collection[str], name: str, network: Network) -> None:
     """A misspelled part would be loaded, or be missed, against what the user wrote."""
-    keys = list(student.state_dict())
     usual = Network.model_fields["allow_missing"].default
     for field, prefixes in (("fresh", network.fresh), ("allow_missing", network.allow_missing)):
         for prefix in prefixes:

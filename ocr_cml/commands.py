@@ -140,6 +140,8 @@ def _write_checkpoint(students: Mapping[str, Detector], name: str, file: Path) -
     """One student under PaddleOCR's names; or all of them, each name behind its student's, as PaddleOCR distils."""
     from ocr_cml.models.pdparams import write_pdparams
 
+    if not file.name or file.is_dir():
+        raise ConfigError(f"--to-paddleocr {file}: is a folder; name a file, such as {file / 'best_accuracy'}")
     file = file if file.suffix == ".pdparams" else file.with_name(f"{file.name}.pdparams")
     chosen = {f"{owner}.": layer for owner, layer in students.items()} if name == "all" else {"": students[name]}
     weights = {

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from ocr_cml.binding import ENSEMBLE, TEACHERS, CommonTermArguments, binding_problems, split_arguments
 from ocr_cml.compat import translate
 from ocr_cml.losses import TERMS
+from ocr_cml.model_store import DETECTORS
 from ocr_cml.models import BACKBONES, HEADS, NECKS
 from ocr_cml.schema import UNION_TAGS, Config, Network
 from ocr_cml.yaml_source import Path_, Source, apply_override, nearest, read_yaml
@@ -68,15 +69,30 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Source:
     return source
 
 
-def from_source(source: Source) -> Config:
-    """Validate data that is already read. Raises ConfigError with every mistake."""
+def load_record(path: Path) -> Config:
+    """Read a configuration that a run recorded, by its form alone: what is refused today may have run then.
+
+    Raises:
+        ConfigError: it cannot be read, or holds keys that this version does not know.
+    """
+    return from_source(read(path), recorded=True)
+
+
+def from_source(source: Source, *, recorded: bool = False) -> Config:
+    """Validate data that is already read. Raises ConfigError with every mistake.
+
+    Args:
+        source: the data.
+        recorded: the run has been: do not ask whether what is well-formed can work.
+    """
     problems = list(source.problems)
     config = validate(Config, source.data, (), source, problems)
     problems += _named_section_problems(source)
-    if config is not None and not problems:
+    if config is not None and not problems and not recorded:
         problems += [placed(source, path, text) for path, text in binding_problems(config)]
         problems += [placed(source, path, text) for path, text in _network_problems(config)]
         problems += [placed(source, path, text) for path, text in _transform_problems(config)]
+        problems += [placed(source, path, text) for path, text in _export_problems(config)]
     if problems or config is None:
         count = f"{len(problems)} mistakes" if len(problems) != 1 else "1 mistake"
         name = f"{source.name}: " if source.name else ""
@@ -343,7 +359,7 @@ def _transform_problems(config: Config) -> list[tuple[Path_, str]]:
     train = config.Train
     labelled = [build_op(entry) for entry in train.dataset.transforms]
     lists = [(_LABELLED, labelled, check_train_ops)]
-    if train.unlabeled is not None and train.unlabeled.transforms is not None:
+    if train.unlabeled is not None and train.unlabeled.transforms:  # else those of the labelled images
         lists.append((_UNLABELLED, [build_op(entry) for entry in train.unlabeled.transforms], check_train_ops))
     lists.append((_EVALUATED, [build_op(entry) for entry in config.Eval.dataset.transforms], check_eval_ops))
 
@@ -364,6 +380,17 @@ def _transform_problems(config: Config) -> list[tuple[Path_, str]]:
             )
             problems.append((where, text))
     return problems
+
+
+def _export_problems(config: Config) -> list[tuple[Path_, str]]:
+    """A student that was trained for hours should run where it is meant to."""
+    name = config.Global.model_name
+    if name in DETECTORS:
+        return []
+    guess = nearest(name, DETECTORS)
+    hint = f"did you mean {guess!r}?" if guess else f"choose one of {', '.join(DETECTORS)}"
+    text = f"{name!r} is no detector of PaddleOCR's, and its runtime runs an export under no other name; {hint}"
+    return [(("Global", "model_name"), text)]
 
 
 def _first(kind: type[_Op], ops: Sequence[Op]) -> _Op | None:

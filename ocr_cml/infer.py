@@ -145,7 +145,11 @@ def detect_files(
     Raises:
         DataError: a picture would overwrite an image that was given, or the folder cannot be written.
     """
-    if any(output.resolve() in (path.parent.resolve(), path.resolve().parent) for path in paths):
+    written = {(output / writable_name(path)).resolve() for path in paths}
+    if any(
+        output.resolve() in (path.parent.resolve(), path.resolve().parent) or path.resolve() in written
+        for path in paths
+    ):
         raise DataError(f"{output}: holds the images, which the pictures would overwrite; choose another --output")
     summary = Summary()
 

@@ -95,11 +95,19 @@ class InferenceConfig:
     postprocess: DBPostProcess = field(default_factory=DBPostProcess)
 
 
-def runtime_arguments(resize: DetResizeForTest) -> dict[str, Any]:
+def canonical(resize: DetResizeForTest) -> DetResizeForTest:
+    """The same rule without what has no effect on it, as the file states it."""
+    if resize.image_shape is not None:
+        return DetResizeForTest(image_shape=resize.image_shape, keep_ratio=resize.keep_ratio)
+    return resize.model_copy(update={"keep_ratio": False})
+
+
+def runtime_arguments(resize: DetResizeForTest, model_name: str = "") -> dict[str, Any]:
     """What `paddleocr.TextDetection` must be called with, beside `model_name` and `model_dir`, to resize as we do.
 
     The runtime ignores `limit_side_len` and `limit_type` in the file and uses 960/max; it reads only `resize_long: N`,
-    as N/max. So "max" needs no arguments, "min" and "resize_long" do, and a fixed size is read from the file.
+    as N/max. So "max" needs no arguments, "min" and "resize_long" do, and a fixed size is read from the file. For seals
+    the runtime's own rule is another one, and "max" must be said too.
 
     Raises:
         ModelError: the runtime cannot resize like this.
@@ -111,16 +119,15 @@ def runtime_arguments(resize: DetResizeForTest) -> dict[str, Any]:
             f"DetResizeForTest.max_side_limit: {resize.max_side_limit} cannot be deployed, the runtime always uses "
             f"{_RUNTIME_MAX_SIDE}; remove the key"
         )
-    if resize.limit_type == "max":
+    if resize.limit_type == "max" and "seal" not in model_name:
         return {}
     return {"limit_side_len": resize.limit_side_len, "limit_type": resize.limit_type}
 
 
 def runtime_call(config: InferenceConfig, folder: str = "DIR") -> str:
     """The Python expression that runs an exported folder with PaddleOCR and gives our boxes."""
-    arguments = {"model_name": config.model_name, "model_dir": folder, "device": "cpu"} | runtime_arguments(
-        config.resize
-    )
+    arguments = {"model_name": config.model_name, "model_dir": folder, "device": "cpu"}
+    arguments |= runtime_arguments(config.resize, config.model_name)
     return f"paddleocr.TextDetection({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
 
 
@@ -232,4 +239,10 @@ def _resize(ops: Mapping[str, Any]) -> DetResizeForTest:
 def _postprocess(section: Mapping[str, Any]) -> DBPostProcess:
     # A 0 counts as unset for the runtime, and an absent unclip_ratio means 2.0 to it.
     stated = {key: value for key, value in section.items() if value or isinstance(value, bool)}
-    return DBPostProcess.model_validate({"unclip_ratio": 2.0} | stated if section else stated)
+    usual = 2.0
+    if (
+        stated.get("name") == "DistillationDBPostProcess"
+    ):  # of a cohort's file; model_name and key say whose map is taken
+        stated = {key: value for key, value in stated.items() if key not in ("name", "model_name", "key")}
+        usual = 1.5
+    return DBPostProcess.model_validate({"unclip_ratio": usual} | stated if section else stated)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ppocr_data.errors import ModelError
 
-_LENGTH_DELIMITED, _VARINT = 2, 0
-_FOREIGN = frozenset(
-    {
-        *("save", "save_combine", "save_vars", "load", "load_combine", "load_vars", "py_func", "py_layer"),
-        *("run_program", "send", "recv", "send_v2", "recv_v2", "listen_and_serv", "fetch_barrier", "send_barrier"),
-        *("enqueue", "dequeue"),
-    }
+_FOREIGN_NAMES = frozenset({"run_program", "read"})
+_FOREIGN_WORDS = frozenset(
+    {"save", "load", "file", "reader", "send", "recv", "listen", "barrier", "enqueue", "dequeue", "py"}
 )
-"""Paddle's operators that touch files, hosts or Python. The engine runs a program as it stands; no detector has one."""
+"""Words in the names of Paddle's operators that touch files, hosts or Python, such as `save_combine`, `read_file`,
+`partial_send`, `py_func`. The engine runs a program as it stands; no detector has one."""
 
-_WORD = re.compile(rb"[A-Za-z0-9_.@/]+")
+_BLOCKS, _OPS, _TYPE = (1, 4, 3)
+"""Where framework.proto keeps operators: a program's blocks, a block's operators, an operator's type."""
 
 
 @dataclass(frozen=True)
@@ -70,39 +67,63 @@ def _check_program(program: Path) -> None:
         )
 
 
+def _is_foreign(operator: str) -> bool:
+    """Whether an operator does more than compute; `send_v2_` is `send_v2` in place."""
+    words = operator.split("_")
+    return operator.strip("_") in _FOREIGN_NAMES or not _FOREIGN_WORDS.isdisjoint(words)
+
+
 def _foreign_in_json(data: bytes) -> set[str] | None:
-    """The operators of a program that are in `_FOREIGN`; None where it is no JSON."""
+    """The operators of a program that are foreign; None where it is no JSON."""
+    operators: set[str] = set()
+
+    def noted(pairs: list[tuple[str, object]]) -> bool:
+        # An operator is written as {"#": "1.conv2d", ...}, whatever it is nested in; a key may be there twice.
+        operators.update(str(value).rpartition(".")[2] for key, value in pairs if key == "#")
+        return bool(pairs)
+
     try:
-        program = json.loads(data)
+        program = json.loads(data, object_pairs_hook=noted)
     except (ValueError, RecursionError):
         return None
-    found: set[str] = set()
-    nodes = [program]
-    while nodes:  # an operator is written as {"#": "1.conv2d", ...}, whatever it is nested in
-        node = nodes.pop()
-        if isinstance(node, dict):
-            found.add(str(node.get("#")).rpartition(".")[2])
-            nodes += node.values()
-        elif isinstance(node, list):
-            nodes += node
-    return found & _FOREIGN if program else None
+    return {operator for operator in operators if _is_foreign(operator)} if program else None
 
 
 def _foreign_in_protobuf(data: bytes) -> set[str] | None:
-    """The same for a `.pdmodel`; None where the top level is no sequence of fields that ends where the data ends."""
-    at = 0
+    """The same for a `.pdmodel`; None where it is no program: some message in it is no sequence of whole fields."""
     try:
-        while at < len(data):
-            tag, at = _varint(data, at)
-            value, at = _varint(data, at)
-            if tag & 7 == _LENGTH_DELIMITED:
-                at += value
-            elif tag & 7 != _VARINT:
-                return None
-    except IndexError:
+        blocks = _messages(data, _BLOCKS)
+        operators = [operator for block in blocks for operator in _messages(block, _OPS)]
+        names = {name.decode("utf-8", "replace") for operator in operators for name in _messages(operator, _TYPE)}
+    except (IndexError, ValueError):
         return None
-    # Names stand in it as they are; one that is no operator's has other letters around it.
-    return {name.decode() for name in _WORD.findall(data)} & _FOREIGN if at == len(data) > 0 else None
+    return {name for name in names if _is_foreign(name)} if blocks else None
+
+
+def _messages(data: bytes, wanted: int) -> list[bytes]:
+    """The contents of one field of a protobuf message, wherever it stands in it.
+
+    Raises:
+        IndexError, ValueError: the message is cut off, or holds what no message of Paddle's holds.
+    """
+    found, at = [], 0
+    while at < len(data):
+        tag, at = _varint(data, at)
+        kind = tag & 7
+        if kind == 0:  # a number
+            _, at = _varint(data, at)
+        elif kind in (1, 5):  # of eight or four bytes
+            at += 8 if kind == 1 else 4
+        elif kind == 2:  # a text, or another message
+            length, start = _varint(data, at)
+            at = start + length
+            if tag >> 3 == wanted:
+                found.append(data[start:at])
+        else:
+            raise ValueError(f"no field of kind {kind} is known")
+    if at > len(data):
+        raise IndexError("the last field is cut off")
+    return found
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

@@ -52,7 +52,9 @@ def draw(image: np.ndarray, polygons: Sequence[np.ndarray]) -> np.ndarray:
 
 def writable_name(path: Path) -> str:
     """The file's name, with `.png` added where OpenCV writes no format by it: `scan.jfif` becomes `scan.jfif.png`."""
-    return path.name if path.suffix and cv2.haveImageWriter(path.name) else f"{path.name}.png"
+    # By the suffix alone: OpenCV ends the process over a name that is no UTF-8.
+    known = path.suffix.isascii() and path.suffix and cv2.haveImageWriter(f"x{path.suffix}")
+    return path.name if known else f"{path.name}.png"
 
 
 def save_picture(path: Path, picture: np.ndarray) -> None:

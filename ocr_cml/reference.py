@@ -6,6 +6,7 @@ networks, losses and transforms the arguments and docstrings of their classes.
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import json
 import re
@@ -184,14 +185,16 @@ def _type(kind: Any) -> str:
 @exit_cleanly
 def main(argv: list[str] | None = None) -> int:
     """Write the page to the file that is named, or to standard output."""
-    arguments = sys.argv[1:] if argv is None else argv
-    if not arguments:
+    parser = argparse.ArgumentParser(prog="python -m ocr_cml.reference", description=__doc__)
+    parser.add_argument("file", nargs="?", type=Path, help="where to write the page; standard output if left out")
+    file = parser.parse_args(argv).file
+    if file is None:
         sys.stdout.write(reference())
         return 0
     try:
-        Path(arguments[0]).write_text(reference(), encoding="utf-8")
+        file.write_text(reference(), encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{arguments[0]}: cannot be written: {error.strerror}") from None
+        raise UserError(f"{file}: cannot be written: {error.strerror}") from None
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from ppocr_data.errors import ConfigError, UserError, WeightsError
 if TYPE_CHECKING:
     from ocr_cml.trainer import Trainer
 
-_SCORED_BY = ("Eval.", "PostProcess.", "Metric.")
+_SCORED_BY = ("Eval.dataset.", "PostProcess.", "Metric.")
 """Sections that say how an hmean comes about: under others it is another number."""
 
 
@@ -28,14 +27,17 @@ def resume(trainer: Trainer) -> None:
         UserError: the processes that train together do not all stand at one step.
     """
     run = trainer.run
+    found = None
     if run.resume_from is None:
         run.forget_after(-1)  # a run killed before its first checkpoint left records
     else:
         found, damaged = checkpoint.find(run.resume_from)
         for line in damaged:
             LOG.warning("passed over a damaged checkpoint: %s", line)
+    # Before anything else that processes do together: one of them may see no checkpoint.
+    _stand_together(trainer, 0 if found is None else found.progress.step)
+    if found is not None:
         _take_over(trainer, found)
-    _stand_together(trainer)
     # Not before: a folder whose checkpoint does not fit keeps the configuration that it was made with.
     run.record_config(trainer.config)
 
@@ -55,6 +57,8 @@ def _take_over(trainer: Trainer, found: Checkpoint) -> None:
             LOG.warning("%s; the best student is looked for anew", reason)
             shutil.rmtree(trainer.run.path / validation.FOLDER, ignore_errors=True)  # pictures of what counts no more
         progress.best, progress.evaluation_due = None, True
+    elif trainer.rank == 0 and progress.best:
+        _put_best_in_place(trainer.run.path, progress.best)
     reached = trainer.run.forget_after(progress.step)
     LOG.info("resumed from %s at step %d", found.folder, progress.step)
     if reached > progress.step:
@@ -77,18 +81,34 @@ def _why_not_best(trainer: Trainer, found: Checkpoint) -> str:
     return f"{told}, was scored with another {', '.join(scored[:3])}" if scored else ""
 
 
+def _put_best_in_place(run: Path, best: Best) -> None:
+    """Where `best.previous` holds the best of what goes on, and `best` that of steps which are made anew: swap them."""
+    current, previous = run / BEST, run / f"{BEST}.previous"
+    if _kept_in(run)[0] == best:
+        return
+    aside = current.with_name(f"{BEST}.tmp")  # a start after a kill puts it back, where best/ is missing
+    shutil.rmtree(aside, ignore_errors=True)
+    if current.is_dir():
+        current.rename(aside)
+    previous.rename(current)
+    if aside.is_dir():
+        aside.rename(previous)
+
+
 def _kept_in(run: Path) -> list[Best | None]:
-    """The results whose weights a run's folder holds; the one before the last, where a kill came between two saves."""
-    found = []
+    """The results whose weights best/ and best.previous/ hold; None of one that is not there or damaged."""
+    found: list[Best | None] = []
     for folder in (run / BEST, run / f"{BEST}.previous"):
-        with contextlib.suppress(WeightsError):
+        try:
             found.append(checkpoint.open_checkpoint(folder).progress.best)
+        except WeightsError:
+            found.append(None)
     return found
 
 
-def _stand_together(trainer: Trainer) -> None:
+def _stand_together(trainer: Trainer, step: int) -> None:
     """A process that began elsewhere would learn from other images at another rate, and drift away unseen."""
-    step, ranks = trainer.progress.step, trainer.world_size
+    ranks = trainer.world_size
     first, last = -largest_of_ranks(-step, ranks), largest_of_ranks(step, ranks)
     if first != last:
         raise UserError(

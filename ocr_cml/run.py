@@ -186,7 +186,7 @@ def different_keys(recorded: Path, config: Config, also: tuple[str, ...] = ()) -
         ConfigError: the record cannot be read, or holds keys that this version does not know.
     """
     try:
-        then = configuration.load(recorded)
+        then = configuration.load_record(recorded)
     except ConfigError as error:
         raise ConfigError(
             f"{recorded}: the run in this folder was recorded in a form that this version does not read; choose "

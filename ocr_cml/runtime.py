@@ -171,11 +171,12 @@ class OnnxDetector(FrozenDetector):
         if len(inputs) != 1:
             raise ModelError(f"{source}: has {len(inputs)} inputs ({', '.join(i.name for i in inputs)}); {_SUPPORTED}")
         self._input, self._output = inputs[0].name, self._session.get_outputs()[0].name
+        self._single = inputs[0].shape[:1] == [1]  # exported for one image at a time
 
     def _run(self, images: np.ndarray) -> np.ndarray:
         # A large batch at once is no faster on a CPU, and its activations would stay in the process beside a training.
         at_once = max(1, _PIXELS_AT_ONCE // (images.shape[1] * images.shape[2]))
-        count = at_once if self._on_cpu else max(1, len(images))
+        count = 1 if self._single else at_once if self._on_cpu else max(1, len(images))
         parts = [images[first : first + count] for first in range(0, max(1, len(images)), count)]
         maps = [self._session.run([self._output], {self._input: self.normalization.apply(p)})[0] for p in parts]
         return maps[0] if len(maps) == 1 else np.concatenate(maps)

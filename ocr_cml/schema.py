@@ -56,7 +56,8 @@ class GlobalSection(Section):
     checkpoints: str | None = Field(None, description="Resume from this run folder or checkpoint.")
     save_inference_dir: str | None = Field(None, description="Where tools/export_model.py writes.")
     model_name: str = Field(
-        "PP-OCRv4_mobile_det", description="The name under which PaddleOCR's runtime knows the export."
+        "PP-OCRv4_mobile_det",
+        description="The name under which PaddleOCR's runtime runs the export: that of one of its own detectors.",
     )
     use_amp: Literal["auto"] | bool = Field("auto", description="Mixed precision; auto: on a GPU, off on a CPU.")
     amp_dtype: Literal["bfloat16", "float16"] = Field(

@@ -153,6 +153,17 @@ def test_a_runs_folder_gives_each_student_its_own_weights(tiny_set: Path, tmp_pa
         assert reports[name].share == 1.0
 
 
+def test_of_a_run_with_an_exponential_mean_the_mean_is_what_was_trained(tiny_set: Path, tmp_path: Path) -> None:
+    """Every hmean of the run is the mean's; its latest/ holds the students beside it, which nothing ever scored."""
+    with tiny.Run(tiny.settings(tiny_set, tmp_path / "run", Optimizer__ema_decay=0.9), max_steps=3) as trainer:
+        trainer.fit()
+        means = {name: {k: v.numpy() for k, v in m.values.items()} for name, m in trainer.learners.means.items()}
+    for folder in ("best", "latest"):
+        config = loaded(tiny_set, tmp_path, Global__pretrained_model=str(tmp_path / "run" / folder))
+        for name, student in build.build_students(config, trained=True)[0].items():
+            tiny.assert_same(tiny.state_of(student), means[name])
+
+
 def test_what_was_trained_is_loaded_whole_whatever_a_start_may_lack(tiny_set: Path, tmp_path: Path) -> None:
     """What a training's start left to the seed is trained afterwards: an evaluation must not leave it to it again."""
     with tiny.Run(tiny.settings(tiny_set, tmp_path / "run"), max_steps=1) as trainer:

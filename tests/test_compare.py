@@ -312,9 +312,12 @@ def test_teachers_by_address_and_by_name_are_looked_for_where_trainings_look(
     assert "(needed by asks)" in line
 
 
-def test_a_base_that_drops_students_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="on_divergence is drop"):
-        plan_of(tmp_path, overrides=["Global.on_divergence=drop"])
+def test_what_drops_students_is_refused(tmp_path: Path) -> None:
+    drop = ["Global.on_divergence=drop"]
+    with pytest.raises(ConfigError, match=r"(?s)methods\.0.*on_divergence is drop.*methods\.1.*on_divergence is drop"):
+        plan_of(tmp_path, overrides=drop)
+    with pytest.raises(ConfigError, match=r"1 mistake:\n.*methods\.1.*on_divergence is drop"):
+        plan_of(tmp_path, [ALONE, {**DML, "overrides": drop}])
 
 
 def measured(outcome: Path, body: str) -> int:

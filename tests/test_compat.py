@@ -457,6 +457,12 @@ def test_the_names_of_the_maps(write: Write, written: str, maps: list[str], said
     assert sum(said in note for note in notes) == 1
 
 
+def test_maps_by_their_own_name_win(write: Write) -> None:
+    settings, notes = read(write(CML), "Loss.loss_config_list.DistillationDMLLoss.maps=[shrink, binary]")
+    assert term(settings, "DMLLoss")["maps"] == ["shrink", "binary"]
+    assert sum("because maps is given" in note for note in notes) == 1
+
+
 @pytest.mark.parametrize("written", ["shrink", "[thrink_maps, foo]", "3", "[null]"])
 def test_a_map_that_does_not_exist_is_refused(write: Write, written: str) -> None:
     message = refusal(write(changed(CML, "maps_name: thrink_maps", f"maps_name: {written}")))
@@ -630,6 +636,9 @@ def test_the_moving_mean_of_the_weights_moves_to_the_optimizer(write: Write) -> 
     assert (
         read(write(changed(SINGLE, "  epoch_num: 1200\n", f"  epoch_num: 1200\n{off}")))[0].Optimizer.ema_decay is None
     )
+    for given, decay in (("0.99", 0.99), ("null", None)):  # under its own name it is what somebody wants here
+        path = write(changed(SINGLE, "  epoch_num: 1200\n", f"  epoch_num: 1200\n{ema}"))
+        assert read(path, f"Optimizer.ema_decay={given}")[0].Optimizer.ema_decay == decay
     other = ema.replace("threshold", "exponential")
     message = refusal(write(changed(SINGLE, "  epoch_num: 1200\n", f"  epoch_num: 1200\n{other}")))
     assert "Global.ema_decay_type: 'exponential' is not supported" in message
@@ -677,6 +686,14 @@ def test_resize_long_is_told(write: Write) -> None:
         "DetResizeForTest": {"limit_side_len": 960, "limit_type": "resize_long"}
     }
     assert sum("multiples of 128" in note for note in notes) == 1
+
+
+@pytest.mark.parametrize("winner", [{"limit_side_len": 736, "limit_type": "min"}, {"image_shape": [736, 1280]}])
+def test_resize_long_beside_another_rule_is_left_aside_as_paddleocr_does(write: Write, winner: dict[str, Any]) -> None:
+    both = yaml.safe_dump({"DetResizeForTest": {**winner, "resize_long": 960}}, default_flow_style=True).strip()
+    settings, notes = read(write(changed(SINGLE, "{DetResizeForTest: null}", both)))
+    assert settings.Eval.dataset.transforms[2] == {"DetResizeForTest": winner}
+    assert sum("is left aside as PaddleOCR does" in note for note in notes) == 1
 
 
 def test_the_shrink_schedule_is_told(write: Write) -> None:

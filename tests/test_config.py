@@ -51,6 +51,12 @@ def line_of(path: Path, piece: str) -> int:
     return next(n for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if piece in line)
 
 
+def test_the_name_of_an_export_is_one_that_the_runtime_knows() -> None:
+    (line,) = mistakes("Global.model_name=PP-OCRv4_mobile_dett")
+    assert re.search(r"Global\.model_name: .*no detector of PaddleOCR's.*did you mean 'PP-OCRv4_mobile_det'", line)
+    assert load("Global.model_name=PP-OCRv6_tiny_det").Global.model_name == "PP-OCRv6_tiny_det"
+
+
 @pytest.mark.parametrize("change", ["fresh=[head]", "pretrained_share=0.1", "allow_missing=[neck]"])
 def test_what_only_a_student_heeds_is_refused_of_a_teacher(change: str) -> None:
     key = f"Architecture.Models.Teacher.{change.partition('=')[0]}"

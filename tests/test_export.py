@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -164,6 +165,20 @@ def test_inference_yml_reads_back_as_it_was_written(tmp_path: Path, resize: DetR
     assert inference_yml.read(tmp_path / "inference.yml") == config
 
 
+@pytest.mark.parametrize(
+    ("stated", "meant"),
+    [
+        ({"image_shape": (384, 640), "limit_side_len": 384}, {"image_shape": (384, 640)}),
+        ({"limit_side_len": 384, "keep_ratio": True}, {"limit_side_len": 384}),
+    ],
+)
+def test_what_has_no_effect_on_a_resize_rule_is_not_exported(
+    tmp_path: Path, stated: dict[str, Any], meant: dict[str, Any]
+) -> None:
+    assert export(DarkNetwork(), tmp_path / "out", DetResizeForTest(**stated)).boxes > 0
+    assert inference_yml.read(tmp_path / "out" / "inference.yml").resize == DetResizeForTest(**meant)
+
+
 def test_inference_yml_is_what_the_runtime_wants(exported: Path) -> None:
     document = yaml.safe_load((exported / "inference.yml").read_text())
     ops = [next(iter(op)) for op in document["PreProcess"]["transform_ops"]]
@@ -189,6 +204,11 @@ def test_the_call_says_what_the_file_cannot() -> None:
         {"limit_side_len": 192, "limit_type": "resize_long"},
         {},
     ]
+    # The runtime's own rule for seals is another one.
+    assert inference_yml.runtime_arguments(LIMITS[0], "PP-OCRv4_mobile_seal_det") == {
+        "limit_side_len": 128,
+        "limit_type": "max",
+    }
     call = inference_yml.runtime_call(InferenceConfig(resize=LIMITS[1]))
     keywords = {word.arg: ast.literal_eval(word.value) for word in ast.parse(call, mode="eval").body.keywords}
     assert keywords == {
@@ -208,6 +228,10 @@ def test_the_call_says_what_the_file_cannot() -> None:
         ("PreProcess: {transform_ops: [{DetResizeForTest: {resize_long: 1280}}]}", (1280, "max"), 1.5),
         ("PreProcess: {transform_ops: [{DetResizeForTest: null}]}\nPostProcess: {thresh: 0.2}", (960, "max"), 2.0),
         ("PostProcess: {name: DBPostProcess, unclip_ratio: 0, box_thresh: 0.7}", (960, "max"), 2.0),
+        (
+            "PostProcess: {name: DistillationDBPostProcess, model_name: [Student], key: head_out, thresh: 0.3}",
+            *((960, "max"), 1.5),
+        ),
     ],
 )
 def test_files_of_paddleocr_are_read_as_its_runtime_does(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -210,6 +211,11 @@ def test_images_behind_links_are_not_overwritten(model: Path, photos: Path, tmp_
     links.mkdir()
     (links / "a.png").symlink_to(photos / "img_1.png")
     before = (photos / "img_1.png").read_bytes()
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "img_1.png").symlink_to(photos / "img_1.png")
+    with pytest.raises(DataError, match="would overwrite"):
+        detect_files(load_detector(model), find_images(photos), out)
     for output in (links, photos):
         with pytest.raises(DataError, match="would overwrite"):
             detect_files(load_detector(model), find_images(links), output)
@@ -223,6 +229,13 @@ def test_a_picture_of_a_file_of_any_name(name: str, model: Path, photos: Path, t
     summary = detect_files(load_detector(model), [image], tmp_path / "out")
     assert (summary.images, summary.failures) == (1, [])
     assert cv2.imread(str(tmp_path / "out" / f"{name}.png")).shape == (96, 160, 3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_a_picture_of_a_file_whose_name_is_not_utf8(model: Path, photos: Path, tmp_path: Path) -> None:
+    image = (photos / "img_1.png").rename(tmp_path / os.fsdecode(b"caf\xe9.png"))
+    assert detect_files(load_detector(model), [image], tmp_path / "out").images == 1
+    assert (tmp_path / "out" / image.name).is_file()
 
 
 def test_a_suffix_without_a_format_is_an_error(tmp_path: Path) -> None:

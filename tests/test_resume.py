@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,6 +71,35 @@ def test_an_hmean_of_another_post_process_is_another_number(finished: Path, tiny
     assert best.hmean < 0.99
 
 
+def test_another_batch_of_the_evaluation_is_the_same_number(finished: Path, tiny_set: Path) -> None:
+    """What somebody lowers whose memory did not suffice."""
+    data = tiny.settings(tiny_set, finished, Global__checkpoints=str(finished))
+    data["Eval"]["loader"] = {"batch_size_per_card": 2}
+    best = fit(data, max_steps=3).progress.best
+    assert best is not None
+    assert best.hmean == 0.99
+
+
+def test_a_best_of_steps_that_are_made_anew_makes_room(finished: Path, tiny_set: Path) -> None:
+    """latest/ is of step 2; a later best of another future lies in best/, and that of step 2 in best.previous/."""
+    shutil.copytree(finished / "best", finished / "best.previous")
+    state = finished / "best" / "state.json"
+    state.write_text(state.read_text(encoding="utf-8").replace('"hmean": 0.99', '"hmean": 0.995'), encoding="utf-8")
+    best = fit(tiny.settings(tiny_set, finished), max_steps=3).progress.best
+    assert best is not None
+    assert best.hmean == 0.99
+    kept = [open_checkpoint(finished / name).progress.best for name in ("best", "best.previous")]
+    assert [found.hmean for found in kept if found] == [0.99, 0.995]
+
+
+def test_a_record_with_what_is_refused_today_is_the_same_run(finished: Path, tiny_set: Path) -> None:
+    """Global.model_name may be changed by a resume, and a name was once accepted under which no runtime runs."""
+    recorded = finished / "config.yml"
+    text = recorded.read_text(encoding="utf-8")
+    recorded.write_text(text.replace("model_name: PP-OCRv4_mobile_det", "model_name: mine"), encoding="utf-8")
+    assert fit(tiny.settings(tiny_set, finished), max_steps=3).progress.step == 3
+
+
 def test_a_checkpoint_that_does_not_fit_leaves_the_folder_as_it_was(finished: Path, tiny_set: Path) -> None:
     before = (finished / "config.yml").read_bytes()
     data = tiny.settings(tiny_set, finished, Global__checkpoints=str(finished))
@@ -116,8 +146,6 @@ def test_processes_that_do_not_stand_at_one_step_stop(
     """Two machines without a shared disk: one of them sees no checkpoint."""
     given = iter([-theirs, theirs])
     monkeypatch.setattr(resume, "largest_of_ranks", lambda value, _: max(value, next(given)))
-    trainer = SimpleNamespace(
-        progress=SimpleNamespace(step=ours), world_size=2, rank=1, run=SimpleNamespace(path=tmp_path)
-    )
+    trainer = SimpleNamespace(world_size=2, rank=1, run=SimpleNamespace(path=tmp_path))
     with pytest.raises(UserError, match=rf"process 1 stands at step {ours}, others at {theirs}.*machines share"):
-        resume._stand_together(trainer)  # type: ignore[arg-type]
+        resume._stand_together(trainer, ours)  # type: ignore[arg-type]

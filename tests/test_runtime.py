@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_models
 import paddle
 import pytest
@@ -261,6 +262,17 @@ def test_a_batch_is_answered_as_its_images_are_one_by_one(count: int, size: int,
     images = np.random.default_rng(size).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
     alone = [detector.probability(image[None])[0] for image in images]
     np.testing.assert_array_equal(detector.probability(images), np.stack(alone))
+
+
+def test_a_graph_for_one_image_at_a_time_answers_several(tmp_path: Path) -> None:
+    """As torch.onnx.export writes it where nothing is said about the batch."""
+    path = onnx_models.dark_detector(tmp_path / "model.onnx")
+    model = onnx.load(path)
+    images = np.random.default_rng(1).integers(0, 256, (3, 64, 96, 3), dtype=np.uint8)
+    expected = open_detector(path, threads=1).probability(images)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, str(tmp_path / "single.onnx"))
+    np.testing.assert_array_equal(open_detector(tmp_path / "single.onnx", threads=1).probability(images), expected)
 
 
 def test_an_empty_batch_has_an_empty_answer(tmp_path: Path) -> None:

@@ -52,6 +52,18 @@ def test_one_student(run: tuple[Path, Path], tool: Tool, tmp_path: Path) -> None
     assert reports["Student"].share == 1.0
 
 
+@pytest.mark.parametrize("target", [".", "folder"])
+def test_a_folder_is_no_file_to_write(run: tuple[Path, Path], target: str, tool: Tool, tmp_path: Path) -> None:
+    path, best = run
+    (tmp_path / "folder").mkdir()
+    where = Path() if target == "." else tmp_path / target
+    weights = f"Global.pretrained_model={best}"
+    arguments = ("-c", path, "-o", weights, "--student", "Student2", "--to-paddleocr", where)
+    code, _, said = tool("export_model", *arguments)
+    assert (code, "is a folder; name a file" in said) == (2, True)
+    assert not (tmp_path / "folder.pdparams").exists()
+
+
 def test_all_students_under_their_names(run: tuple[Path, Path], tool: Tool, tmp_path: Path) -> None:
     path, best = run
     target = tmp_path / "all.pdparams"

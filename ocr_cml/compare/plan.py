@@ -97,6 +97,12 @@ def make_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
         except ConfigError as error:
             problems += [line for line in str(error).splitlines() if line not in problems]
     problems += [configuration.placed(source, where, text) for where, text in _reference_problems(settings, methods)]
+    for method in methods:
+        if method.name in configs and configs[method.name].Global.on_divergence == "drop":
+            text = (
+                "Global.on_divergence is drop, and a cohort that lost a student is compared with nothing; set restart"
+            )
+            problems.append(configuration.placed(source, _place(settings, method), text))
     if problems:
         raise ConfigError(_listed(path, problems))
     runs = [_run(settings, method.name, seed, configs[method.name]) for seed in settings.seeds for method in methods]
@@ -139,11 +145,6 @@ def _check_base(settings: CompareConfig) -> None:
         raise ConfigError(f"base: {settings.base} with these overrides: {error}") from None
     if base.Global.checkpoints:
         raise ConfigError("base: Global.checkpoints is set, and no method may start from another's run; remove it")
-    if base.Global.on_divergence == "drop":
-        raise ConfigError(
-            "base: Global.on_divergence is drop, and a cohort that lost a student is compared with nothing; set stop "
-            "or restart"
-        )
 
 
 def _reference_problems(settings: CompareConfig, methods: Sequence[Method]) -> list[tuple[Path_, str]]:

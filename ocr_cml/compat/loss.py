@@ -139,6 +139,8 @@ def _maps(reading: Reading, path: Path_, arguments: dict[str, Any]) -> None:
                 "without maps_name all three maps are compared, each by its mean; PaddleOCR sums over the columns of "
                 "the image instead",
             )
+    elif "maps" in arguments:
+        reading.note(here, "is left aside, because maps is given")
     else:
         maps = list(dict.fromkeys(_MAPS[str(name)] for name in names))
         reading.note(here, _about_maps(given, maps))

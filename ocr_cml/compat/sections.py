@@ -63,7 +63,7 @@ def _moving_mean(reading: Reading, section: dict[str, Any]) -> None:
         reading.problem(("Global", "ema_decay_type"), text)
     decay = section.get("ema_decay", 0.9998)
     optimizer = reading.section("Optimizer")
-    if wanted and optimizer:
+    if wanted and optimizer and "ema_decay" not in optimizer:  # given there it is this package's own key
         reading.note(("Global", "use_ema"), f"is read as Optimizer.ema_decay: {decay}")
         place = reading.source.where(("Global", "ema_decay" if "ema_decay" in section else "use_ema"))
         optimizer["ema_decay"] = decay
@@ -128,6 +128,10 @@ def translate_data(reading: Reading) -> None:
             if name == "RandomCrop":
                 _random_crop(reading, path, arguments)
             elif name == "DetResizeForTest" and "resize_long" in arguments:
+                if winner := next((key for key in ("image_shape", "limit_side_len") if key in arguments), None):
+                    reading.note((*path, "resize_long"), f"is left aside as PaddleOCR does, because {winner} is given")
+                    reading.take(arguments, path, "resize_long")
+                    continue
                 reading.note(
                     (*path, "resize_long"),
                     "is read as limit_type: resize_long, with sides rounded to multiples of 32; PaddleOCR rounds them "

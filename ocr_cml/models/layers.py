@@ -34,9 +34,9 @@ def require_one_of(argument: str, value: Any, known: Any) -> None:
 
 
 def require_channels(argument: str, value: Any) -> None:
-    """Raises ModelError unless `value` is a positive multiple of 4 (a neck splits its channels over four levels)."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 4 or value % 4:
-        raise ModelError(f"{argument}: {value!r} must be a positive multiple of 4, e.g. 96")
+    """Raises ModelError unless `value` is a multiple of 4 (a neck splits its channels over four levels), at least 8."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 8 or value % 4:
+        raise ModelError(f"{argument}: {value!r} must be a multiple of 4 and at least 8, e.g. 96")
 
 
 class _Repeat(paddle.autograd.PyLayer):
@@ -156,7 +156,7 @@ class SqueezeExcite(nn.Layer):
     def __init__(self, channels: int, *, slope: float = 0.2, lr_mult: float = 1.0) -> None:
         super().__init__()
         self.slope = slope
-        squeezed = channels // 4
+        squeezed = max(1, channels // 4)
 
         def conv(inputs: int, outputs: int) -> Conv2D:
             attributes = {name: ParamAttr(learning_rate=lr_mult) for name in ("weight_attr", "bias_attr")}

@@ -67,7 +67,8 @@ def find_weights(path: str | Path, name: str | None = None) -> Path:
 
     Args:
         path: a file; a file without its extension (PaddleOCR's habit: output/best_accuracy); or a folder with one
-            weight file, or one for each student (a run's best/).
+            weight file, or one for each student (a run's best/; of its latest/ the exponential mean where one is
+            kept, which is what was evaluated).
         name: the network to load, which chooses among a folder's files.
 
     Raises:
@@ -75,6 +76,8 @@ def find_weights(path: str | Path, name: str | None = None) -> Path:
     """
     path = Path(path)
     kinds = ", ".join(READERS)
+    if path.is_dir() and (mean := path / f"{name}.mean.safetensors").is_file():
+        return mean
     if path.is_dir():
         # A checkpoint folder also holds <student>.optimizer.safetensors and the like: no weights.
         files = sorted(f for f in path.iterdir() if f.suffix in READERS and f.is_file() and "." not in f.stem)

@@ -41,7 +41,10 @@ def protobuf(*operators: str, width: int = 1) -> bytes:
     return field(1, b"".join(field(4, field(3, operator.encode()) + field(4, b"")) for operator in operators))
 
 
-@pytest.mark.parametrize("operator", ["save_combine", "load_combine", "py_func", "save"])
+@pytest.mark.parametrize(
+    "operator",
+    ["save_combine", "load_combine", "py_func", "save", "read_file", "partial_send", "recv_v2_", "run_program"],
+)
 def test_operators_that_touch_files_or_python_are_refused_by_name(operator: str, tmp_path: Path) -> None:
     programs = {
         "inference.json": [
@@ -61,10 +64,40 @@ def test_operators_that_touch_files_or_python_are_refused_by_name(operator: str,
 
 
 def test_a_detectors_operators_are_fine(tmp_path: Path) -> None:
-    names = ["conv2d", "batch_norm", "relu", "nearest_interp_v2", "my_save", "load_x"]
+    names = ["conv2d", "batch_norm", "relu", "nearest_interp_v2", "payload", "saved_x"]
     for name, content in (("inference.json", pir(*(f"1.{n}" for n in names))), ("inference.pdmodel", protobuf(*names))):
         assert find_files(folder_with(tmp_path, name, content)).program == tmp_path / name
         (tmp_path / name).unlink()
+
+
+def test_an_operator_is_found_whatever_stands_beside_its_name(tmp_path: Path) -> None:
+    """An unknown field right behind it: its tag is a letter, and the name a part of a longer word."""
+    name = b"save_combine"
+    hidden = protobuf("conv2d", name.decode()).replace(name, name + b"B\0", 1)
+    program = bytearray(hidden)
+    inner = program.index(name) - 2  # the operator's own length and the block's grow by what was put in
+    at = program.rindex(b"\x22", 0, inner)
+    program[at + 1] += 2
+    program[1] += 2
+    with pytest.raises(ModelError, match="holds the operator save_combine,"):
+        find_files(folder_with(tmp_path, "inference.pdmodel", bytes(program)))
+
+
+def test_a_key_that_is_there_twice_hides_nothing(tmp_path: Path) -> None:
+    for twice in (b'"#": "1.save", "#": "1.relu"', b'"#": "1.relu", "#": "1.save"'):
+        program = pir("1.relu").replace(b'"#": "1.relu"', twice)
+        with pytest.raises(ModelError, match="holds the operator save,"):
+            find_files(folder_with(tmp_path, "inference.json", program))
+
+
+def test_words_in_a_program_that_are_no_operators_are_fine(tmp_path: Path) -> None:
+    """Paddle writes the source lines that made an operator into its attributes."""
+    program = protobuf("conv2d")
+    line = b"    save(model)"
+    attribute = bytes([4 << 3 | 2, len(line)]) + line
+    operator = program[4:] + attribute
+    block = bytes([4 << 3 | 2, len(operator)]) + operator
+    assert find_files(folder_with(tmp_path, "inference.pdmodel", bytes([1 << 3 | 2, len(block)]) + block)).program
 
 
 def test_published_programs_are_fine(shared: Path) -> None:
