@@ -207,6 +207,49 @@ raise SystemExit(commands.train(config, []))
 '''
 
 
+APART = '''
+"""tools/train.py of one of several machines: each has a disk of its own."""
+import os, sys
+sys.path.insert(0, sys.argv[1])
+os.chdir(os.path.join(sys.argv[2], f"machine{os.environ['PADDLE_TRAINER_ID']}"))
+from ocr_cml.cli import exit_cleanly
+from ocr_cml.commands import train
+
+raise SystemExit(exit_cleanly(lambda argv: train(sys.argv[3], []))([]))
+'''
+
+
+def test_machines_that_do_not_share_a_disk_are_told_so(tiny_set: Path, tmp_path: Path) -> None:
+    """One sees a checkpoint and the other none: neither waits for what the other never sends."""
+    settings = tiny.settings(tiny_set, tmp_path / "machine0" / "run", Global__max_steps=1)
+    with tiny.Run(settings) as trainer:
+        trainer.fit()
+    (tmp_path / "machine1").mkdir()
+    settings["Global"] |= {"save_model_dir": "run", "max_steps": 3}
+    config = tiny.write(settings, tmp_path / "run.yml")
+    (tmp_path / "driver.py").write_text(APART)
+    launch = ["-m", "paddle.distributed.launch", "--nproc_per_node=2", "--backend", "gloo"]
+    command = [
+        sys.executable,
+        *launch,
+        "--log_dir",
+        tmp_path / "log",
+        tmp_path / "driver.py",
+        REPOSITORY,
+        tmp_path,
+        config,
+    ]
+    done = subprocess.run(
+        list(map(str, command)), cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode != 0
+    logs = "\n".join(path.read_text(errors="replace") for path in (tmp_path / "log").glob("workerlog*")) + done.stderr
+    assert "Traceback" not in logs, logs[-3000:]
+    assert re.search(r"error: process \d stands at step \d, others at \d: .*a disk that the machines share", logs), (
+        logs[-3000:]
+    )
+
+
 def test_two_processes_over_gloo(tiny_set: Path, tiny_teacher: Path, tmp_path: Path) -> None:
     """Equal weights on both ranks, each sample once an epoch, and the metrics of one process."""
     terms = [tiny.LABELS, tiny.MUTUAL, {"ATLoss": {"layers": [["neck", "neck"]]}}]
