@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FILE_NAME = "inference.yml"
 _RUNTIME_LIMIT = 960
+_SEAL, _SEAL_LIMIT = "seal", 736
 _RUNTIME_MAX_SIDE = 4000
 
 
@@ -119,7 +120,7 @@ def runtime_arguments(resize: DetResizeForTest, model_name: str = "") -> dict[st
             f"DetResizeForTest.max_side_limit: {resize.max_side_limit} cannot be deployed, the runtime always uses "
             f"{_RUNTIME_MAX_SIDE}; remove the key"
         )
-    if resize.limit_type == "max" and "seal" not in model_name:
+    if resize.limit_type == "max" and _SEAL not in model_name:
         return {}
     return {"limit_side_len": resize.limit_side_len, "limit_type": resize.limit_type}
 
@@ -184,7 +185,7 @@ def read(path: Path) -> InferenceConfig:
         return InferenceConfig(
             model_name=_model_name(_section(document, "Global")),
             normalization=_normalization(ops),
-            resize=_resize(ops),
+            resize=_resize(ops, _model_name(_section(document, "Global"))),
             postprocess=_postprocess(_section(document, "PostProcess")),
         )
     except ValidationError as error:
@@ -227,12 +228,13 @@ def _normalization(ops: Mapping[str, Any]) -> Normalization:
     return Normalization(stated.mean, stated.std, stated.scale, order)
 
 
-def _resize(ops: Mapping[str, Any]) -> DetResizeForTest:
+def _resize(ops: Mapping[str, Any], model_name: str) -> DetResizeForTest:
     stated = dict(ops.get("DetResizeForTest", {}))
     longest = stated.pop("resize_long", None)
     if "limit_side_len" not in stated and "image_shape" not in stated:
-        # As the runtime reads PaddleOCR's own files.
-        stated |= {"limit_side_len": longest or _RUNTIME_LIMIT, "limit_type": "max"}
+        # As the runtime reads PaddleOCR's own files: text by the longer side, seals by the shorter one.
+        usual, side = (_SEAL_LIMIT, "min") if _SEAL in model_name else (_RUNTIME_LIMIT, "max")
+        stated |= {"limit_side_len": longest or usual, "limit_type": side}
     return DetResizeForTest.model_validate(stated)
 
 

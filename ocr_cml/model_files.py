@@ -109,6 +109,8 @@ def _messages(data: bytes, wanted: int) -> list[bytes]:
     found, at = [], 0
     while at < len(data):
         tag, at = _varint(data, at)
+        if tag >= 1 << 32:  # Paddle would read its lower 32 bits, as another field's
+            raise ValueError("a tag has more than 32 bits")
         kind = tag & 7
         if kind == 0:  # a number
             _, at = _varint(data, at)
@@ -127,11 +129,16 @@ def _messages(data: bytes, wanted: int) -> list[bytes]:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number that starts at `at`, seven bits a byte from the lowest, and where the next thing starts."""
+    """The number that starts at `at`, seven bits a byte from the lowest, and where the next thing starts.
+
+    Raises:
+        IndexError, ValueError: it does not end, or has more than 64 bits.
+    """
     value = shift = 0
-    while True:
+    while shift < 64:
         byte = data[at]
         value |= (byte & 0x7F) << shift
         at, shift = at + 1, shift + 7
         if byte < 0x80:
             return value, at
+    raise ValueError("a number has more than 64 bits")

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from ocr_cml import build
 from ocr_cml.cohort import Cohort
+from ocr_cml.models.weights import find_weights
 from ocr_cml.runtime import LayerDetector, Normalization
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, DataError, WeightsError
@@ -162,6 +163,10 @@ def test_of_a_run_with_an_exponential_mean_the_mean_is_what_was_trained(tiny_set
         config = loaded(tiny_set, tmp_path, Global__pretrained_model=str(tmp_path / "run" / folder))
         for name, student in build.build_students(config, trained=True)[0].items():
             tiny.assert_same(tiny.state_of(student), means[name])
+    for other in (tmp_path / "run/latest").glob("Student2.*"):
+        other.unlink()
+    # A teacher asks by its own name, and takes the one student that there is.
+    assert find_weights(tmp_path / "run/latest", "Teacher").name == "Student.mean.safetensors"
 
 
 def test_what_was_trained_is_loaded_whole_whatever_a_start_may_lack(tiny_set: Path, tmp_path: Path) -> None:

@@ -229,6 +229,12 @@ def test_the_call_says_what_the_file_cannot() -> None:
         ("PreProcess: {transform_ops: [{DetResizeForTest: null}]}\nPostProcess: {thresh: 0.2}", (960, "max"), 2.0),
         ("PostProcess: {name: DBPostProcess, unclip_ratio: 0, box_thresh: 0.7}", (960, "max"), 2.0),
         (
+            "Global: {model_name: PP-OCRv4_mobile_seal_det}\n"
+            "PreProcess: {transform_ops: [{DetResizeForTest: {resize_long: 640}}]}",
+            *((640, "min"), 1.5),
+        ),
+        ("Global: {model_name: PP-OCRv4_server_seal_det}\nPostProcess: {thresh: 0.2}", (736, "min"), 2.0),
+        (
             "PostProcess: {name: DistillationDBPostProcess, model_name: [Student], key: head_out, thresh: 0.3}",
             *((960, "max"), 1.5),
         ),

@@ -239,6 +239,13 @@ def test_labels_pool_the_seeds_of_a_method(tmp_path: Path) -> None:
     assert label_of(str(odd)) == ("a=b", odd)
 
 
+def test_a_run_with_what_is_refused_today_is_read(tmp_path: Path) -> None:
+    data = tiny.settings(tmp_path / "data", tmp_path / "run", Global__model_name="mine")
+    tiny.write(data, tmp_path / "config.yml")
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+    assert read_run(str(tmp_path)).config.Global.model_name == "mine"
+
+
 def test_agreement_is_the_mean_over_pairs_at_the_log_points() -> None:
     records = [
         {"step": 10, "loss": 1.0, "agreement/A,B": 0.2, "agreement/A,C": 0.4},

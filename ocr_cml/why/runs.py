@@ -59,7 +59,7 @@ def read_run(text: str) -> FinishedRun:
         records = [json.loads(line) for line in lines]
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / 'metrics.jsonl'}: cannot be read: {error}") from None
-    return FinishedRun(label, folder, configuration.load(folder / "config.yml"), records)
+    return FinishedRun(label, folder, configuration.load_record(folder / "config.yml"), records)
 
 
 def check_comparable(runs: Sequence[FinishedRun]) -> None:

@@ -83,6 +83,21 @@ def test_an_operator_is_found_whatever_stands_beside_its_name(tmp_path: Path) ->
         find_files(folder_with(tmp_path, "inference.pdmodel", bytes(program)))
 
 
+def test_a_tag_that_paddle_would_cut_is_damage(tmp_path: Path) -> None:
+    """Five bytes whose lower 32 bits are the tag of an operator's type: Paddle reads a type there."""
+    name = b"save_combine"
+    type_ = b"\x9a\x80\x80\x80\x10" + bytes([len(name)]) + name
+    operator = bytes([4 << 3 | 2, len(type_)]) + type_
+    block = bytes([1 << 3 | 2, len(operator)]) + operator
+    with pytest.raises(ModelError, match="is damaged or truncated"):
+        find_files(folder_with(tmp_path, "inference.pdmodel", block))
+
+
+def test_a_number_without_end_is_damage(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="is damaged or truncated"):
+        find_files(folder_with(tmp_path, "inference.pdmodel", b"\xff" * 4_000_000))
+
+
 def test_a_key_that_is_there_twice_hides_nothing(tmp_path: Path) -> None:
     for twice in (b'"#": "1.save", "#": "1.relu"', b'"#": "1.relu", "#": "1.save"'):
         program = pir("1.relu").replace(b'"#": "1.relu"', twice)
