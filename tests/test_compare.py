@@ -101,7 +101,7 @@ def test_the_shipped_comparison_has_every_method(monkeypatch: pytest.MonkeyPatch
     plan = shipped(monkeypatch)
     counts = {method.name: method.count for method in plan.methods}
     one = dict.fromkeys(("logits", "st", "at", "nst", "rkd", "ofd", "afd"), 1)
-    two = dict.fromkeys(("dml2", "dml2_text", "taught", "cml", "cml_text", "cml_ppocrv2"), 2)
+    two = dict.fromkeys(("dml2", "dml2_text", "taught", "cml", "cml_fading", "cml_text", "cml_ppocrv2"), 2)
     assert counts == {"alone": 4, **one, "dml3": 3, "dml4": 4, **two}
     assert len(plan.runs) == len(counts) * len(plan.settings.seeds)
     assert [run.seed for run in plan.runs] == sorted(run.seed for run in plan.runs)
