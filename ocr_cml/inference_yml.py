@@ -242,9 +242,8 @@ def _postprocess(section: Mapping[str, Any]) -> DBPostProcess:
     # A 0 counts as unset for the runtime, and an absent unclip_ratio means 2.0 to it.
     stated = {key: value for key, value in section.items() if value or isinstance(value, bool)}
     usual = 2.0
-    if (
-        stated.get("name") == "DistillationDBPostProcess"
-    ):  # of a cohort's file; model_name and key say whose map is taken
+    if stated.get("name") == "DistillationDBPostProcess":
+        # Of a cohort's file, where model_name and key say whose map is taken; its class has a default of its own.
         stated = {key: value for key, value in stated.items() if key not in ("name", "model_name", "key")}
         usual = 1.5
     return DBPostProcess.model_validate({"unclip_ratio": usual} | stated if section else stated)

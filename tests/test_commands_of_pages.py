@@ -81,6 +81,9 @@ INSTEAD = {
     "python -m pip install -e .": seen(
         FETCHES, "test_commands_of_all_tools.py::test_the_installed_package_has_the_command"
     ),
+    "python -m pip install --no-deps -e .": seen(
+        FETCHES, "test_commands_of_all_tools.py::test_the_installed_package_has_the_command"
+    ),
     "apt-get install chromium": seen("changes the system", "browser.py::chromium", "test_report_browser.py::browser"),
     "pre-commit install": ci("changes the checkout; its hooks are CI's linters", "python -m ruff check ."),
     "make lint types test": runs("runs this suite", "make --dry-run lint types test"),

@@ -309,10 +309,9 @@ def test_another_runs_checkpoint_goes_on_in_a_new_folder(tiny_set: Path, tmp_pat
     resumed = fit(data, max_steps=3)
     whole = fit(tiny.settings(tiny_set, tmp_path / "whole"), max_steps=3)
     tiny.assert_same(states(resumed), states(whole))
+    assert [record["step"] for record in records(tmp_path / "other")] == [3]
     # What the other run calls its best does not lie here: the students are evaluated where they stand.
-    assert [(record["step"], "eval" in record) for record in records(tmp_path / "other")] == [
-        *((2, True), (3, False), (3, True))
-    ]
+    assert [record["step"] for record in records(tmp_path / "other", "eval")] == [2, 3]
 
 
 def test_teachers_alone_teach_without_any_label_file(tiny_set: Path, tmp_path: Path) -> None:
