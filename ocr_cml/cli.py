@@ -57,18 +57,19 @@ def called(tool: str) -> str:
 
 def check_writable(path: Path) -> None:
     """Raise ConfigError where a file that `--json PATH` asks for could not be written; what it holds stays."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.open("a").close()
-    except OSError as error:
-        raise ConfigError(f"--json {path}: cannot be written: {error.strerror}") from None
+    _append_or_replace(path, "a", "")
 
 
 def write_json(path: Path, data: object) -> None:
     """Write what `--json PATH` asks for. Raises ConfigError where it cannot be written."""
+    _append_or_replace(path, "w", json.dumps(data, indent=1))
+
+
+def _append_or_replace(path: Path, mode: str, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(data, indent=1), encoding="utf-8")
+        with path.open(mode, encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
         raise ConfigError(f"--json {path}: cannot be written: {error.strerror}") from None
 

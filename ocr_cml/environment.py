@@ -41,12 +41,12 @@ def peak_memory() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def version_of(*distributions: str) -> str:
-    """The version of the first of several builds of one package that is installed; `none` where none is."""
+def version_of(*distributions: str, absent: str = "none") -> str:
+    """The version of the first of several builds of one package that is installed; `absent` where none is."""
     for name in distributions:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(name)
-    return "none"
+    return absent
 
 
 def machine_memory() -> int | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ocr_cml.environment import cpu_cores, cpu_environment
+from ocr_cml.environment import cpu_cores, cpu_environment, version_of
 
 _PACKAGES = ("paddlepaddle", "onnxruntime", "opencv-contrib-python", "numpy", "shapely", "pyclipper", "paddleocr")
 
@@ -17,20 +16,13 @@ def describe() -> list[str]:
     """Lines for people."""
     load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     settings = ", ".join(f"{name}={value}" for name, value in cpu_environment().items())
-    versions = [f"{name} {_version(name)}" for name in _PACKAGES]
+    versions = [f"{name} {version_of(name, absent='absent')}" for name in _PACKAGES]
     return [
         f"date: {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC{load} (other jobs spoil absolute numbers)",
         f"machine: {_processor()}, {cpu_cores()} cores for this process, {_memory_gib()} GiB; {platform.platform()}",
         f"threads: ours {settings} and its own malloc settings, PaddleOCR as it is unless the column says otherwise",
         f"versions: Python {platform.python_version()}, {', '.join(versions)}",
     ]
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "absent"
 
 
 def _processor() -> str:
