@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ocr_cml.losses import TERMS
 from ocr_cml.schema import Config, Weight
-from ocr_cml.yaml_source import Path_, nearest
+from ocr_cml.yaml_source import Path_
+from ppocr_data.spelling import hint
 
 TEACHERS = "Teachers"
 """The guide that stands for the weighted mean map of several teachers."""
@@ -164,9 +165,8 @@ def _name_problems(
     problems = []
     for key, name, known, kind in wanted:
         if name not in known:
-            guess = nearest(name, known)
-            hint = f"did you mean {guess!r}?" if guess else f"the {kind}s are: {', '.join(known) or 'none'}"
-            problems.append(((*path, key), f"no {kind} is called {name!r}; {hint}"))
+            text = f"no {kind} is called {name!r}; {hint(name, known, f'the {kind}s are')}"
+            problems.append(((*path, key), text))
     for key in ("model_name_list", "model_name_pairs"):
         if getattr(common, key) == []:
             problems.append(((*path, key), "names nobody; leave it out to bind every student"))

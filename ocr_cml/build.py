@@ -14,7 +14,6 @@ import paddle
 from ocr_cml import model_store
 from ocr_cml.binding import TEACHERS, bind, split_arguments
 from ocr_cml.cohort import BoundTerm, Cohort
-from ocr_cml.config import build_op
 from ocr_cml.environment import process_threads
 from ocr_cml.fastest import fastest
 from ocr_cml.losses import TERMS
@@ -33,12 +32,12 @@ from ocr_cml.models.weights import (
 from ocr_cml.runtime import FrozenDetector, LayerDetector, Normalization, open_detector
 from ocr_cml.schema import Config, Network
 from ocr_cml.side_by_side import SideBySide
-from ocr_cml.yaml_source import nearest
 from ppocr_data import synth
 from ppocr_data.dataset import DetDataset, EvalDataset
 from ppocr_data.errors import ConfigError, DataError, WeightsError
 from ppocr_data.labels import read_images
-from ppocr_data.transforms import DetResizeForTest, NormalizeImage
+from ppocr_data.spelling import hint
+from ppocr_data.transforms import DetResizeForTest, NormalizeImage, build_op
 
 _UNLABELLED = 2000
 """Seeds the samples of the unlabelled images apart from the labelled ones' and from the networks'."""
@@ -138,9 +137,10 @@ def _check_prefixes(keys: Collection[str], name: str, network: Network) -> None:
         for prefix in prefixes:
             if prefix not in usual and not any(under(key, [prefix]) for key in keys):
                 parts = sorted({".".join(key.split(".")[:depth]) for key in keys for depth in (1, 2)})
-                guess = nearest(prefix, parts)
-                hint = f"did you mean {guess!r}?" if guess else f"its parts are {', '.join(parts)}"
-                raise ConfigError(f"Architecture.Models.{name}.{field}: {prefix!r} is no part of this network; {hint}")
+                raise ConfigError(
+                    f"Architecture.Models.{name}.{field}: {prefix!r} is no part of this network; "
+                    f"{hint(prefix, parts, 'its parts are')}"
+                )
 
 
 def refuse_twins(cohort: Cohort) -> list[str]:

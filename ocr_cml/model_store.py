@@ -15,8 +15,8 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from ocr_cml.yaml_source import nearest
 from ppocr_data.errors import ModelError, WeightsError
+from ppocr_data.spelling import hint
 
 LOG = logging.getLogger("ocr_cml")
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
@@ -48,9 +48,10 @@ def resolve(name_or_path: str | Path) -> Path:
         return path
     name = str(name_or_path)
     if name not in DETECTORS:
-        guess = nearest(name, DETECTORS)
-        known = f"did you mean {guess}?" if guess else f"published detectors are {', '.join(DETECTORS)}"
-        raise ModelError(f"{name}: no such folder or .onnx file, and no published detector has this name; {known}")
+        raise ModelError(
+            f"{name}: no such folder or .onnx file, and no published detector has this name; "
+            f"{hint(name, DETECTORS, 'the published detectors are')}"
+        )
     for folder in (store() / name, store() / f"{name}_onnx"):
         if folder.is_dir():
             return folder

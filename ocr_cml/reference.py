@@ -22,10 +22,10 @@ from pydantic.fields import FieldInfo
 
 from ocr_cml.binding import CommonTermArguments
 from ocr_cml.cli import exit_cleanly
-from ocr_cml.config import arguments_of
 from ocr_cml.losses import TERMS
 from ocr_cml.models import BACKBONES, HEADS, NECKS
 from ocr_cml.schema import Config
+from ocr_cml.wellformed import arguments_of
 from ppocr_data.errors import UserError
 from ppocr_data.transforms import OPS
 

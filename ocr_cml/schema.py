@@ -1,7 +1,7 @@
 """The configuration's schema: PaddleOCR's sections and names, strictly typed, one sentence a field.
 
 A section whose shape depends on a `name` (a backbone, a loss term, a transform) takes its fields from the class of that
-name, so that there is one place where an argument is declared: the code that uses it. See `ocr_cml.config`.
+name, so that there is one place where an argument is declared: the code that uses it. See `ocr_cml.wellformed`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from ocr_cml.postprocess import DBPostProcess
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
+LABELLED = ("Train", "dataset", "transforms")
+UNLABELLED = ("Train", "unlabeled", "transforms")
+EVALUATED = ("Eval", "dataset", "transforms")
+"""Where the three lists of transforms stand."""
 OneKey = dict[str, dict[str, Any] | None]
 """A one-key mapping, PaddleOCR's form of a named step: `- MakeShrinkMap: {shrink_ratio: 0.4}`."""
 

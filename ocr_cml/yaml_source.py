@@ -6,7 +6,6 @@ cost people trainings, so this reader refuses the first and mends the second.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from dataclasses import dataclass, field
@@ -244,12 +243,3 @@ def _forget_lines(source: Source, path: Path_) -> None:
     """Keys under an overridden one no longer stand where the file had them."""
     for known in [known for known in source.lines if known[: len(path)] == path]:
         del source.lines[known]
-
-
-def nearest(word: str, known: list[str] | tuple[str, ...]) -> str | None:
-    """The known word that `word` most likely meant, or None."""
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if found:
-        return found[0]
-    folded = {name.lower().replace("_", ""): name for name in known}
-    return folded.get(word.lower().replace("_", ""))

@@ -7,7 +7,7 @@ and do nothing.
 
 from __future__ import annotations
 
-import difflib
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -22,6 +22,7 @@ from .crop import EastRandomCropData, RandomWindow
 from .decode import DecodeImage
 from .errors import ConfigError
 from .op import STRIDE, Op, Record
+from .spelling import hint
 from .targets import MakeBorderMap, MakeShrinkMap, check_shrink_ratios
 
 
@@ -165,6 +166,12 @@ _CROPS = ("EastRandomCropData", "RandomWindow")
 _EVAL_OPS = ("DecodeImage", "DetLabelEncode", "DetResizeForTest", "NormalizeImage", "ToCHWImage", "KeepKeys")
 
 
+def build_op(entry: Mapping[str, Any]) -> Op:
+    """The transform of one validated list entry, `{name: arguments or None}`."""
+    ((name, arguments),) = entry.items()
+    return OPS[name].model_validate_json(json.dumps(arguments or {}), strict=True)
+
+
 def build_ops(entries: Sequence[Any], where: str = "transforms") -> list[Op]:
     """Build the ops of a PaddleOCR list: one-key mappings `{name: arguments}`, None for no arguments, or a bare name.
 
@@ -186,8 +193,7 @@ def build_ops(entries: Sequence[Any], where: str = "transforms") -> list[Op]:
             continue
         ((name, arguments),) = entry.items()
         if name not in OPS:
-            near = difflib.get_close_matches(str(name), OPS, n=1, cutoff=0.4)
-            problems.append(f"{here}: no transform named {name}; {f'did you mean {near[0]}?' if near else list(OPS)}")
+            problems.append(f"{here}: no transform named {name!r}; {hint(name, OPS)}")
             continue
         try:
             ops.append(OPS[name].model_validate({} if arguments is None else arguments))
@@ -205,8 +211,7 @@ def _explain(error: ValidationError, where: str, op: type[Op]) -> list[str]:
         key = ".".join([where, *(str(part) for part in found["loc"])])
         message = found["msg"].removeprefix("Value error, ")
         if found["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(found["loc"][-1]), op.model_fields, n=1)
-            message = f"unknown argument; {f'did you mean {near[0]}?' if near else f'known: {list(op.model_fields)}'}"
+            message = f"unknown argument; {hint(found['loc'][-1], op.model_fields)}"
         lines.append(f"{key}: {message}")
     return lines
 

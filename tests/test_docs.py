@@ -18,13 +18,13 @@ import tiny
 from pages import IDS, PAGES, REPOSITORY, commands, snippets, without_fences
 
 from ocr_cml import config
-from ocr_cml.config import arguments_of
 from ocr_cml.losses import TERMS
 from ocr_cml.losses.base import decode_targets
 from ocr_cml.models.detector import Detector, DetOutput
 from ocr_cml.models.heads import HEADS
 from ocr_cml.models.necks import NECKS
 from ocr_cml.reference import reference
+from ocr_cml.wellformed import arguments_of
 from ppocr_data.errors import ConfigError, UserError
 
 SUBCOMMANDS = {"prepare": "prepare_data", "export": "export_model", "infer": "infer_det"}

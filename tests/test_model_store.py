@@ -53,7 +53,7 @@ def test_the_store_is_in_the_home_folder_by_default(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("PP-OCRv5_sever_det", "did you mean PP-OCRv5_server_det?"),
+        ("PP-OCRv5_sever_det", "did you mean 'PP-OCRv5_server_det'?"),
         ("PP-OCRv5_server_rec", "no published detector has this name"),
         ("models/absent", "no such folder or .onnx file"),
     ],

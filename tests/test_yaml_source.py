@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ocr_cml.yaml_source import Source, apply_override, nearest, read_yaml
+from ocr_cml.yaml_source import Source, apply_override, read_yaml
 from ppocr_data.errors import ConfigError
 
 Read = Callable[[str], Source]
@@ -353,25 +353,3 @@ def test_any_override_is_applied_or_told(assignments: list[tuple[str, str]]) -> 
         apply_override(source, f"{key}={value}")
         assert len(source.problems) - before in (0, 1)
     assert all("-o " in problem for problem in source.problems)
-
-
-# --- the nearest word ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("word", "guess"),
-    [
-        ("shrink_ration", "shrink_ratio"),
-        ("shrinkratio", "shrink_ratio"),
-        ("SHRINK_RATIO", "shrink_ratio"),
-        ("thres", "thresh"),
-        ("zzz", None),
-        ("", None),
-    ],
-)
-def test_nearest(word: str, guess: str | None) -> None:
-    assert nearest(word, ["shrink_ratio", "thresh", "name"]) == guess
-
-
-def test_nearest_among_nothing() -> None:
-    assert nearest("word", []) is None

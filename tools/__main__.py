@@ -9,7 +9,6 @@ import argparse
 import importlib
 import importlib.metadata
 import sys
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +18,7 @@ if not __package__:
 from ocr_cml.cli import USER_MISTAKE, exit_cleanly
 from ocr_cml.environment import version_of
 from ppocr_data.errors import UserError
+from ppocr_data.spelling import hint
 
 COMMANDS = {
     "prepare": ("prepare_data", "convert a data set, make the synthetic one, or look for label mistakes"),
@@ -65,9 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     if name == "completion":
         return _complete(arguments)
     if name not in COMMANDS:
-        guess = get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {guess[0]!r}?" if guess else f"known: {', '.join([*COMMANDS, 'completion'])}"
-        raise UserError(f"unknown command {name!r}; {hint}")
+        raise UserError(f"unknown command {name!r}; {hint(name, [*COMMANDS, 'completion'])}")
     sys.argv = [f"ocr-cml {name}", *arguments]  # what usage lines and the run's log call it
     return _tool(name).main(arguments)
 

@@ -18,8 +18,10 @@ from ocr_cml import model_store
 from ocr_cml.compare.schema import CompareConfig, Method
 from ocr_cml.models.weights import find_weights
 from ocr_cml.schema import Config, Network
-from ocr_cml.yaml_source import Path_, Source, apply_override, nearest, read_yaml
+from ocr_cml.wellformed import placed, validate
+from ocr_cml.yaml_source import Path_, Source, apply_override, read_yaml
 from ppocr_data.errors import ConfigError, ModelError, WeightsError
+from ppocr_data.spelling import hint
 
 _TERMS: Path_ = ("Loss", "loss_config_list")
 _TEACHER: Path_ = ("Architecture", "Models", "Teacher")
@@ -82,9 +84,9 @@ def make_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
         if assignment not in to_base:
             apply_override(source, assignment)
     problems = list(source.problems)
-    given: CompareConfig | None = configuration.validate(CompareConfig, source.data, (), source, problems)
+    given: CompareConfig | None = validate(CompareConfig, source.data, (), source, problems)
     if given is not None:
-        problems += [configuration.placed(source, where, text) for where, text in _list_problems(given)]
+        problems += [placed(source, where, text) for where, text in _list_problems(given)]
     if problems or given is None:
         raise ConfigError(_listed(path, problems))
     settings = given.model_copy(update={"overrides": [*given.overrides, *to_base]})
@@ -96,13 +98,13 @@ def make_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
             configs[method.name] = _config_of(settings, method, source)
         except ConfigError as error:
             problems += [line for line in str(error).splitlines() if line not in problems]
-    problems += [configuration.placed(source, where, text) for where, text in _reference_problems(settings, methods)]
+    problems += [placed(source, where, text) for where, text in _reference_problems(settings, methods)]
     for method in methods:
         if method.name in configs and configs[method.name].Global.on_divergence == "drop":
             text = (
                 "Global.on_divergence is drop, and a cohort that lost a student is compared with nothing; set restart"
             )
-            problems.append(configuration.placed(source, _place(settings, method), text))
+            problems.append(placed(source, _place(settings, method), text))
     if problems:
         raise ConfigError(_listed(path, problems))
     runs = [_run(settings, method.name, seed, configs[method.name]) for seed in settings.seeds for method in methods]
@@ -130,9 +132,8 @@ def _list_problems(settings: CompareConfig) -> list[tuple[Path_, str]]:
     names = [method.name for method in settings.methods]
     for position, name in enumerate(settings.only or ()):
         if name not in names:
-            guess = nearest(name, names)
-            hint = f"did you mean {guess!r}?" if guess else f"the methods are: {', '.join(names)}"
-            problems.append((("only", str(position)), f"no method is called {name!r}; {hint}"))
+            text = f"no method is called {name!r}; {hint(name, names, 'the methods are')}"
+            problems.append((("only", str(position)), text))
     if settings.only == []:
         problems.append((("only",), "names no method; null runs them all"))
     return problems

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from paddle import Tensor, nn
 
 from ocr_cml.batches import on_device
 from ppocr_data.errors import ConfigError, ModelError
+from ppocr_data.spelling import hint
 
 if TYPE_CHECKING:  # the networks are not needed to compute a loss
     from ocr_cml.models.detector import DetOutput
@@ -147,9 +147,7 @@ def require(condition: bool, message: str) -> None:
 def require_choice(term: str, key: str, value: Any, choices: Sequence[str]) -> None:
     """Raise ConfigError naming the nearest choice unless `value` is one of `choices`."""
     if value not in choices:
-        close = difflib.get_close_matches(str(value), choices, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(choices) or 'none'}"
-        raise ConfigError(f"{term}.{key}: unknown {value!r}; {hint}")
+        raise ConfigError(f"{term}.{key}: unknown {value!r}; {hint(value, choices)}")
 
 
 class FeatureTerm(nn.Layer):

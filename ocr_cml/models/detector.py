@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,8 +18,10 @@ from ocr_cml.models.heads import HEADS
 from ocr_cml.models.layers import Fusible
 from ocr_cml.models.necks import NECKS
 from ppocr_data.errors import ModelError
+from ppocr_data.spelling import hint
 
-_PARTS: dict[str, dict[str, type[nn.Layer]]] = {"Backbone": BACKBONES, "Neck": NECKS, "Head": HEADS}
+PARTS: dict[str, dict[str, type[nn.Layer]]] = {"Backbone": BACKBONES, "Neck": NECKS, "Head": HEADS}
+"""The parts of a detector in their order, with the classes that each can be."""
 _EPSILON = 1e-6
 
 
@@ -146,31 +147,24 @@ def accepted_arguments(part: str, name: str) -> list[str]:
 
     The widths between parts follow from the parts themselves, so `in_channels` is the backbone's alone.
     """
-    parameters = list(inspect.signature(_PARTS[part][name]).parameters)
+    parameters = list(inspect.signature(PARTS[part][name]).parameters)
     return [argument for argument in parameters if part == "Backbone" or argument != "in_channels"]
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
-    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _build_part(part: str, spec: Mapping[str, Any], **widths: list[int] | int) -> nn.Layer:
     settings = spec.get(part)
     if not isinstance(settings, Mapping) or "name" not in settings:
-        raise ModelError(f"{part}: must be a mapping with a name, one of {', '.join(_PARTS[part])}")
+        raise ModelError(f"{part}: must be a mapping with a name, one of {', '.join(PARTS[part])}")
     name = settings["name"]
-    if name not in _PARTS[part]:
-        known = list(_PARTS[part])
-        raise ModelError(f"{part}.name: unknown {name!r}{_nearest(name, known)}; known are {', '.join(known)}")
+    if name not in PARTS[part]:
+        known = list(PARTS[part])
+        raise ModelError(f"{part}.name: unknown {name!r}; {hint(name, known)}")
     arguments = {key: value for key, value in settings.items() if key != "name"}
     accepted = accepted_arguments(part, name)
     for key in arguments:
         if key not in accepted:
-            raise ModelError(
-                f"{part}.{key}: {name} has no such argument{_nearest(key, accepted)}; it takes {', '.join(accepted)}"
-            )
-    cls = _PARTS[part][name]
+            raise ModelError(f"{part}.{key}: {name} has no such argument; it takes {', '.join(accepted)}")
+    cls = PARTS[part][name]
     required = inspect.signature(cls).parameters.items()
     for key, parameter in required:
         if parameter.default is inspect.Parameter.empty and key not in arguments and key not in widths:
@@ -191,8 +185,8 @@ def build_detector(spec: Mapping[str, Any]) -> Detector:
         ModelError: an unknown part, name or argument (naming the nearest known one), or a value that cannot be.
     """
     for part in spec:
-        if part not in _PARTS:
-            raise ModelError(f"{part}: unknown part{_nearest(part, list(_PARTS))}; a detector has {', '.join(_PARTS)}")
+        if part not in PARTS:
+            raise ModelError(f"{part}: unknown part; {hint(part, PARTS, 'a detector has')}")
     backbone = _build_part("Backbone", spec)
     neck = _build_part("Neck", spec, in_channels=backbone.out_channels)
     head = _build_part("Head", spec, in_channels=neck.out_channels)

@@ -13,6 +13,7 @@ from ocr_cml import config as configuration
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError
 from ppocr_data.targets import MakeShrinkMap
+from ppocr_data.transforms import build_op
 
 
 @dataclass(frozen=True)
@@ -91,5 +92,5 @@ def agreement_of(records: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
 
 def shrink_rule(config: Config) -> MakeShrinkMap:
     """How the labels' text is shrunk in training."""
-    ops = [configuration.build_op(entry) for entry in config.Train.dataset.transforms]
+    ops = [build_op(entry) for entry in config.Train.dataset.transforms]
     return next(op for op in ops if isinstance(op, MakeShrinkMap))

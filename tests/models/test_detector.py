@@ -295,10 +295,10 @@ def test_exports_with_unknown_size(
 @pytest.mark.parametrize(
     ("part", "change", "message"),
     [
-        ("Backbone", {"name": "MobilNetV3"}, r"Backbone\.name: unknown 'MobilNetV3' \(did you mean MobileNetV3\?\)"),
-        ("Neck", {"name": "EASTFPN"}, r"Neck\.name: unknown 'EASTFPN'.*known are DBFPN, RSEFPN, LKPAN"),
-        ("Head", {"name": "CTCHead"}, r"Head\.name: unknown 'CTCHead'"),
-        ("Backbone", {"disable_sse": True}, r"Backbone\.disable_sse: .*did you mean disable_se\?.*scale"),
+        ("Backbone", {"name": "MobilNetV3"}, r"Backbone\.name: unknown 'MobilNetV3'; did you mean 'MobileNetV3'\?"),
+        ("Neck", {"name": "EASTFPN"}, r"Neck\.name: unknown 'EASTFPN'; did you mean 'RSEFPN'\?"),
+        ("Head", {"name": "CTCHead"}, r"Head\.name: unknown 'CTCHead'; did you mean '\w*Head'"),
+        ("Backbone", {"disable_sse": True}, r"Backbone\.disable_sse: .*it takes .*scale, .*disable_se"),
         ("Neck", {"in_channels": [1]}, r"Neck\.in_channels: DBFPN has no such argument.* out_channels, use_asf"),
         ("Backbone", {"scale": 0.6}, r"Backbone\.scale: 0\.6 is not supported; choose one of 0\.35, 0\.5"),
         ("Backbone", {"model_name": "huge"}, r"Backbone\.model_name: 'huge'"),
@@ -321,7 +321,7 @@ def test_refuses(part: str, change: dict[str, Any], message: str) -> None:
     [
         ({"Neck": dbfpn(32), "Head": HEAD}, "Backbone: must be a mapping with a name"),
         ({"Backbone": TINY, "Neck": {"name": "DBFPN"}, "Head": HEAD}, "Neck.out_channels: DBFPN needs this argument"),
-        ({"Backbone": TINY, "Nek": dbfpn(32), "Head": HEAD}, r"Nek: unknown part \(did you mean Neck\?\)"),
+        ({"Backbone": TINY, "Nek": dbfpn(32), "Head": HEAD}, r"Nek: unknown part; did you mean 'Neck'\?"),
         ({"Backbone": TINY, "Neck": dbfpn(32), "Head": HEAD | {"aux_in_channels": 32}}, "only the necks RepLKFPN"),
         ({"Backbone": {"name": "PPLCNetV4", "model_size": "huge"}}, "Backbone.model_size: 'huge'"),
         ({"Backbone": resnet(51)}, "Backbone.layers: 51"),

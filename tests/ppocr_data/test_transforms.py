@@ -372,9 +372,9 @@ def test_all_mistakes_of_a_list_come_at_once() -> None:
         )
     lines = str(caught.value).splitlines()
     expected = [
-        ("[0]:", "did you mean DecodeImage?"),
+        ("[0]:", "did you mean 'DecodeImage'?"),
         ("[1].MakeShrinkMap.min_text_size:", "valid number"),
-        ("[1].MakeShrinkMap.shrink_rato:", "did you mean shrink_ratio?"),
+        ("[1].MakeShrinkMap.shrink_rato:", "did you mean 'shrink_ratio'?"),
         ("[2].MakeBorderMap:", "between 0 and 1"),
         ("[3].EastRandomCropData.size:", "multiples of 32"),
         ("[4].IaaAugment.augmenter_args.0.Fliplr.args.p:", "less than or equal to 1"),

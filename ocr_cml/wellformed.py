@@ -1,0 +1,205 @@
+"""Whether what was written has the form that is wanted, and every mistake in words.
+
+A mistake names its dotted key, the place where it was written, what was expected, and the nearest known word.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from ocr_cml.binding import CommonTermArguments, split_arguments
+from ocr_cml.losses import TERMS
+from ocr_cml.models.detector import PARTS
+from ocr_cml.schema import EVALUATED, LABELLED, UNION_TAGS, UNLABELLED
+from ocr_cml.yaml_source import Path_, Source
+from ppocr_data.errors import ConfigError
+from ppocr_data.spelling import hint
+from ppocr_data.transforms import OPS
+
+
+def validate(
+    schema: type[BaseModel], data: Any, prefix: Path_, source: Source, problems: list[str]
+) -> typing.Any | None:
+    """Validate strictly; add one worded problem for each error. JSON mode lets a YAML list be a tuple and no more."""
+    try:
+        return schema.model_validate_json(json.dumps(data, default=str), strict=True)
+    except ValidationError as error:
+        worded = {}
+        for item in error.errors():
+            location = [part for part in item["loc"] if part not in UNION_TAGS]
+            path = prefix + tuple(str(part) for part in location)
+            if item["type"] == "extra_forbidden":
+                known = _fields_at(schema, location[:-1])
+                worded[path] = _unknown(str(location[-1]), known, "key")
+            else:
+                worded.setdefault(_without_union_tags(path, source), _reworded(item))
+        problems += [placed(source, path, text) for path, text in worded.items()]
+        return None
+
+
+def _reworded(item: Mapping[str, Any]) -> str:
+    if item["type"] == "missing":
+        return "is missing; give it a value"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "value_error":
+        return message
+    value = json.dumps(item["input"], default=str)
+    return f"{message[0].lower()}{message[1:]}; found {value if len(value) < 80 else value[:77] + '...'}"
+
+
+def _without_union_tags(path: Path_, source: Source) -> Path_:
+    """Pydantic appends the tried type to the location of a union; people want the key they wrote."""
+    while path and path not in source.lines and len(path) > 1 and path[:-1] in source.lines:
+        node: Any = source.data
+        for part in path[:-1]:
+            node = node[int(part)] if isinstance(node, list) else node.get(part)
+        if isinstance(node, Mapping):
+            return path
+        path = path[:-1]
+    return path
+
+
+def _unknown(word: str, known: Iterable[str], what: str) -> str:
+    return f"unknown {what} {word!r}; {hint(word, sorted(known))}"
+
+
+def placed(source: Source, path: Path_, text: str) -> str:
+    place = source.where(path)
+    return f"{'.'.join(path)}: {text}" + (f" ({place})" if place else "")
+
+
+def _fields_at(schema: Any, location: Sequence[str | int]) -> tuple[str, ...]:
+    """The keys that a schema knows at a location, for 'did you mean'."""
+    kind: Any = schema
+    for part in location:
+        kind = _inner(kind)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found = kind.model_fields.get(str(part))
+            kind = found.annotation if found else None
+        else:  # a dict's value or a list's entry
+            arguments = typing.get_args(kind)
+            kind = arguments[-1] if arguments else None
+    kind = _inner(kind)
+    return tuple(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
+
+
+def _inner(kind: Any) -> Any:
+    """Strip Annotated and Optional from an annotation."""
+    while True:
+        if typing.get_origin(kind) is typing.Annotated:
+            kind = typing.get_args(kind)[0]
+        elif typing.get_origin(kind) in (typing.Union, types.UnionType):
+            choices = [_inner(choice) for choice in typing.get_args(kind) if choice is not type(None)]
+            models = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]
+            kind = (models or choices)[0]
+        else:
+            return kind
+
+
+# --- sections whose fields are the arguments of a named class -------------------------------------------------------
+
+
+@functools.cache
+def arguments_of(cls: type) -> type[BaseModel]:
+    """A strict schema of a class's keyword arguments, read from its constructor's annotations.
+
+    `in_channels` without a default is passed on by the builder, not by the user, and is left out.
+    """
+    hints = typing.get_type_hints(cls.__init__)  # type: ignore[misc]
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(cls.__init__).parameters.items():  # type: ignore[misc]
+        required = parameter.default is parameter.empty
+        if name == "self" or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            continue
+        if required and name == "in_channels":
+            continue
+        fields[name] = (hints.get(name, Any), ... if required else parameter.default)
+    strict = ConfigDict(extra="forbid", protected_namespaces=(), allow_inf_nan=False)
+    return create_model(cls.__name__, __config__=strict, **fields)
+
+
+@functools.cache
+def _term_schema(name: str) -> type[BaseModel]:
+    """A loss term's own arguments and those that every term takes."""
+    term: type = TERMS[name]
+    return create_model(name, __base__=(arguments_of(term), CommonTermArguments))
+
+
+def named_section_problems(source: Source) -> list[str]:
+    """Problems inside the sections that the schema leaves open: networks' parts, loss terms, transforms."""
+    problems: list[str] = []
+    models = _get(source.data, "Architecture", "Models")
+    for name, network in models.items() if isinstance(models, Mapping) else ():
+        for part, table in PARTS.items():
+            chosen = _get(network, part)
+            if isinstance(chosen, Mapping):
+                _check_part(chosen, table, ("Architecture", "Models", str(name), part), source, problems)
+    schemas = {name: _term_schema(name) for name in TERMS}
+    for i, entry in enumerate(_list(source.data, "Loss", "loss_config_list")):
+        place: Path_ = ("Loss", "loss_config_list", str(i))
+        found = len(problems)
+        _check_one_key(entry, schemas, place, "loss term", source, problems)
+        if len(problems) == found:
+            _check_term_values(entry, place, source, problems)
+    for where in (LABELLED, UNLABELLED, EVALUATED):
+        for i, entry in enumerate(_list(source.data, *where)):
+            _check_one_key(entry, OPS, (*where, str(i)), "transform", source, problems)
+    return problems
+
+
+def _check_term_values(entry: Mapping[str, Any], place: Path_, source: Source, problems: list[str]) -> None:
+    """What only the term itself knows of its arguments: ranges, choices that exclude each other."""
+    ((name, arguments),) = entry.items()
+    try:
+        TERMS[name](**split_arguments(arguments)[1])
+    except ConfigError as error:
+        key, colon, text = str(error).partition(": ")
+        inside = tuple(key.split(".")[1:]) if colon and key.startswith(f"{name}.") else ()
+        problems.append(placed(source, (*place, name, *inside), text if inside else str(error)))
+
+
+def _check_part(
+    chosen: Mapping[str, Any], table: Mapping[str, type], path: Path_, source: Source, problems: list[str]
+) -> None:
+    arguments = {key: value for key, value in chosen.items() if key != "name"}
+    name = str(chosen.get("name", ""))
+    if name not in table:
+        text = _unknown(name, table, path[-1].lower()) if name else "name is missing"
+        problems.append(placed(source, (*path, "name"), text))
+        return
+    validate(arguments_of(table[name]), arguments, path, source, problems)
+
+
+def _check_one_key(
+    entry: Any, table: Mapping[str, type[BaseModel]], path: Path_, what: str, source: Source, problems: list[str]
+) -> None:
+    if not isinstance(entry, Mapping) or len(entry) != 1:
+        problems.append(placed(source, path, f"expected one {what}, `- Name: {{arguments}}`"))
+        return
+    ((name, arguments),) = entry.items()
+    if name not in table:
+        problems.append(placed(source, path, _unknown(str(name), table, what)))
+    elif arguments is None or isinstance(arguments, Mapping):
+        validate(table[name], arguments or {}, (*path, str(name)), source, problems)
+    else:
+        problems.append(placed(source, (*path, str(name)), f"expected arguments, `{name}: {{key: value}}`"))
+
+
+def _list(data: Any, *keys: str) -> list[Any]:
+    """A list in the data; empty where it is none, which the schema complains of."""
+    found = _get(data, *keys)
+    return found if isinstance(found, list) else []
+
+
+def _get(data: Any, *keys: str) -> Any:
+    for key in keys:
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data
