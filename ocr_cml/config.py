@@ -1,7 +1,7 @@
 """Reading a configuration: one YAML file and `-o` overrides in, one immutable `Config` out, or every mistake at once.
 
-Nothing is built or opened here. Whether what was written has the right form is asked in `wellformed`, whether it can work
-in `workable`: what can be known to fail from the text alone is refused before the first second of work.
+Nothing is built or opened here. Whether what was written has the right form is asked in `wellformed`, whether it can
+work in `workable`: what can be known to fail from the text alone is refused before the first second of work.
 """
 
 from __future__ import annotations
