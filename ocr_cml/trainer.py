@@ -128,21 +128,20 @@ class Trainer:
             if self.progress.evaluation_due:
                 self._evaluate_or_save()
                 self._save(LATEST)
-            waited = time.perf_counter()
+            since = time.perf_counter()
             while self.progress.step < self.timetable.last_step:
                 result = self.step(batches)
                 step = self.progress.step
                 if step < self.timetable.last_step:
                     batches.prepare()
                 self.display.stepped(step)
+                now = time.perf_counter()
                 if self.timetable.logs_at(step):
-                    now = time.perf_counter()
-                    self._log(result, now - waited)
-                    waited = now
+                    self._log(result, now - since)
+                    since = now
                 evaluate = self.timetable.evaluates_at(step)
                 if evaluate:
                     self._evaluate_or_save()
-                    waited = time.perf_counter()
                 # All ranks stop after the same step: one that went on alone would wait for the others for ever.
                 together = self.world_size > 1 and not self._looks_at(step)
                 stop = 0 if together else largest_of_ranks(asked[0] if asked else 0, self.world_size)
@@ -152,6 +151,7 @@ class Trainer:
                     # The launcher ends all when one ends: wait for rank 0's save.
                     largest_of_ranks(stop, self.world_size)
                     raise signals.Interrupted(stop)
+                since += time.perf_counter() - now  # evaluations and saves are not the steps' time
 
     def _looks_at(self, step: int) -> bool:
         """Whether a step reads from the device if its numbers are finite, before anything moves.

@@ -184,9 +184,9 @@ def test_the_teacher_is_a_dashed_level_line_across_the_chart(run: Path) -> None:
         assert points and points[1] == points[2]
 
 
-def test_time_a_step_counts_from_the_last_record(run: Path) -> None:
-    """20 s for the ten steps to 10; then the evaluation at 15 restarts the clock: 10 s for the five steps to 20."""
-    assert read_run(run).step_seconds == [(10, 2.0), (20, 2.0)]
+def test_time_a_step_counts_from_the_last_log_point(run: Path) -> None:
+    """20 s for the ten steps to 10; 10 s for the ten steps to 20, whose `seconds` leave out the evaluation at 15."""
+    assert read_run(run).step_seconds == [(10, 2.0), (20, 1.0)]
 
 
 def test_hostile_text_is_shown_not_run(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import math
 import re
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -370,6 +370,33 @@ def test_a_log_point_has_step_loss_rate_and_each_term_at_full_precision(tiny_set
     (evaluation,) = records(tmp_path / "run", "eval")
     assert evaluation["step"] == 3
     assert set(evaluation["eval"]) == {"Student", "Student2", "ensemble"}
+
+
+def test_seconds_are_those_of_all_steps_since_the_last_log_point_and_of_nothing_else(
+    tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step 3 lies between a log point and an evaluation that is none; a clock that steps and evaluations move."""
+    clock = [0.0]
+    step, evaluate, save = Trainer.step, Trainer._evaluate, Trainer._save
+
+    def taking(seconds: float, what: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any) -> Any:
+            clock[0] += seconds
+            return what(*arguments)
+
+        return timed
+
+    monkeypatch.setattr("ocr_cml.trainer.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr(Trainer, "step", taking(1, step))
+    monkeypatch.setattr(Trainer, "_evaluate", taking(100, evaluate))
+    monkeypatch.setattr(Trainer, "_save", taking(10, save))
+    fit(
+        tiny.settings(tiny_set, tmp_path / "run", Global__print_batch_step=2, Global__eval_batch_step=[0, 3]),
+        max_steps=5,
+        save_batch_step=1,
+    )
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(line["step"], line["seconds"]) for line in lines if "loss" in line] == [(2, 2.0), (4, 2.0), (5, 1.0)]
 
 
 def test_a_checkpoint_holds_students_and_optimizers_and_no_teacher(

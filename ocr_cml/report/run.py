@@ -124,10 +124,10 @@ def _read_metrics(run: Run, text: str) -> None:
             continue  # the log's warnings tell it
         else:
             run.logged.append({**_numbers(entry), "step": step})
-            # `seconds` counts from the last log point, evaluation or start, whichever was last.
+            # `seconds` are those of the steps since the last log point, without evaluations and saves.
             if "seconds" in run.logged[-1] and step > anchor:
                 run.step_seconds.append((step, run.logged[-1]["seconds"] / (step - anchor)))
-        anchor = step
+            anchor = step
     run.logged.sort(key=lambda entry: entry["step"])
     if damaged:
         run.notes.append(f"{damaged} damaged line{'s' * (damaged > 1)} of metrics.jsonl left out.")
