@@ -356,6 +356,14 @@ def unlabelled_dataset(config: Config) -> DetDataset | None:
     )
 
 
+def samples_a_step(config: Config, processes: int) -> tuple[int, int]:
+    """Labelled and unlabelled samples of an optimizer step, in all processes and with accumulation."""
+    train, times = config.Train, processes * config.Optimizer.accumulate
+    labelled = train.loader.batch_size_per_card if train.dataset.label_file_list else 0
+    unlabelled = train.unlabeled.batch_size_per_card if train.unlabeled else 0
+    return labelled * times, unlabelled * times
+
+
 def _images_of(entry: Path) -> list[Path]:
     """The images that one entry of `Train.unlabeled.images` names."""
     if entry.is_dir():

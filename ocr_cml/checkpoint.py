@@ -57,6 +57,8 @@ class Progress:
         restarts: for each student that diverged and began anew, the steps after which it did.
         evaluation_due: the evaluation of this step could not be made, and comes first when the run goes on.
         loss_scale: float16's factor of the loss, and the steps since it last changed.
+        samples_a_step: labelled and unlabelled samples of a step, in all processes; None in old checkpoints. With
+            others the step would say neither where the data stand nor where the schedules do.
     """
 
     step: int = 0
@@ -67,11 +69,12 @@ class Progress:
     restarts: dict[str, list[int]] = field(default_factory=dict)
     loss_scale: tuple[float, int] | None = None
     evaluation_due: bool = False
+    samples_a_step: tuple[int, int] | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Progress:
         best = Best(**data["best"]) if data.get("best") else None
-        scale = data.get("loss_scale")
+        scale, samples = data.get("loss_scale"), data.get("samples_a_step")
         return cls(
             step=data["step"],
             best=best,
@@ -81,6 +84,7 @@ class Progress:
             restarts={name: list(steps) for name, steps in dict(data.get("restarts", {})).items()},
             evaluation_due=bool(data.get("evaluation_due", False)),
             loss_scale=(float(scale[0]), int(scale[1])) if scale else None,
+            samples_a_step=(int(samples[0]), int(samples[1])) if samples else None,
         )
 
 

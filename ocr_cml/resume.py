@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ocr_cml import checkpoint, validation
-from ocr_cml.checkpoint import BEST, Best, Checkpoint
+from ocr_cml.checkpoint import BEST, Best, Checkpoint, Progress
 from ocr_cml.distributed import largest_of_ranks
 from ocr_cml.run import LOG, different_keys
 from ppocr_data.errors import ConfigError, UserError, WeightsError
@@ -24,7 +25,7 @@ def resume(trainer: Trainer) -> None:
 
     Raises:
         WeightsError: there is no whole checkpoint, or it is one of another cohort.
-        UserError: the processes that train together do not all stand at one step.
+        UserError: the processes that train together do not all stand at one step, or steps have other sizes now.
     """
     run = trainer.run
     found = None
@@ -43,11 +44,12 @@ def resume(trainer: Trainer) -> None:
 
 
 def _take_over(trainer: Trainer, found: Checkpoint) -> None:
+    _same_samples(found.progress, trainer.progress)
     for name, step in found.progress.dropped.items():
         LOG.info("%s had diverged at step %d and was dropped", name, step + 1)
     trainer.learners.restore(found)
-    teachers = trainer.progress.teachers
-    progress = trainer.progress = found.progress
+    teachers, samples = trainer.progress.teachers, trainer.progress.samples_a_step
+    progress = trainer.progress = replace(found.progress, samples_a_step=samples)
     if teachers != progress.teachers:
         LOG.warning("the teachers are not those of the checkpoint (path or SHA-256 differ); going on with today's")
         progress.teachers = teachers
@@ -63,6 +65,24 @@ def _take_over(trainer: Trainer, found: Checkpoint) -> None:
     LOG.info("resumed from %s at step %d", found.folder, progress.step)
     if reached > progress.step:
         LOG.info("steps %d to %d had not been saved; they are made again", progress.step + 1, reached)
+
+
+def _same_samples(then: Progress, now: Progress) -> None:
+    """With more or fewer images a step, images would be left out or come twice, and the schedules end elsewhere."""
+    if then.samples_a_step is None or now.samples_a_step is None or then.samples_a_step == now.samples_a_step:
+        return
+    before, today = (" and ".join(_counted(progress.samples_a_step)) for progress in (then, now))
+    raise UserError(
+        f"the run learnt from {before} a step until step {then.step}, today's settings make {today}: the place in the "
+        "data and the schedules, which are counted in steps, would be lost. Keep the product of processes, "
+        "batch_size_per_card and Optimizer.accumulate, or begin a new run from these weights: "
+        "-o Global.pretrained_model=RUN/latest Global.save_model_dir=ANOTHER"
+    )
+
+
+def _counted(samples: tuple[int, int] | None) -> list[str]:
+    kinds = zip(samples or (), ("labelled", "unlabelled"), strict=False)
+    return [f"{count} {kind} image{'s' * (count != 1)}" for count, kind in kinds if count]
 
 
 def _why_not_best(trainer: Trainer, found: Checkpoint) -> str:

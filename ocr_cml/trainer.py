@@ -61,8 +61,8 @@ class Trainer:
         self.gradients = Gradients(self.cohort, config, self.loss_scale, world_size, device)
         self.learners = Learners(self.cohort, config.Optimizer, self.loss_scale, restartable, world_size, device)
         self.labelled, self.unlabelled = build.labelled_dataset(config), build.unlabelled_dataset(config)
-        samples_a_step = self.batch_size * world_size * config.Optimizer.accumulate
-        self.timetable = Timetable(config, len(self.dataset), samples_a_step)
+        taken = build.samples_a_step(config, world_size)
+        self.timetable = Timetable(config, len(self.dataset), taken[0] or taken[1])
         self.evaluator = Evaluator(
             build.eval_dataset(config),
             config.PostProcess,
@@ -70,7 +70,7 @@ class Trainer:
             rank,
             world_size,
         )
-        self.progress = Progress(teachers=build.teacher_record(config))
+        self.progress = Progress(teachers=build.teacher_record(config), samples_a_step=taken)
         self.teacher_hmean: float | None = None
         self.skipped: dict[str, int] = {}
         self._saved_step = 0
@@ -115,6 +115,8 @@ class Trainer:
         if self.rank == 0:
             chosen, config = self.config.Global.loggers, configuration.dump(self.config)
             self.run.loggers = loggers.open_loggers(chosen, self.run.path, config, self.progress.step)
+        if self.progress.step >= self.timetable.last_step and self.progress.best is None:
+            self.progress.evaluation_due = True  # stopped before its first evaluation, and to be no longer than that
         startup.look(self)
         if self.progress.step < self.timetable.last_step or self.progress.evaluation_due:
             with signals.noted() as asked:

@@ -56,7 +56,10 @@ class CopyPaste(Op):
         """Add the pasted texts to image, polygons, ignore and texts."""
         record = settle(record)
         other = record["ext"](rng) if record.get("ext") else None
-        if other is None or not (~other["ignore"]).any():
+        if other is None:
+            return record
+        other = geometry.clip_record(other, other["polygons"], *other["image"].shape[1::-1])
+        if other["ignore"].all():
             return record
         chosen = rng.permutation(np.flatnonzero(~other["ignore"]))
         count = max(1, min(int(self.objects_paste_ratio * len(other["polygons"])), _MOST_PASTED))
@@ -96,9 +99,19 @@ class CopyPaste(Op):
         (left, top), moved = places[0], geometry.transform(points, matrix)
         mask = np.zeros((height, width), np.uint8)
         geometry.fill(mask, moved, 255)
-        patch = cv2.warpPerspective(source, matrix, (width, height), flags=cv2.INTER_LINEAR)
+        patch = _warped(source, points, matrix, (width, height))
         cv2.copyTo(patch, mask, image[top : top + height, left : left + width])
         return moved + np.array([left, top], np.float32)
+
+
+def _warped(source: np.ndarray, points: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The patch of `size` (width, height) that the part of `source` around a polygon becomes."""
+    x0, y0, x1, y1 = geometry.bounds([points])[0]
+    left, top = max(0, math.floor(x0) - 1), max(0, math.floor(y0) - 1)  # a pixel more: it is mixed in at the outline
+    part = source[top : math.ceil(y1) + 2, left : math.ceil(x1) + 2]
+    from_part = np.array([[1, 0, left], [0, 1, top], [0, 0, 1]], float)
+    # OpenCV's origin is the middle of the first pixel, half a pixel off the corner.
+    return cv2.warpPerspective(part, geometry.about(matrix @ from_part, -0.5, -0.5), size, flags=cv2.INTER_LINEAR)
 
 
 def _straighten(points: np.ndarray, turn: float) -> tuple[np.ndarray, tuple[int, int]] | None:

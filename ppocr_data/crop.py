@@ -86,7 +86,7 @@ class RandomWindow(_Crop):
         readable = [points for points, skip in zip(record["polygons"], record["ignore"], strict=True) if not skip]
         low, high = np.zeros(2), last.astype(float)
         if readable:
-            x, y = readable[int(rng.integers(len(readable)))].mean(axis=0)
+            x, y = geometry.point_inside(readable[int(rng.integers(len(readable)))])
             low, high = np.clip(np.array([[x, y] - size, [x, y]]), 0, last)
         left, top = (round(place) for place in rng.uniform(low, high))
         width, height = np.minimum(size, whole).tolist()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from .errors import DataError
@@ -132,8 +133,11 @@ class DetDataset:
         record["defer_warp"] = True
         if sample.labelled:
             record["ext"] = self._another
-        for op in self.ops:
-            record = op(record, rng)
+        try:
+            for op in self.ops:
+                record = op(record, rng)
+        except cv2.error as error:
+            raise DataError(f"{sample.source}: image {sample.image}: cannot be augmented ({error.err})") from error
         return record
 
     def _another(self, rng: np.random.Generator) -> Record | None:

@@ -31,8 +31,8 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 class DecodeImage(Op):
     """Read `record["path"]` into uint8 BGR `[H,W,3]`; grey and palette images become colour, transparency is dropped.
 
-    The orientation that a camera wrote into the file (EXIF) is applied, as PaddleOCR does: labels are expected to be
-    made on the upright picture.
+    The orientation that a camera wrote into the file (EXIF of JPEG, PNG and TIFF) is applied, as PaddleOCR does: labels
+    are expected to be made on the upright picture.
     """
 
     img_mode: Literal["BGR"] = Field(default="BGR", description="Channel order of the pixels; only BGR.")

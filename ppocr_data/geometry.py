@@ -55,6 +55,15 @@ def about(matrix: np.ndarray, x: float, y: float) -> np.ndarray:
     return there @ matrix @ back
 
 
+def point_inside(points: np.ndarray) -> tuple[float, float]:
+    """A point of the polygon `[K,2]`: the mean of its corners, or for a curved one that goes around it another."""
+    x, y = (float(value) for value in points.mean(axis=0))
+    if cv2.pointPolygonTest(points.astype(np.float32), (x, y), False) >= 0:
+        return x, y
+    inside = shapely.Polygon(points).representative_point()
+    return inside.x, inside.y
+
+
 def bounds(polygons: Sequence[np.ndarray]) -> np.ndarray:
     """The axis-aligned boxes of P polygons: float64 `[P,4]`, columns x0, y0, x1, y1."""
     if not len(polygons):

@@ -2,8 +2,8 @@
 
 A transcription of `###` or `*`, or a true `ignore` or `difficult` beside it, marks text that nobody can read ("don't
 care"): it is neither text nor background. Polygons have four points or more, in either direction. UTF-8 with or
-without a byte-order mark, any line ending; blank lines are nothing. An empty list is an image without text. A box with
-a `score` needs no transcription: what `tools/infer_det.py` writes is a label file too.
+without a byte-order mark, lines ended by LF or CRLF; blank lines are nothing. An empty list is an image without text.
+A box with a `score` needs no transcription: what `tools/infer_det.py` writes is a label file too.
 
 Mistakes are refused, all of a file in one message. `on_bad="skip"` goes on without them and lists them:
 - no tab, no JSON, no list, no such image, an image outside the folder, coordinates that are no finite numbers: the
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -112,7 +112,7 @@ def read_images(where: Path | Sequence[Path]) -> list[Sample]:
         folder = Path(where)
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder of images")
-        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        paths = sorted(p for p in _files(folder) if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     else:
         paths = [Path(p) for p in where]
         missing = [f"{p}: no such image" for p in paths if not p.is_file()]
@@ -121,6 +121,19 @@ def read_images(where: Path | Sequence[Path]) -> list[Sample]:
     if not paths:
         raise DataError(f"{where}: no image here (looked for {', '.join(IMAGE_SUFFIXES)})")
     return [Sample(path, (), (), np.zeros(0, bool), str(path), labelled=False) for path in paths]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The files of a folder and of its subfolders, through links too; a folder that is met again is left."""
+    met = set()
+    for place, inside, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in met:
+            inside.clear()
+            continue
+        met.add(real)
+        inside.sort()  # which of two links to one folder is followed must not be left to chance
+        yield from (Path(place, name) for name in names)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -183,7 +196,8 @@ def _image_path(name: str, data_dir: Path, allow_outside: bool) -> Path:
     except OSError as error:
         raise _BadLine(f"image {name[:80]} cannot be looked up ({error.strerror})") from error
     if not exists:
-        raise _BadLine(f"no such image: {path}; image names are relative to data_dir")
+        hint = "; folders are parted by / here" if "\\" in name else ""
+        raise _BadLine(f"no such image: {path}; image names are relative to data_dir{hint}")
     return path
 
 
@@ -202,8 +216,23 @@ def _parse_entry(entry: Any, where: str) -> tuple[np.ndarray, str, bool]:
     # Compared as Python numbers: json reads integers of any length, which would not fit an array.
     if not all(abs(value) <= _LARGEST_COORDINATE for point in points for value in point):
         raise _BadLine(f"{where} ({word[:20]!r}): a coordinate is NaN, infinite or beyond {_LARGEST_COORDINATE:.0f}")
-    care = word not in DONT_CARE and entry.get("ignore") is not True and entry.get("difficult") is not True
-    return np.array(points, np.float32), word, not care
+    try:
+        marked = [flag(entry, key, f"{where} ({word[:20]!r})") for key in ("ignore", "difficult")]
+    except DataError as error:
+        raise _BadLine(str(error)) from None
+    return np.array(points, np.float32), word, word.strip() in DONT_CARE or any(marked)
+
+
+def flag(entry: Mapping[str, Any], key: str, where: str) -> bool:
+    """A yes or no of a JSON object, which some tools write as 1 or 0; no where it is absent or null.
+
+    Raises:
+        DataError: it is something else, and what was meant cannot be known.
+    """
+    value = entry.get(key)
+    if value is None or (isinstance(value, (bool, int)) and value in (0, 1)):
+        return bool(value)
+    raise DataError(f"{where}: {key} must be true or false, is {str(value)[:40]!r}")
 
 
 def _is_point(point: Any) -> bool:

@@ -69,15 +69,24 @@ class KeyStream:
         seed: >= 0.
         rank, world_size: which share of the sequence is ours.
         shuffle: False keeps the order of the data set in every epoch.
+        number: which stream of a training this is; each has an order of its own, even over the same images.
     """
 
     def __init__(
-        self, length: int, batch_size: int, *, seed: int = 0, rank: int = 0, world_size: int = 1, shuffle: bool = True
+        self,
+        length: int,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        shuffle: bool = True,
+        number: int = 0,
     ) -> None:
         if length < 1 or batch_size < 1 or not 0 <= rank < world_size:
             raise ValueError(f"no stream of {length} samples in batches of {batch_size} for rank {rank}/{world_size}")
         self.length, self.batch_size, self.seed = length, batch_size, seed
-        self.rank, self.world_size, self.shuffle = rank, world_size, shuffle
+        self.rank, self.world_size, self.shuffle, self.number = rank, world_size, shuffle, number
         self._orders: dict[int, np.ndarray] = {}
 
     @property
@@ -94,7 +103,7 @@ class KeyStream:
     def _order(self, epoch: int) -> np.ndarray:
         if epoch not in self._orders:
             # The fourth word keeps this apart from the chance of the samples, whose seeds are [seed, epoch, index].
-            rng = np.random.default_rng([self.seed, epoch, 0, _PERMUTATION])
+            rng = np.random.default_rng([self.seed, epoch, self.number, _PERMUTATION])
             order = rng.permutation(self.length) if self.shuffle else np.arange(self.length)
             self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1} | {epoch: order}
         return self._orders[epoch]
@@ -209,7 +218,7 @@ def train_loader(
         raise DataError("an unlabelled set and a number of unlabelled samples in a batch are given together or not")
     sets = [dataset] if unlabeled is None else [dataset, unlabeled]
     streams = [
-        KeyStream(len(part), count, seed=seed, rank=rank, world_size=world_size, shuffle=shuffle)
-        for part, count in zip(sets, (batch_size, unlabeled_per_batch), strict=False)
+        KeyStream(len(part), count, seed=seed, rank=rank, world_size=world_size, shuffle=shuffle, number=number)
+        for number, (part, count) in enumerate(zip(sets, (batch_size, unlabeled_per_batch), strict=False))
     ]
     return TrainLoader(sets, streams, num_workers, start_batch, worker_timeout, worker_restarts)

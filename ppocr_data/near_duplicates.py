@@ -13,9 +13,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from .decode import inspect
+
 _SIDE = 16
 _CLOSE = 0.2  # bits that differ, as a share of those set in one and in the other; other scenes have 0.26 and more
 _FEWEST = 8  # bits set, without which there is nothing to compare
+_LARGE = 1024  # pixels of the shorter side; smaller ones, read at a quarter, would lose what they share with a copy
 _FLAT = 4  # grey levels: neighbours that differ by less are noise
 
 
@@ -48,8 +51,15 @@ def fingerprint(path: Path) -> np.ndarray | None:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError:
         return None
-    # Read at a quarter where the format allows: only the coarse shape is looked at.
-    grey = cv2.imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_4) if data.size else None
+    if not data.size:
+        return None
+    try:
+        size, _ = inspect(data.tobytes())
+        # Only the coarse shape is looked at: large pictures are read at a quarter where the format allows.
+        large = size is not None and min(size) >= _LARGE
+        grey = cv2.imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_4 if large else cv2.IMREAD_GRAYSCALE)
+    except (ValueError, cv2.error):  # more pixels than anything reads, or damage that OpenCV stumbles over
+        return None
     return None if grey is None else image_fingerprint(grey)
 
 

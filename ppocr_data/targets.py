@@ -162,11 +162,16 @@ def _flags(ignore: np.ndarray, polygons: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _shrink(points: np.ndarray, ratio: float) -> list[np.ndarray]:
-    """The kernel of a text. Where it would vanish or fall apart, it is shrunk less: by r, 2r, 3r, ... (PaddleOCR)."""
+    """The kernel of a text. Where it would vanish or fall apart, it is shrunk less.
+
+    By r, 2r, 3r, ... as PaddleOCR does (from .5 on that is r alone), and then by a half and a quarter of what is left.
+    """
     if geometry.area(points) < 1 or not geometry.is_simple(points):
         return []
     shrunk: list[np.ndarray] = []
-    for weaker in np.arange(ratio, 1, ratio):
+    multiples = np.arange(ratio, 1, ratio)
+    left = 1 - multiples[-1]
+    for weaker in (*multiples, 1 - left / 2, 1 - left / 4):
         shrunk = geometry.offset(points, -offset_distance(points, float(weaker)))
         if len(shrunk) == 1:
             break

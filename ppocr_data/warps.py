@@ -28,8 +28,34 @@ class Warp:
         """Warp uint8 `[H,W,3]` bilinearly to `size`; what comes in from outside is black."""
         if self.size == image.shape[1::-1] and np.array_equal(self.matrix, np.eye(3)):
             return image
+        image, matrix = _within_reach(image, self.matrix, self.size)
         # OpenCV's origin is the middle of the first pixel, half a pixel off the corner.
-        return cv2.warpAffine(image, about(self.matrix, -0.5, -0.5)[:2], self.size, flags=cv2.INTER_LINEAR)
+        return cv2.warpAffine(image, about(matrix, -0.5, -0.5)[:2], self.size, flags=cv2.INTER_LINEAR)
+
+
+def _within_reach(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Image and matrix that OpenCV can warp: of a side beyond its reach the part that is seen, made smaller if need be.
+
+    Args:
+        image: uint8 `[H,W,3]`.
+        matrix: moves its points `[3,3]`.
+        size: (width, height) of what it is warped to.
+    """
+    if max(image.shape[:2]) <= _LONGEST_SIDE:
+        return image, matrix
+    width, height = size
+    canvas = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    seen = transform(canvas, np.linalg.inv(matrix))
+    ends = np.array(image.shape[1::-1])
+    low = np.clip(np.floor(seen.min(axis=0)) - 2, 0, ends - 1).astype(int)
+    high = np.clip(np.ceil(seen.max(axis=0)) + 2, low + 1, ends).astype(int)
+    part = image[low[1] : high[1], low[0] : high[0]]
+    smaller = np.ceil((high - low) / _LONGEST_SIDE)
+    if smaller.max() > 1:
+        part = cv2.resize(part, np.ceil((high - low) / smaller).astype(int).tolist(), interpolation=cv2.INTER_AREA)
+    factors = (high - low) / part.shape[1::-1]
+    back = np.array([[factors[0], 0, low[0]], [0, factors[1], low[1]], [0, 0, 1]])
+    return part, matrix @ back
 
 
 def pending_warp(record: Record) -> Warp:

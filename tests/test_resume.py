@@ -149,3 +149,41 @@ def test_processes_that_do_not_stand_at_one_step_stop(
     trainer = SimpleNamespace(world_size=2, rank=1, run=SimpleNamespace(path=tmp_path))
     with pytest.raises(UserError, match=rf"process 1 stands at step {ours}, others at {theirs}.*machines share"):
         resume._stand_together(trainer, ours)  # type: ignore[arg-type]
+
+
+def test_a_step_of_another_size_is_refused(tiny_set: Path, tmp_path: Path) -> None:
+    """Steps say where the data stand: with twice the images a step, half an epoch would be left out unseen."""
+    run = tmp_path / "run"
+    fit(tiny.settings(tiny_set, run), max_steps=2)
+    before = (run / "config.yml").read_bytes()
+    data = tiny.settings(tiny_set, run, Global__checkpoints=str(run))
+    data["Train"]["loader"]["batch_size_per_card"] = 4
+    with pytest.raises(UserError, match=r"2 labelled images a step until step 2, today's settings make 4 labelled"):
+        fit(data, max_steps=3)
+    assert (run / "config.yml").read_bytes() == before
+
+
+def test_the_same_images_in_two_batches_go_on(tiny_set: Path, tmp_path: Path) -> None:
+    """What somebody does whose second card is gone: half the batch, and two of them a step."""
+    run = tmp_path / "run"
+    fit(tiny.settings(tiny_set, run), max_steps=2)
+    data = tiny.settings(tiny_set, run, Global__checkpoints=str(run), Optimizer__accumulate=2)
+    data["Train"]["loader"]["batch_size_per_card"] = 1
+    assert fit(data, max_steps=3).progress.step == 3
+
+
+def test_a_run_that_is_to_be_no_longer_than_it_is_ends_with_a_best_student(tiny_set: Path, tmp_path: Path) -> None:
+    """Stopped after two steps, before any evaluation, and started again with two as its length."""
+    data = tiny.settings(tiny_set, tmp_path / "run", Global__save_batch_step=1)
+
+    def stop(self: Trainer, *_: object) -> None:
+        raise UserError("stopped")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="stopped"):
+        patch.setattr(Trainer, "_evaluate", stop)
+        fit(data, max_steps=2)
+    state = tmp_path / "run/latest/state.json"
+    state.write_text(state.read_text(encoding="utf-8").replace('"evaluation_due": true', '"evaluation_due": false'))
+    best = fit(data, max_steps=2).progress.best
+    assert best is not None and best.step == 2
+    assert open_checkpoint(tmp_path / "run/best").progress.best == best

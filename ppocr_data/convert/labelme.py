@@ -9,7 +9,7 @@ from ppocr_data.convert.files import by_stem, image_files, natural, read_pairs, 
 from ppocr_data.convert.json_file import get, point, read_json, want
 from ppocr_data.convert.record import DONT_CARE_TEXT, Polygon, Progress, Reading, Text
 from ppocr_data.errors import DataError
-from ppocr_data.labels import DONT_CARE
+from ppocr_data.labels import DONT_CARE, flag
 
 _IGNORED = ("ignore", "difficult", "illegible", "dont_care")
 """Flags of a shape, and labels where the transcription stands in the description, that mean don't-care."""
@@ -48,7 +48,7 @@ def _text(shape: dict[str, Any], where: str) -> Text:
     flags = shape.get("flags") or {}
     word = next((str(shape[key]) for key in ("description", "text") if shape.get(key)), label)
     ignored = word in DONT_CARE or label in (*DONT_CARE, *_IGNORED)
-    ignored = ignored or any(want(flags, dict, f"{where}.flags").get(name) is True for name in _IGNORED)
+    ignored = ignored or any(flag(want(flags, dict, f"{where}.flags"), name, f"{where}.flags") for name in _IGNORED)
     return _outline(shape, where), DONT_CARE_TEXT if ignored else word
 
 

@@ -10,6 +10,7 @@ from ppocr_data.convert.files import image_files, numbered_lines
 from ppocr_data.convert.json_file import get, point, want
 from ppocr_data.convert.record import DONT_CARE_TEXT, Progress, Reading, Record, Text
 from ppocr_data.errors import DataError
+from ppocr_data.labels import flag
 
 LABELS, STATES = "Label.txt", "fileState.txt"
 _CROPS = "crop_img"  # recognition crops that the tool exports below the images
@@ -91,8 +92,8 @@ def _texts(payload: str, where: str) -> list[Text]:
         polygon = [point(value, f"{place}.points") for value in get(entry, "points", list, place)]
         if len(polygon) < 3:
             raise DataError(f"{place}: {len(polygon)} points; a polygon needs at least 4")
-        dont_care = entry.get("difficult") is True or entry.get("ignore") is True
-        texts.append((polygon, DONT_CARE_TEXT if dont_care else word))
+        marked = [flag(entry, key, place) for key in ("difficult", "ignore")]
+        texts.append((polygon, DONT_CARE_TEXT if any(marked) else word))
     return texts
 
 

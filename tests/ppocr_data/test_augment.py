@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from ppocr_data.augment import ColorJitter, CopyPaste, IaaAugment
 from ppocr_data.crop import EastRandomCropData, RandomWindow
 from ppocr_data.op import Record
-from ppocr_data.warps import Affine, AffineArguments
+from ppocr_data.warps import Affine, AffineArguments, Warp
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -160,6 +160,32 @@ def test_pasted_text_lies_under_its_polygon_and_on_no_other() -> None:
     assert (given["image"] != 255).all()  # what is given is not written to
 
 
+def test_pasted_pixels_lie_under_their_polygon_to_a_fraction_of_a_pixel() -> None:
+    """The middle of a grey box's ink against that of its polygon, at any angle."""
+    away = []
+    for seed in range(60):
+        record = {**page([], 200, 200), "ext": lambda _: page([(60, 50, 100, 66)])}
+        made = CopyPaste()(record, rng(seed))
+        (points,) = made["polygons"]
+        ink = made["image"][..., 0].astype(float)
+        ys, xs = np.mgrid[:200, :200] + 0.5
+        away.append([(xs * ink).sum() / ink.sum(), (ys * ink).sum() / ink.sum()] - points.mean(axis=0))
+    assert np.linalg.norm(np.mean(away, axis=0)) < 0.2
+    assert np.linalg.norm(away, axis=1).max() < 0.4
+
+
+def test_of_a_text_that_leaves_its_image_only_what_is_there_is_pasted() -> None:
+    other = page([(140, 40, 200, 60), (300, 40, 340, 60)])
+    made = CopyPaste(objects_paste_ratio=1)({**page([], 200, 200), "ext": lambda _: other}, rng(3))
+    (points,) = made["polygons"]
+    assert cv2.contourArea(points) == pytest.approx(20 * 20, rel=0.02)
+    assert made["texts"] == ["t0"]
+    inside = np.zeros((200, 200), np.uint8)
+    cv2.fillPoly(inside, [np.rint(points).astype(np.int32)], 1)
+    inside = cv2.erode(inside, np.ones((5, 5), np.uint8))
+    assert (made["image"][inside > 0] == 100).all()
+
+
 def test_pasted_texts_are_turned_and_counted() -> None:
     given = page([], 300, 300)
     other = page([(i % 5 * 30, i // 5 * 20, i % 5 * 30 + 25, i // 5 * 20 + 12) for i in range(20)])
@@ -278,3 +304,13 @@ def test_an_affine_step_that_fits_holds_the_whole_image_and_one_with_p_0_does_no
     matrix, size = never.matrix(40, 20, rng)
     assert size == (40, 20)
     np.testing.assert_array_equal(matrix, np.eye(3))
+
+
+def test_an_image_longer_than_opencv_warps_is_cut_to_what_is_seen() -> None:
+    """33,000 pixels, more than a short integer counts: the crop's own pixels, and the whole of it made small."""
+    image = rng(2).integers(0, 256, (40, 33000, 3), np.uint8)
+    there = np.array([[1, 0, -32900], [0, 1, 0], [0, 0, 1]], float)
+    assert np.array_equal(Warp(there, (64, 40)).apply(image), image[:, 32900:32964])
+    wide = np.repeat(rng(3).integers(0, 256, (1, 33, 3), np.uint8), 1000, axis=1).repeat(40, axis=0)
+    small = Warp(np.diag([0.01, 0.5, 1]), (330, 20)).apply(wide)
+    assert np.array_equal(small[10, 5::10], wide[20, 500::1000])

@@ -47,6 +47,20 @@ def test_polygons_texts_and_flags(tmp_path: Path) -> None:
     assert sample.labelled
 
 
+@pytest.mark.parametrize(
+    ("more", "dont_care"),
+    [({"ignore": 1}, True), ({"difficult": 1}, True), ({"ignore": 0}, False), ({"ignore": None}, False), ({}, False)],
+)
+def test_flags_that_other_tools_write_as_numbers(tmp_path: Path, more: dict[str, object], dont_care: bool) -> None:
+    (sample,) = read_label_file(write(tmp_path, line(SQUARE, **more)), tmp_path)
+    assert sample.ignore.tolist() == [dont_care]
+
+
+def test_a_mark_with_spaces_around_it_is_a_mark(tmp_path: Path) -> None:
+    (sample,) = read_label_file(write(tmp_path, line(SQUARE, "### ")), tmp_path)
+    assert sample.ignore.tolist() == [True]
+
+
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_mark_line_ends_and_blank_lines(tmp_path: Path, end: bytes) -> None:
     path = write(tmp_path, b"\xef\xbb\xbf" + line(SQUARE).encode(), "", "  ", line(SQUARE, "two"), "", end=end)
@@ -88,6 +102,10 @@ BAD_LINES = {
     line([[5, 5]] * 4): "no area",
     line(BOW_TIE): "crosses or touches itself",
     line(SQUARE, image="b.jpg"): "no such image",
+    line(SQUARE, image="sub\\a.jpg"): "folders are parted by / here",
+    line(SQUARE, ignore="true"): "ignore must be true or false, is 'true'",
+    line(SQUARE, difficult=2): "difficult must be true or false, is '2'",
+    line(SQUARE, ignore=[]): "ignore must be true or false",
     line(SQUARE, image="../a.jpg"): "lies outside",
     line(SQUARE, image="x/../../a.jpg"): "lies outside",
     "\t[]": "no image name",
@@ -188,3 +206,16 @@ def test_all_polygons_of_icdar_2015_are_sound(shared: Path, tmp_path: Path) -> N
     samples = read_label_file(path, icdar / "ch4_training_images")
     assert len(samples) == 50
     assert sum(len(s.polygons) for s in samples) == sum(len(json.loads(row.split("\t")[1])) for row in lines)
+
+
+def test_linked_folders_are_searched_once(tmp_path: Path) -> None:
+    """A folder that a link leads to counts; one that leads back up ends nothing and doubles nothing."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/b.png").touch()
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "a.png").touch()
+    (images / "more").symlink_to(tmp_path / "elsewhere")
+    (images / "same").symlink_to(tmp_path / "elsewhere")
+    (images / "up").symlink_to(images)
+    assert [s.image for s in read_images(images)] == [images / "a.png", images / "more/b.png"]

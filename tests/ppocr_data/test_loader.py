@@ -93,6 +93,14 @@ def test_keys_can_be_asked_for_in_any_order() -> None:
     assert there == back[::-1]
 
 
+def test_streams_of_one_training_have_orders_of_their_own() -> None:
+    """Where the unlabelled images are the labelled ones, a batch would else show each of them twice."""
+    labelled, unlabelled = (KeyStream(40, 4, seed=5, number=number) for number in (0, 1))
+    same = sum(labelled.keys(batch) == unlabelled.keys(batch) for batch in range(50))
+    assert same == 0
+    assert sorted(index for b in range(10) for _, index in unlabelled.keys(b)) == list(range(40))
+
+
 # Batches
 
 
@@ -277,3 +285,28 @@ def test_opencv_threads_of_the_parent_do_no_harm(tmp_path: Path) -> None:
         assert len(take(train_loader(make_set(tmp_path), 2, num_workers=1), 2)) == 2
     finally:
         cv2.setNumThreads(-1)
+
+
+def test_labelled_images_that_are_unlabelled_ones_too_are_not_shown_twice_in_a_batch(tmp_path: Path) -> None:
+    data = make_set(tmp_path, 12)
+    unlabeled = DetDataset.from_images([sample.image for sample in data.samples], build_ops(OPS), seed=1)
+    batches = take(train_loader(data, 3, unlabeled=unlabeled, unlabeled_per_batch=3, seed=4), 8)
+    halves = [(set(image_names(b.sources[:3], data)), {Path(s).name for s in b.sources[3:]}) for b in batches]
+    assert sum(one == other for one, other in halves) == 0
+
+
+def image_names(sources: list[str], data: DetDataset) -> list[str]:
+    """The images that labelled sources speak of."""
+    return [sample.image.name for source in sources for sample in data.samples if sample.source == source]
+
+
+def test_what_opencv_refuses_is_told_with_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_set(tmp_path, 3)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise cv2.error("src.cols < SHRT_MAX")
+
+    monkeypatch.setattr("ppocr_data.crop.cv2.resize", refuse)
+    monkeypatch.setattr("ppocr_data.warps.cv2.warpAffine", refuse)
+    with pytest.raises(DataError, match=r"labels\.txt:\d: image .*cannot be augmented"):
+        data[0, 0]

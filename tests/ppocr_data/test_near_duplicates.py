@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import cv2
@@ -48,3 +49,30 @@ def test_no_images_at_all() -> None:
 def test_the_real_photos_have_none(shared: Path) -> None:
     folder = shared / "data" / "icdar2015" / "ch4_training_images"
     assert near_duplicates(sorted(folder.iterdir())[::5]) == []
+
+
+@pytest.mark.parametrize("factor", [0.4, 0.25])
+def test_small_copies_are_found(tmp_path: Path, factor: float) -> None:
+    """Fine print of 384 pixels and its copy: read at a quarter, the copy would have 24 to 38 pixels left."""
+    paths = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        page = np.full((384, 384, 3), 230, np.uint8)
+        for _ in range(60):
+            x, y, w = rng.integers(0, [340, 370, 60])
+            cv2.rectangle(page, (int(x), int(y)), (int(x + w), int(y + 8)), (40, 40, 40), -1)
+        for name, image in (("a", page), ("b", cv2.resize(page, None, fx=factor, fy=factor, interpolation=3))):
+            paths.append(tmp_path / f"{seed}{name}.png")
+            cv2.imwrite(str(paths[-1]), image)
+    assert near_duplicates(paths) == [(2 * i, 2 * i + 1) for i in range(6)]
+
+
+def test_a_file_that_promises_more_than_opencv_takes_is_like_nothing(tmp_path: Path) -> None:
+    """1.2 gigapixels of PNG header, which OpenCV answers with an exception."""
+    ok, data = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))
+    assert ok
+    head = bytearray(data.tobytes())
+    head[16:24] = (36000).to_bytes(4, "big") + (32000).to_bytes(4, "big")
+    head[29:33] = zlib.crc32(head[12:29]).to_bytes(4, "big")
+    (tmp_path / "bomb.png").write_bytes(head)
+    assert fingerprint(tmp_path / "bomb.png") is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 import shapely
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from ppocr_data import geometry
 from ppocr_data.errors import ConfigError
 from ppocr_data.targets import (
     MakeBorderMap,
@@ -255,3 +257,13 @@ def test_both_maps_must_have_one_ratio() -> None:
             check_shrink_ratios([MakeBorderMap(shrink_ratio=0.5), other])
     with pytest.raises(ConfigError, match="in 9 epochs"):
         check_shrink_ratios([MakeBorderMap(total_epoch=9), MakeShrinkMap(total_epoch=10)])
+
+
+def test_at_the_quick_starts_ratio_a_text_that_falls_apart_is_shrunk_less_too() -> None:
+    """Two words on a neck of six pixels: multiples of .5 end at .5, which leaves two kernels; .875 leaves one."""
+    upper = [[10, 10], [50, 10], [52, 18], [70, 18], [72, 10], [110, 10]]
+    lower = [[110, 34], [72, 34], [70, 24], [52, 24], [50, 34], [10, 34]]
+    points = np.array([*upper, *lower], np.float32)
+    assert len(geometry.offset(points, -offset_distance(points, 0.5))) == 2
+    kernels, _ = shrink_target((60, 130), [points], CARE, 0.5)
+    assert cv2.connectedComponents(kernels)[0] - 1 == 1

@@ -411,3 +411,14 @@ def test_an_evaluation_list_is_checked() -> None:
     check_eval_ops(build_ops(["DecodeImage", "DetLabelEncode", "DetResizeForTest", "NormalizeImage", "KeepKeys"]))
     with pytest.raises(ConfigError, match="DetResizeForTest must stand in the list once; IaaAugment is for training"):
         check_eval_ops(build_ops(["DecodeImage", "IaaAugment"]))
+
+
+def test_a_window_holds_a_part_of_a_curved_text() -> None:
+    """The mean of an arch's corners lies outside of it."""
+    turns = np.linspace(0.05 * np.pi, 0.95 * np.pi, 9)
+    outer, inner = (
+        np.stack([400 + r * np.cos(t), 450 - r * np.sin(t)], axis=1) for r, t in ((330, turns), (290, turns[::-1]))
+    )
+    arch = {**record(600, 800, [(0, 0, 1, 1)]), "polygons": [np.concatenate([outer, inner]).astype(np.float32)]}
+    for seed in range(60):
+        assert RandomWindow(size=(256, 256))(arch, np.random.default_rng(seed))["polygons"]
