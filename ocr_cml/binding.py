@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ocr_cml.losses import TERMS
-from ocr_cml.schema import Config, Weight
+from ocr_cml.schema import Config, Weight, WeightSchedule
 from ocr_cml.yaml_source import Path_
 from ppocr_data.spelling import hint
 
@@ -129,7 +129,36 @@ def binding_problems(config: Config) -> list[tuple[Path_, str]]:
     if not problems:
         bindings = bind(config)
         problems += _unused_problems(config, bindings)
+        problems += _rudderless(config, bindings)
     return problems
+
+
+def _rudderless(config: Config, bindings: Sequence[Binding]) -> list[tuple[Path_, str]]:
+    """Students that no label and no teacher reaches, not even by way of those that they learn from.
+
+    Such a group agrees on anything, text or not, with a loss that falls to nothing.
+    """
+    heavy = [b for b in bindings if _ever_counts(_weight_of(config, b))]
+    sound = {b.learner for b in heavy if b.guide not in config.students}
+    while more := {b.learner for b in heavy if b.guide in sound} - sound:
+        sound |= more
+    lost = sorted({b.learner for b in bindings} - sound)
+    if not lost:
+        return []
+    text = (
+        f"neither a label nor a teacher reaches {', '.join(lost)}, so nothing says what text is; students that learn "
+        "from each other alone agree on anything. Add a supervised or a teacher term of a weight above zero"
+    )
+    return [(("Loss", "loss_config_list"), text)]
+
+
+def _weight_of(config: Config, binding: Binding) -> Weight:
+    ((_, arguments),) = config.Loss.loss_config_list[binding.term].items()
+    return split_arguments(arguments)[0].weight
+
+
+def _ever_counts(weight: Weight) -> bool:
+    return any((weight.start, weight.end)) if isinstance(weight, WeightSchedule) else weight != 0
 
 
 def _label_problems(config: Config) -> list[tuple[Path_, str]]:

@@ -268,9 +268,8 @@ def build_cohort(
 
 
 def uses_amp(config: Config, device: str) -> bool:
-    """Whether the students' forward runs in mixed precision."""
-    wanted = config.Global.use_amp
-    return device.startswith("gpu") if wanted == "auto" else wanted
+    """Whether the students' forward runs in mixed precision, which Paddle has on a GPU alone."""
+    return device.startswith("gpu") and config.Global.use_amp is not False
 
 
 def side_by_side(config: Config, device: str, processes: int) -> SideBySide:
@@ -284,7 +283,6 @@ def side_by_side(config: Config, device: str, processes: int) -> SideBySide:
         reason
         for reason, holds in {
             "a GPU computes one student after the other": device != "cpu",
-            "Global.use_amp is a setting of one thread": uses_amp(config, device),
             "Global.to_static's programs take turns": config.Global.to_static,
             "Global.save_memory holds one student's activations": config.Global.save_memory,
         }.items()

@@ -248,9 +248,9 @@ def _shares(terms: Sequence[BoundTerm]) -> dict[tuple[int, str], float]:
 
 
 def _answer(teacher: FrozenDetector, batch: Batch) -> DetOutput:
-    """A teacher's answer: with features where it is a network of ours, else its map alone."""
+    """A teacher's answer, the same in every engine; with features where it is a network of ours, else its map alone."""
     if isinstance(teacher, LayerDetector):
-        return teacher.output(pixels(batch))
+        return teacher.output(pixels(batch)).as_from_probability()
     maps = paddle.to_tensor(teacher.probability(batch.image)).unsqueeze(1)
     return DetOutput.from_probability(maps)
 

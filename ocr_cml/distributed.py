@@ -28,7 +28,10 @@ def start() -> tuple[int, int]:
 
 @paddle.no_grad()
 def average_gradients(parameters: Iterable[paddle.Tensor], world_size: int) -> None:
-    """Replace each gradient by its mean over the ranks. A parameter without one counts as zero."""
+    """Replace each gradient by its mean over the ranks. A parameter without one counts as zero.
+
+    One that has none anywhere is left without: a gradient of zeros would let weight decay eat what no term teaches.
+    """
     if world_size == 1:
         return
     parameters = list(parameters)
@@ -38,14 +41,21 @@ def average_gradients(parameters: Iterable[paddle.Tensor], world_size: int) -> N
 
 
 def _scatter_back(flat: paddle.Tensor, parameters: list[paddle.Tensor]) -> None:
-    start_at = 0
+    start_at, without = 0, []
     for parameter in parameters:
         piece = flat[start_at : start_at + parameter.size].reshape(parameter.shape)
         start_at += parameter.size
         if parameter.grad is None:
-            parameter.grad = piece
+            without.append((parameter, piece))
         else:
             paddle.assign(piece, parameter.grad)
+    if not without:
+        return
+    # Read from the device where a parameter lacks a gradient here, which is where no term reaches its branch.
+    somewhere = paddle.stack([(piece != 0).any() for _, piece in without]).numpy()
+    for (parameter, piece), reached in zip(without, somewhere, strict=True):
+        if reached:
+            parameter.grad = piece
 
 
 @paddle.no_grad()

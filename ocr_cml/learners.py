@@ -197,7 +197,8 @@ class Learners:
             checkpoint.restore_optimizer(self.optimizers[name], {name: student, **connectors}, state)
         if name in self.means:
             mean = self.means[name]
-            mean.updates = found.progress.step - max(found.progress.restarts.get(name, [0]))
+            since_restart = found.progress.step - max(found.progress.restarts.get(name, [0]))
+            mean.updates = found.progress.mean_updates.get(name, since_restart)
             for key, value in found.arrays(f"{name}.mean").items():
                 paddle.assign(paddle.to_tensor(value), mean.values[key])
 

@@ -66,13 +66,22 @@ def build_optimizer(
             places in the list of those that had one at its first step: `Learners.move` sees to it that they still do.
     """
     factor = section.regularizer.factor if section.regularizer else 0.0
+    parameters = list(parameters)
     common = {
         "learning_rate": 0.0,
-        "parameters": list(parameters),
+        "parameters": parameters,
         "grad_clip": nn.ClipGradByGlobalNorm(section.clip_norm) if section.clip_norm else None,
     }
     if section.name == "AdamW":
-        return paddle.optimizer.AdamW(beta1=section.beta1, beta2=section.beta2, weight_decay=factor, **common)
+        # Paddle's AdamW looks at no parameter's own regularizer.
+        decayed = {p.name for p in parameters if p.regularizer is None or p.regularizer._coeff != 0}
+        return paddle.optimizer.AdamW(
+            beta1=section.beta1,
+            beta2=section.beta2,
+            weight_decay=factor,
+            apply_decay_param_fun=decayed.__contains__,
+            **common,
+        )
     decay = paddle.regularizer.L2Decay(factor) if factor else None
     common |= {"weight_decay": decay, "use_multi_tensor": fused}
     if section.name == "Momentum":

@@ -75,7 +75,7 @@ class GlobalSection(Section):
     students_at_once: Literal["auto"] | Positive = Field(
         "auto",
         description="Students computed at the same time, each in a thread with its share of the cores; auto: all on "
-        "a CPU with several, but one with use_amp, to_static or save_memory.",
+        "a CPU with several, but one with to_static or save_memory.",
     )
     to_static: bool = Field(
         False,

@@ -31,6 +31,8 @@ def look(trainer: Trainer) -> None:
     """Print the start-up table, draw the preview, score the teachers and compare them with the labels."""
     if trainer.rank == 0:
         LOG.info("%s", overview(trainer))
+        if trainer.config.Global.use_amp is True and not trainer.gradients.amp:
+            LOG.warning("Global.use_amp: true has no effect on a CPU, where Paddle has no mixed precision")
         for problem in trainer.dataset.problems:
             LOG.warning("left out or mended: %s", problem)
         preview.draw(trainer.dataset, trainer.run.path / "preview.jpg")

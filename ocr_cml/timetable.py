@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from ocr_cml.optim import learning_rate
@@ -42,7 +41,8 @@ class Timetable:
 
     @property
     def _all_epochs(self) -> int:
-        return math.ceil(self.config.Global.epoch_num * self.steps_per_epoch)
+        # In whole numbers: a quotient's rounding would add a step to some.
+        return -(-self.config.Global.epoch_num * self.samples // self.samples_a_step)
 
     def rate(self, step: int) -> float:
         """The learning rate with which the step after `step` is taken."""

@@ -298,6 +298,7 @@ class Trainer:
         files = self.learners.state() if name == LATEST else self.learners.answers()
         if self.loss_scale.used:
             self.progress.loss_scale = self.loss_scale.value, self.loss_scale.good_steps
+        self.progress.mean_updates = {student: mean.updates for student, mean in self.learners.means.items()}
         self._saved_step = self.progress.step if name == LATEST else self._saved_step
         checkpoint.save(self.run.path / name, files, self.progress, configuration.dump(self.config))
 

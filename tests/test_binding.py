@@ -135,7 +135,8 @@ def test_every_term_binds_to_one_student_and_its_label_begins_with_its_own_name(
     arguments = {"layers": [["neck", "neck"]]} if getattr(TERMS[term], "needs_layers", False) else {}
     teachers = OPEN if TERMS[term].role == "teacher" else None
     count = 2 if TERMS[term].role == "mutual" else 1
-    found = bind(settings([{term: arguments}], students=count, teachers=teachers))
+    peers = [LABELS] if TERMS[term].role == "mutual" else []
+    found = bind(settings([{term: arguments}, *peers], students=count, teachers=teachers))[:count]
     assert [binding.learner for binding in found] == list("AB"[:count])
     assert all(binding.label.startswith(f"{TERMS[term].log_name}/") for binding in found)
 
@@ -231,6 +232,39 @@ def test_a_teacher_alone_needs_no_labels_and_labels_and_peers_no_teacher() -> No
     assert len(bind(settings([{"TeacherLoss": {}}], teachers=T1, options=NO_LABELS))) == 2
     assert len(bind(settings([{"TeacherLoss": {}}, {"DMLLoss": {}}], teachers=T1, options=NO_LABELS))) == 4
     assert len(bind(settings([LABELS, {"DMLLoss": {}}], options=UNLABELLED))) == 4
+
+
+NOBODY = "neither a label nor a teacher reaches"
+
+
+@pytest.mark.parametrize(
+    ("terms", "teachers", "options", "lost"),
+    [
+        ([{"DMLLoss": {}}], None, [], "A, B, C"),
+        ([{"DBLoss": {"weight": 0.0}}, {"DMLLoss": {}}], None, [], "A, B, C"),
+        ([{"DBLoss": {"model_name_list": ["A"]}}, {"DMLLoss": {"model_name_list": ["B", "C"]}}], None, [], "B, C"),
+        ([{"TeacherLoss": {"weight": 0.0}}, {"DMLLoss": {}}], T1, NO_LABELS, "A, B, C"),
+        (
+            [{"TeacherLoss": {"model_name_list": ["A"]}}, {"DMLLoss": {"model_name_list": ["B", "C"]}}],
+            T1,
+            NO_LABELS,
+            "B, C",
+        ),
+    ],
+)
+def test_students_whom_nothing_tells_what_text_is_are_refused(
+    terms: list[dict[str, object]], teachers: dict[str, object] | None, options: list[str], lost: str
+) -> None:
+    """They agree on anything: a loss that falls to nothing, and an hmean of zero."""
+    with pytest.raises(ConfigError, match=f"{NOBODY} {lost}, so"):
+        settings(terms, students=3, teachers=teachers, options=options)
+
+
+def test_a_student_may_learn_what_text_is_from_a_peer_that_knows() -> None:
+    chain = {"DMLLoss": {"model_name_pairs": [["A", "B"], ["B", "C"]]}}
+    assert bind(settings([{"DBLoss": {"model_name_list": ["A"]}}, chain], students=3))
+    ramp = {"TeacherLoss": {"weight": {"start": 0.0, "end": 1.0}}}
+    assert bind(settings([ramp, {"DMLLoss": {}}], teachers=T1, options=NO_LABELS))
 
 
 @pytest.mark.parametrize("arguments", [{"model_name_list": []}, {"model_name_pairs": []}])

@@ -388,3 +388,19 @@ def test_a_batch_given_twice_is_the_same_total_and_the_same_gradient() -> None:
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
     name = "head.binarize.conv3.weight"
     np.testing.assert_allclose(found[0][1][name], found[1][1][name], rtol=1e-3, atol=1e-6)
+
+
+def test_a_teacher_that_is_a_layer_says_what_its_map_says() -> None:
+    """Logits of 80 in one engine and of 13.8 in another would make one configuration two objectives."""
+    student, layer = networks(1)["Student"], frozen()
+    last = layer.layer.head.binarize.conv3
+    with paddle.no_grad():
+        paddle.assign(last.weight * 30.0, last.weight)
+    batch, said = tiny.batch(2, 0), []
+    for teacher in (layer, Counting(layer)):
+        cohort = Cohort({"Student": student}, {"T": (teacher, 1.0)}, [], NORMALIZATION)
+        said.append(cohort.ask_teachers(batch)["T"].shrink_logit.numpy())
+    assert np.abs(layer.output(batch.image).shrink_logit.numpy()).max() > 30
+    assert np.abs(said[0]).max() == pytest.approx(13.8155, abs=1e-3)
+    np.testing.assert_allclose(said[0], said[1], atol=0.3)  # 1 - 1e-6 in float32 has a digit or two
+    np.testing.assert_allclose(said[0].clip(-14, 7), said[1].clip(-14, 7), atol=2e-3)

@@ -39,6 +39,16 @@ def test_alone_a_parameter_without_gradient_stays_without() -> None:
     assert parameter.grad is None
 
 
+def test_what_no_term_reaches_in_any_process_stays_without_gradient() -> None:
+    """Zeros would let weight decay, and Adam with it, eat a branch that nothing teaches."""
+    reached, elsewhere, nowhere = (paddle.create_parameter([2], "float32") for _ in range(3))
+    reached.sum().backward()
+    distributed._scatter_back(paddle.to_tensor([1.0, 2.0, 0.0, 3.0, 0.0, 0.0]), [reached, elsewhere, nowhere])
+    np.testing.assert_array_equal(reached.grad.numpy(), [1, 2])
+    np.testing.assert_array_equal(elsewhere.grad.numpy(), [0, 3])
+    assert nowhere.grad is None
+
+
 def test_a_flat_buffer_is_cut_back_into_gradients_of_each_shape() -> None:
     first, second, third = (paddle.create_parameter(shape, "float32") for shape in ([2, 2], [1], [3]))
     (first.sum() + 2 * third.sum()).backward()

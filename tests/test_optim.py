@@ -202,6 +202,20 @@ def test_adamw_decouples_the_decay() -> None:
     assert after_steps(section("AdamW"), [0.0, 0.0], 0.1) == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "Momentum"])
+def test_what_is_kept_from_decay_is_kept_from_it_by_every_optimizer(name: str) -> None:
+    """Scales of a normalisation, whose own regularizer says no decay; Paddle's AdamW does not look at it."""
+    free = paddle.ParamAttr(regularizer=paddle.regularizer.L2Decay(0.0))
+    scale = nn.BatchNorm2D(2, weight_attr=free).weight
+    usual = paddle.create_parameter([2], "float32", default_initializer=nn.initializer.Constant(1.0))
+    optimizer = build_optimizer(section(name, regularizer={"name": "L2", "factor": 0.5}), [scale, usual])
+    ((scale + usual) * 0.0).sum().backward()
+    optimizer.set_lr(0.1)
+    optimizer.step()
+    assert scale.numpy().tolist() == [1.0, 1.0]
+    assert (usual.numpy() < 1).all()
+
+
 def test_betas_reach_the_optimizer() -> None:
     fast, slow = (after_steps(section("Adam", beta1=b, beta2=0.5), [1.0, 1.0], 0.1, 2) for b in (0.0, 0.9))
     assert fast == pytest.approx(slow, abs=1e-6)  # a constant gradient: bias correction makes the betas cancel

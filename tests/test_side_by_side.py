@@ -190,7 +190,6 @@ def test_all_students_at_once_where_there_are_several_cores(
     ("section", "device", "reason"),
     [
         ({}, "gpu:0", "a GPU computes one student after the other"),
-        ({"use_amp": True}, "cpu", "Global.use_amp"),
         ({"to_static": True}, "cpu", "Global.to_static"),
         ({"save_memory": True}, "cpu", "Global.save_memory"),
     ],

@@ -26,6 +26,12 @@ def test_lengths_of_a_run_whose_batches_straddle_epochs() -> None:
     assert (whole.last_step, whole.schedule_steps) == (8, 8)  # 7.5 steps: the last batch begins a fourth epoch
 
 
+def test_a_length_that_a_quotient_would_round_up() -> None:
+    """49 epochs of 9 images in batches of 7 are 63 steps; 9 / 7 * 49 is 63.00000000000001."""
+    assert 9 / 7 * 49 > 63
+    assert timetable(samples=9, samples_a_step=7, epoch_num=49).last_step == 63
+
+
 @pytest.mark.parametrize(("max_steps", "last"), [(5, 5), (100, 8)])
 def test_a_run_ends_with_its_steps_or_its_epochs(max_steps: int, last: int) -> None:
     assert timetable(max_steps=max_steps).last_step == last

@@ -121,8 +121,8 @@ def test_on_a_gpu_nothing_is_copied_to_the_device_in_a_way_that_waits(
 
 def test_on_a_gpu_bfloat16_and_clipping_wait_no_more(tiny_set: Path, tmp_path: Path, tiny_teacher: Path) -> None:
     data = settings(tiny_set, tmp_path, tiny_teacher, Optimizer__clip_norm=1.0, Optimizer__ema_decay=0.9)
-    with tiny.Run(data, use_amp=True) as trainer:
-        trainer.device = "gpu:0"
+    with tiny.Run(data) as trainer:
+        trainer.device, trainer.gradients.amp = "gpu:0", True
         assert waits(trainer, 4) == [0, 0, 0, 1]
 
 

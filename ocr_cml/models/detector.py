@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -49,6 +50,14 @@ class DetOutput:
     def from_probability(cls, probability: Tensor) -> DetOutput:
         """The output of a network that answers with P itself, clipped to [1e-6, 1 - 1e-6]: finite logits."""
         return cls(paddle.logit(paddle.clip(probability.astype("float32"), _EPSILON, 1 - _EPSILON)))
+
+    def as_from_probability(self) -> DetOutput:
+        """The output with the logits that `from_probability` would give, so that a guide means one thing in any engine.
+
+        Those of published detectors go to 80 and beyond; a map of probabilities says no more than 13.8.
+        """
+        largest = math.log((1 - _EPSILON) / _EPSILON)
+        return replace(self, shrink_logit=paddle.clip(self.shrink_logit, -largest, largest))
 
     @cached_property
     def shrink_prob(self) -> Tensor:

@@ -70,6 +70,28 @@ def test_attention_ignores_the_scale_of_features():
     assert float(attention_loss(tensor(ours * 10), tensor(theirs), 2, "paper")) == pytest.approx(float(a), rel=1e-5)
 
 
+@pytest.mark.parametrize("p", [1.0, 2.0, 4.0])
+def test_attention_ignores_that_features_are_tiny(p):
+    """Their eighth power would be nothing beside any number that keeps a square root from zero."""
+    ours, theirs = feature((1, 5, 4, 6), 0.61), feature((1, 3, 4, 6), 0.43)
+    expected = float(attention_loss(tensor(ours), tensor(theirs), p, "paper"))
+    for scale in (1e-3, 1e-6):
+        learner = tensor(ours * scale)
+        learner.stop_gradient = False
+        loss = attention_loss(learner, tensor(theirs * scale), p, "paper")
+        loss.backward()
+        assert float(loss) == pytest.approx(expected, rel=1e-4)
+        assert scale * np.abs(learner.grad.numpy()).max() > 1e-3
+
+
+def test_attention_of_nothing_is_finite():
+    learner = tensor(np.zeros((1, 5, 4, 6)))
+    learner.stop_gradient = False
+    loss = attention_loss(learner, tensor(feature((1, 3, 4, 6), 0.43)), 2, "paper")
+    loss.backward()
+    assert np.isfinite(float(loss)) and np.isfinite(learner.grad.numpy()).all()
+
+
 # --- neuron selectivity transfer -------------------------------------------------------------------------------------
 
 
@@ -176,6 +198,21 @@ def test_three_points_by_hand():
     assert float(distance) == pytest.approx(huber(*normalised).mean(), rel=1e-4)
     cosines = np.array([0, 1 / root, 1 / root]), np.array([1.0, -1.0, 1.0])
     assert float(angle) == pytest.approx(huber(*cosines).mean(), rel=1e-4)
+
+
+def test_places_that_coincide_but_for_rounding_have_no_direction():
+    """Cells of black padding: nudged apart by a rounding, they get no gradient of the size of a million."""
+    points = feature((1, 6, 3), 0.61)
+    gradients = []
+    for nudge in (0.0, 1e-7):
+        given = points.copy()
+        given[0, 4:] = given[0, 3] + np.array([[nudge], [-nudge]])
+        learner = tensor(given)
+        learner.stop_gradient = False
+        relation_losses(learner, tensor(feature((1, 6, 4), 0.43)))[1].backward()
+        gradients.append(learner.grad.numpy())
+    assert np.abs(gradients[0]).max() < 10
+    assert gradients[1] == pytest.approx(gradients[0], abs=1e-4)
 
 
 def test_cells_are_means_of_places():

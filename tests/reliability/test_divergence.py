@@ -175,9 +175,13 @@ def test_tools_know_that_a_student_was_dropped(tiny_set: Path, tmp_path: Path, t
     assert [line.split()[0] for line in out.splitlines()] == ["network", "Student"]
 
 
+TAUGHT = [{"DBLoss": {"model_name_list": ["Student"]}}, tiny.MUTUAL]
+"""Student2 has but its peer."""
+
+
 @pytest.mark.parametrize(
     ("students", "terms", "reason"),
-    [(1, [tiny.LABELS], "without Student nobody"), (2, [tiny.MUTUAL], "without Student nobody")],
+    [(1, [tiny.LABELS], "without Student nobody"), (2, TAUGHT, "without Student nobody")],
 )
 def test_where_nobody_could_go_on_the_run_stops(
     students: int, terms: list[dict[str, Any]], reason: str, tiny_set: Path, tmp_path: Path
@@ -223,6 +227,33 @@ def test_a_run_with_a_restarted_student_resumes_and_ends_with_the_same_bits(tiny
     resumed = train(tiny.settings(tiny_set, tmp_path / "half", **settings), mode="restart", steps=5)
     assert resumed.progress.restarts == {"Student2": [1]}
     tiny.assert_same(states(resumed), states(whole))
+    for file in (tmp_path / "whole/latest").glob("*.safetensors"):
+        tiny.assert_same(load_file(tmp_path / "half/latest" / file.name), load_file(file))
+
+
+def test_a_student_that_is_blamed_after_its_own_move_resumes_with_its_mean(tiny_set: Path, tmp_path: Path) -> None:
+    """In turns, its broken weights show in its peer's turn; its mean has one update fewer than the step says."""
+    settings = {"Optimizer__ema_decay": 0.5, "Loss__update": "alternating"}
+
+    def blamed(run: str, steps: int, *, broken: bool = True) -> Trainer:
+        with tiny.Run(tiny.settings(tiny_set, tmp_path / run, **settings), max_steps=steps) as trainer:
+            move = trainer.learners.move
+
+            def moved(name: str, rate: float, **more: Any) -> None:
+                move(name, rate, **more)
+                if broken and name == "Student" and trainer.progress.step == 1 and not trainer.progress.restarts:
+                    tiny.say(trainer.cohort.students[name], NAN)
+
+            trainer.learners.move = moved
+            trainer.fit()
+        return trainer
+
+    settings["Global__on_divergence"] = "restart"
+    whole, _ = blamed("whole", 4), blamed("half", 3)
+    resumed = blamed("half", 4, broken=False)
+    assert whole.progress.restarts == {"Student": [1]}
+    updates = [[mean.updates for mean in trainer.learners.means.values()] for trainer in (whole, resumed)]
+    assert updates == [[2, 4], [2, 4]]
     for file in (tmp_path / "whole/latest").glob("*.safetensors"):
         tiny.assert_same(load_file(tmp_path / "half/latest" / file.name), load_file(file))
 

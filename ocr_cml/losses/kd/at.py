@@ -11,6 +11,8 @@ from paddle import Tensor
 from ocr_cml.losses.base import FeatureTerm, require, require_choice
 from ocr_cml.losses.features import length, same_size
 
+_TINY = 1e-30
+
 
 def attention(feature: Tensor, p: float) -> Tensor:
     """sum_c |F|^p of a feature `[N,C,h,w]` -> `[N,1,h,w]`."""
@@ -23,6 +25,9 @@ def attention_loss(learner: Tensor, guide: Tensor, p: float, mode: str) -> Tenso
 
     Maps of different size are averaged to the smaller one before they are normalised.
     """
+    # The maps are normalised, so the features' scale is nothing to them; but its 2p-th power soon is nothing at all.
+    largest = (paddle.amax(x.detach().abs(), axis=[1, 2, 3], keepdim=True) for x in (learner, guide))
+    learner, guide = (x / (most + _TINY) for x, most in zip((learner, guide), largest, strict=True))
     ours, theirs = (x.flatten(1) for x in same_size(attention(learner, p), attention(guide, p)))
     difference = ours / length(ours, 1, keepdim=True) - theirs / length(theirs, 1, keepdim=True)
     return length(difference, 1).mean() if mode == "paper" else paddle.square(difference).mean()

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class LogitsLoss(nn.Layer):
     """Mean square of the difference of the shrink map's logits; the paper's, without its factor 1/2 (as common code).
 
-    A teacher that is an inference model gives probabilities; its logits are then clipped to about 13.8.
+    A teacher's logits are those of its probabilities, clipped to 13.8 (`DetOutput.as_from_probability`), whichever
+    engine it answers in: unclipped ones, of 80 and more, would make the loss one about pixels that nobody doubts.
 
     Args:
         use_mask: leave out the don't-care text of labelled images.

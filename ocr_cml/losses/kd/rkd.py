@@ -12,6 +12,9 @@ from paddle import Tensor
 from ocr_cml.losses.base import FeatureTerm, require
 from ocr_cml.losses.features import length, pooled
 
+_COINCIDING = 1e-3
+"""Share of the mean distance of an image's embeddings below which two of them are one."""
+
 
 def cells(feature: Tensor, grid: int) -> Tensor:
     """A feature `[N,C,h,w]` pooled to grid x grid cells: embeddings `[N, grid^2, C]`."""
@@ -32,10 +35,17 @@ def distances(differences: Tensor) -> Tensor:
 
 
 def angles(differences: Tensor) -> Tensor:
-    """Cosine at vertex i between j and k: `[N,M,M,M]`, zero unless j and k differ from i and from each other."""
+    """Cosine at vertex i between j and k: `[N,M,M,M]`, zero unless j and k differ from i and from each other.
+
+    Embeddings that coincide but for rounding, those of cells of black padding, have no direction: theirs would be the
+    rounding's, with a gradient a million times that of the others.
+    """
     count = differences.shape[1]
     apart = 1.0 - paddle.eye(count)
-    towards = differences / length(differences, -1, keepdim=True)
+    far = length(differences, -1, keepdim=True)
+    usual = far.detach().sum(axis=[1, 2], keepdim=True) / (count * (count - 1))
+    directed = (far.detach() > _COINCIDING * usual).astype("float32")
+    towards = differences * directed / (far * directed + (1.0 - directed))
     cosine = paddle.matmul(towards, towards, transpose_y=True)
     return cosine * (apart.unsqueeze(2) * apart.unsqueeze(1) * apart.unsqueeze(0))
 
