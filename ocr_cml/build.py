@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -352,6 +352,14 @@ def unlabelled_dataset(config: Config) -> DetDataset | None:
         seed=_mixed(config.Global.seed, _UNLABELLED),
         on_bad=section.on_bad_sample,
     )
+
+
+def labels_digest(files: Sequence[str]) -> str:
+    """SHA-256 of label files, one after the other; of none the empty text."""
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
+    return digest.hexdigest() if files else ""
 
 
 def samples_a_step(config: Config, processes: int) -> tuple[int, int]:

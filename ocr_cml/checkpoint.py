@@ -57,6 +57,7 @@ class Progress:
         restarts: for each student that diverged and began anew, the steps after which it did.
         evaluation_due: the evaluation of this step could not be made, and comes first when the run goes on.
         loss_scale: float16's factor of the loss, and the steps since it last changed.
+        trained_on, scored_on: SHA-256 of the label files for training and for evaluation; empty in old checkpoints.
         mean_updates: how often each student's exponential mean was moved; old checkpoints leave it to the step.
         samples_a_step: labelled and unlabelled samples of a step, in all processes; None in old checkpoints. With
             others the step would say neither where the data stand nor where the schedules do.
@@ -70,6 +71,8 @@ class Progress:
     restarts: dict[str, list[int]] = field(default_factory=dict)
     loss_scale: tuple[float, int] | None = None
     evaluation_due: bool = False
+    trained_on: str = ""
+    scored_on: str = ""
     mean_updates: dict[str, int] = field(default_factory=dict)
     samples_a_step: tuple[int, int] | None = None
 
@@ -86,6 +89,8 @@ class Progress:
             restarts={name: list(steps) for name, steps in dict(data.get("restarts", {})).items()},
             evaluation_due=bool(data.get("evaluation_due", False)),
             loss_scale=(float(scale[0]), int(scale[1])) if scale else None,
+            trained_on=str(data.get("trained_on", "")),
+            scored_on=str(data.get("scored_on", "")),
             mean_updates=dict(data.get("mean_updates", {})),
             samples_a_step=(int(samples[0]), int(samples[1])) if samples else None,
         )

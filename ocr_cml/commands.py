@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ocr_cml.cli import write_json
 from ocr_cml.environment import process_threads, tune_process
-from ppocr_data.errors import ConfigError, UserError, WeightsError
+from ppocr_data.errors import ConfigError, DataError, UserError, WeightsError
 
 if TYPE_CHECKING:
     from ocr_cml.models.detector import Detector
@@ -71,12 +71,17 @@ def evaluate(config_path: str, overrides: Sequence[str], *, json_path: str | Non
     from ocr_cml import build, config
     from ocr_cml.evaluate import ENSEMBLE, Evaluator, table
     from ocr_cml.fastest import fastest
+    from ocr_cml.startup import without_text
     from ocr_cml.tune import Tuner
 
     settings = config.load(config_path, overrides)
     device = build.use_device(settings)
     build.prepare_embedded_set(settings)
     dataset = build.eval_dataset(settings)
+    if warning := without_text(dataset):
+        if tune:
+            raise DataError(f"--tune: {warning}")
+        print(f"warning: {warning}", file=sys.stderr)
     students = _loaded_students(settings)
     threads = process_threads()
     teachers, _ = build.build_teachers(settings, threads, device)
@@ -156,6 +161,9 @@ def _write_inference_model(settings: Config, students: Mapping[str, Detector], n
     from ocr_cml import build
     from ocr_cml.export import Ensemble, export_detector
 
+    for teacher, section in settings.teachers.items():
+        if section.inference_model and Path(target).resolve() == Path(section.inference_model).resolve():
+            raise ConfigError(f"Global.save_inference_dir: {target} is {teacher}'s own folder; choose another")
     network = Ensemble(list(students.values())) if name == "ensemble" else students[name]
     build.prepare_embedded_set(settings)
     report = export_detector(

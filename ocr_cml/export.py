@@ -107,9 +107,11 @@ def export_detector(
         opset: ONNX operator set.
 
     Raises:
-        ModelError: the product differs, or cannot be made or written; what lay in the folder before is whole.
+        ModelError: the product differs, or cannot be made or written, or the folder holds a model that was not
+            exported here; what lay in it before is whole.
     """
     folder = Path(folder)
+    _refuse_foreign(folder)
     config = InferenceConfig(model_name, normalization, resize, postprocess)
     call = inference_yml.runtime_call(config, str(folder))
     images = list(check_images) or [probe_images()[0]]
@@ -123,6 +125,18 @@ def export_detector(
     except OSError as error:
         raise ModelError(f"{folder}: cannot be written ({error.strerror or error})") from error
     return ExportReport(folder, difference, boxes, len(images), call)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """A model that came from elsewhere, a teacher perhaps, is not replaced."""
+    weights = [name for name in ("inference.pdmodel", *PRODUCTS[:-1]) if (folder / name).exists()]
+    stated = folder / inference_yml.FILE_NAME
+    # A folder of ours without its last file is an export that was cut short.
+    if weights and (stated.exists() or "inference.pdmodel" in weights) and not inference_yml.is_ours(stated):
+        raise ModelError(
+            f"Global.save_inference_dir: {folder} holds a model that this tool did not export ({weights[0]}); choose "
+            "another folder"
+        )
 
 
 def save_graph(network: nn.Layer, path: Path) -> nn.Layer:

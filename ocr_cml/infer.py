@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from ocr_cml.overlap import ahead
-from ocr_cml.pictures import as_bgr, draw, find_images, read_image, save_picture, writable_name
+from ocr_cml.pictures import as_bgr, draw, find_images, left_out, read_image, save_picture, writable_name
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.runtime import FrozenDetector, open_detector
 from ppocr_data.errors import DataError
@@ -24,6 +24,7 @@ __all__ = [
     "detect_files",
     "draw",
     "find_images",
+    "left_out",
     "load_detector",
     "read_image",
 ]
@@ -132,6 +133,8 @@ def detect_files(
 ) -> Summary:
     """Write `results.txt`, a line an image in the order of `paths`, and a picture of each with its polygons.
 
+    While it grows it is called `results.txt.part`.
+
     An image that cannot be read gets no line; its message is kept and the others are done.
 
     Args:
@@ -159,11 +162,17 @@ def detect_files(
 
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with (output / RESULTS).open("w", encoding="utf-8", errors="surrogateescape") as results:
+        # Beside its place until it is whole: what is there may be another call's, and stays if nothing comes of this.
+        part = output / f"{RESULTS}.part"
+        with part.open("w", encoding="utf-8", errors="surrogateescape") as results:
             for path, found in _finished(detector, progress(paths), batch_size, summary.failures, finish):
                 results.write(found.line(str(path)) + "\n")
                 summary.images += 1
                 summary.boxes += len(found.polygons)
+        if summary.images:
+            part.replace(output / RESULTS)
+        else:
+            part.unlink()
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error.strerror})") from error
     return summary

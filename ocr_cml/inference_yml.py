@@ -6,6 +6,7 @@ The file is PaddleOCR's: `paddleocr.TextDetection` reads it, and so do we. It re
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -132,10 +133,20 @@ def runtime_call(config: InferenceConfig, folder: str = "DIR") -> str:
     return f"paddleocr.TextDetection({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
 
 
+_OURS = "# Written by tools/export_model.py."
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file was written by `write`."""
+    with contextlib.suppress(OSError):
+        return path.read_bytes().startswith(_OURS.encode())
+    return False
+
+
 def write(config: InferenceConfig, path: Path) -> None:
     """Write the file. Raises ModelError where the runtime could not follow it, OSError where it cannot be written."""
     header = (
-        "# Written by tools/export_model.py. PaddleOCR runs this folder, with our boxes, as\n"
+        f"{_OURS} PaddleOCR runs this folder, with our boxes, as\n"
         f"#   {runtime_call(config)}.predict(image)\n"
         "# limit_side_len and limit_type below are read by tools/infer_det.py; PaddleOCR wants them as arguments.\n"
     )

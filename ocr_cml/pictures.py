@@ -42,6 +42,19 @@ def find_images(path: Path) -> list[Path]:
     return sorted(found, key=lambda file: _natural(file.name))
 
 
+def left_out(folder: Path) -> str:
+    """What of a folder `find_images` leaves out, in words; nothing where that is all right or no folder."""
+    if not folder.is_dir():
+        return ""
+    others = [file for file in folder.iterdir() if not file.name.startswith(".")]
+    inside = sum(file.is_dir() for file in others)
+    unknown = sorted({file.suffix.lower() or "no ending" for file in others if file.is_file()} - set(IMAGE_SUFFIXES))
+    files = sum(file.is_file() and file.suffix.lower() not in IMAGE_SUFFIXES for file in others)
+    parts = [f"{files} file{'s' * (files != 1)} of other kinds ({', '.join(unknown)})"] if files else []
+    parts += [f"{inside} subfolder{'s' * (inside != 1)}"] if inside else []
+    return f"{folder}: left out {' and '.join(parts)}" if parts else ""
+
+
 def draw(image: np.ndarray, polygons: Sequence[np.ndarray]) -> np.ndarray:
     """A copy of uint8 BGR `[H,W,3]` with the polygons outlined in green, thicker on larger images."""
     picture = image.copy()

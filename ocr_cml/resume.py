@@ -48,16 +48,26 @@ def _take_over(trainer: Trainer, found: Checkpoint) -> None:
     for name, step in found.progress.dropped.items():
         LOG.info("%s had diverged at step %d and was dropped", name, step + 1)
     trainer.learners.restore(found)
-    teachers, samples = trainer.progress.teachers, trainer.progress.samples_a_step
-    progress = trainer.progress = replace(found.progress, samples_a_step=samples)
-    if teachers != progress.teachers:
+    today = trainer.progress
+    if today.teachers != found.progress.teachers:
         LOG.warning("the teachers are not those of the checkpoint (path or SHA-256 differ); going on with today's")
-        progress.teachers = teachers
+    if found.progress.trained_on not in ("", today.trained_on):
+        LOG.warning(
+            "the training labels are not those of the checkpoint; going on with today's, in an order and with "
+            "schedules that follow from their number"
+        )
+    progress = trainer.progress = replace(
+        found.progress,
+        teachers=today.teachers,
+        trained_on=today.trained_on,
+        scored_on=today.scored_on,
+        samples_a_step=today.samples_a_step,
+    )
     reason = _why_not_best(trainer, found) if trainer.rank == 0 and progress.best else ""
     if largest_of_ranks(bool(reason), trainer.world_size):
         if reason:
             LOG.warning("%s; the best student is looked for anew", reason)
-            shutil.rmtree(trainer.run.path / validation.FOLDER, ignore_errors=True)  # pictures of what counts no more
+            validation.forget(trainer.run.path)  # pictures of what counts no more
         progress.best, progress.evaluation_due = None, True
     elif trainer.rank == 0 and progress.best:
         _put_best_in_place(trainer.run.path, progress.best)
@@ -97,6 +107,8 @@ def _why_not_best(trainer: Trainer, found: Checkpoint) -> str:
         differing = different_keys(found.folder / "config.yml", trainer.config)
     except ConfigError:
         return f"{told}, was scored by a configuration that this version does not read"
+    if found.progress.scored_on not in ("", trainer.progress.scored_on):
+        return f"{told}, was scored on other labels"
     scored = [key for key in differing if key.startswith(_SCORED_BY)]
     return f"{told}, was scored with another {', '.join(scored[:3])}" if scored else ""
 

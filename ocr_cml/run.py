@@ -42,6 +42,11 @@ _FREE_KEYS = (
     "Optimizer.lr.decay_steps",
 )
 
+_LOCK, _METRICS = ".lock", "metrics.jsonl"
+_SIGNS = (_LOCK, _METRICS, LATEST, BEST, f"{LATEST}.previous", f"{BEST}.previous")
+"""By which a folder is known as a run's; a run makes the first before anything else."""
+_WRITTEN = ("config.yml", "preview.jpg", "report.html", "train.log", "validation")
+
 
 class RunFolder:
     """A run's folder, locked by one process (rank 0) at a time.
@@ -52,7 +57,8 @@ class RunFolder:
         loggers: what is shown every record beside `metrics.jsonl`; closed with the run.
 
     Raises:
-        ConfigError: the folder holds a run of another configuration, and resuming was not asked for.
+        ConfigError: the folder holds a run of another configuration, and resuming was not asked for; or files of
+            somebody's that a run would replace.
         UserError: the folder cannot be written, or another process is training in it.
     """
 
@@ -62,6 +68,7 @@ class RunFolder:
         self._metrics: TextIO | None = None
         self.loggers: list[Logger] = []
         try:
+            self._refuse_foreign()
             if is_owner:
                 self._acquire()
             self.resume_from = self._decide(config)
@@ -71,10 +78,21 @@ class RunFolder:
             self.close()
             raise
 
+    def _refuse_foreign(self) -> None:
+        """A run replaces what has the names of its own files: none of a folder that no run began in may be lost so."""
+        if any((self.path / sign).exists() for sign in _SIGNS):
+            return
+        theirs = [name for name in _WRITTEN if (self.path / name).exists()]
+        if theirs:
+            raise ConfigError(
+                f"Global.save_model_dir: {self.path} is no run's folder and holds {', '.join(theirs)}, which a run "
+                "would replace; choose another folder"
+            )
+
     def _acquire(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / ".lock").open("w")
+            self._lock = (self.path / _LOCK).open("w")
         except OSError as error:
             raise self._unwritable(error) from None
         if not _lock_file(self._lock):
@@ -87,7 +105,7 @@ class RunFolder:
     def _open_metrics(self) -> None:
         """A run that starts from nothing begins its metrics anew."""
         try:
-            self._metrics = (self.path / "metrics.jsonl").open("a" if self.resume_from else "w", encoding="utf-8")
+            self._metrics = (self.path / _METRICS).open("a" if self.resume_from else "w", encoding="utf-8")
         except OSError as error:
             raise self._unwritable(error) from None
 

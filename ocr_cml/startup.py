@@ -18,6 +18,7 @@ from ocr_cml.losses import TeacherLoss
 from ocr_cml.losses.base import TEXT_LEVEL
 from ocr_cml.run import LOG
 from ocr_cml.runtime import LayerDetector
+from ppocr_data.dataset import EvalDataset
 from ppocr_data.targets import MakeShrinkMap
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ def look(trainer: Trainer) -> None:
         LOG.info("%s", overview(trainer))
         if trainer.config.Global.use_amp is True and not trainer.gradients.amp:
             LOG.warning("Global.use_amp: true has no effect on a CPU, where Paddle has no mixed precision")
+        if warning := without_text(trainer.evaluator.dataset):
+            LOG.warning("%s", warning)
         for problem in trainer.dataset.problems:
             LOG.warning("left out or mended: %s", problem)
         preview.draw(trainer.dataset, trainer.run.path / "preview.jpg")
@@ -40,6 +43,16 @@ def look(trainer: Trainer) -> None:
     unfinished = trainer.progress.step < trainer.timetable.last_step
     if unfinished and trainer.config.Global.teacher_check and trainer.cohort.teachers:
         _check_teachers(trainer)
+
+
+def without_text(dataset: EvalDataset) -> str:
+    """A warning where nothing can be found in any evaluation image; else nothing."""
+    if dataset.readable:
+        return ""
+    return (
+        f"the {len(dataset)} evaluation images have no readable text (none at all, or all of it don't care): every "
+        "hmean will be 0, and no student is better than another; look at Eval.dataset.label_file_list"
+    )
 
 
 def overview(trainer: Trainer) -> str:

@@ -70,7 +70,12 @@ class Trainer:
             rank,
             world_size,
         )
-        self.progress = Progress(teachers=build.teacher_record(config), samples_a_step=taken)
+        self.progress = Progress(
+            teachers=build.teacher_record(config),
+            trained_on=build.labels_digest(config.Train.dataset.label_file_list),
+            scored_on=build.labels_digest(config.Eval.dataset.label_file_list),
+            samples_a_step=taken,
+        )
         self.teacher_hmean: float | None = None
         self.skipped: dict[str, int] = {}
         self._saved_step = 0

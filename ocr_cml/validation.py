@@ -151,8 +151,14 @@ def record(examination: Examination, best: Best, run: Path) -> None:
         **pages,
     }
     (temporary / FILE).write_text(json.dumps(found), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
+    forget(run)
     os.replace(temporary, folder)
+
+
+def forget(run: Path) -> None:
+    """Remove `RUN/validation`, if it is one of ours: somebody may have put a folder of that name there."""
+    if (run / FOLDER / FILE).is_file():
+        shutil.rmtree(run / FOLDER, ignore_errors=True)
 
 
 def is_recorded(best: Best, run: Path) -> bool:

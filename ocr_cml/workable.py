@@ -31,6 +31,7 @@ def problems_of(config: Config) -> list[tuple[Path_, str]]:
         *_network_problems(config),
         *_transform_problems(config),
         *_export_problems(config),
+        *_warmup_problems(config),
     ]
 
 
@@ -118,6 +119,17 @@ def _export_problems(config: Config) -> list[tuple[Path_, str]]:
         f"{hint(name, DETECTORS, 'choose one of')}"
     )
     return [(("Global", "model_name"), text)]
+
+
+def _warmup_problems(config: Config) -> list[tuple[Path_, str]]:
+    """One of two lengths would win without a word."""
+    rate = config.Optimizer.lr
+    if rate.warmup_steps is None or rate.warmup_epoch == 0:
+        return []
+    text = (
+        f"is {rate.warmup_epoch:g} while warmup_steps is {rate.warmup_steps}; set warmup_steps: null to count in epochs"
+    )
+    return [(("Optimizer", "lr", "warmup_epoch"), text)]
 
 
 def _first(kind: type[_Op], ops: Sequence[Op]) -> _Op | None:

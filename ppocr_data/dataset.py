@@ -198,6 +198,11 @@ class EvalDataset:
         """Number of images."""
         return len(self.samples)
 
+    @property
+    def readable(self) -> int:
+        """Number of texts that are not don't care: what can be found."""
+        return sum(int((~sample.ignore).sum()) for sample in self.samples)
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One image and what is true of it.
 

@@ -735,3 +735,10 @@ def test_anything_in_the_place_of_a_key_is_translated_or_refused_in_words(text: 
         except ConfigError as error:
             notes = [str(error)]
         assert all(isinstance(note, str) for note in notes)
+
+
+def test_a_viewer_that_is_asked_for_is_called_by_its_name_here(write: Write) -> None:
+    _, notes = read(write(SINGLE), "Global.use_visualdl=true", "Global.use_wandb=false")
+    (told,) = [note for note in notes if "use_visualdl" in note]
+    assert "it is called -o Global.loggers=[visualdl] here" in told
+    assert any("use_wandb" in note and "no meaning" in note for note in notes)

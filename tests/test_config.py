@@ -455,3 +455,12 @@ def test_any_override_gives_a_config_or_its_mistakes(assignments: list[tuple[str
         assert "mistake" in str(error)
     else:
         assert isinstance(found, Config)
+
+
+def test_two_lengths_of_one_warm_up_are_refused() -> None:
+    """The steps would win without a word, and warmup_epoch is the key that PaddleOCR's users know."""
+    given = Path(__file__).resolve().parent.parent / "configs" / "det_cml.yml"
+    with pytest.raises(ConfigError, match=r"Optimizer\.lr\.warmup_epoch: is 2 while warmup_steps is 20"):
+        config.load(given, ["Optimizer.lr.warmup_epoch=2"])
+    chosen = config.load(given, ["Optimizer.lr.warmup_epoch=2", "Optimizer.lr.warmup_steps=null"])
+    assert chosen.Optimizer.lr.warmup_epoch == 2

@@ -350,3 +350,18 @@ def test_paddleocr_finds_the_same_boxes_on_photos(
     for engine in ("paddle", "onnx"):
         detector = load_detector(tmp_path, engine)
         assert [[p.tolist() for p in detector(photo).polygons] for photo in photos] == expected
+
+
+@pytest.mark.parametrize("theirs", [("inference.yml", "inference.pdiparams"), ("inference.pdmodel",)])
+def test_a_model_from_elsewhere_is_not_replaced(tmp_path: Path, theirs: tuple[str, ...]) -> None:
+    for name in theirs:
+        (tmp_path / name).write_text("theirs")
+    with pytest.raises(ModelError, match="holds a model that this tool did not export"):
+        export(DarkNetwork(), tmp_path)
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == dict.fromkeys(theirs, "theirs")
+
+
+def test_an_export_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / "inference.pdiparams").write_text("half")
+    assert export(DarkNetwork(), tmp_path).boxes == 5
+    assert export(DarkNetwork(), tmp_path).boxes == 5

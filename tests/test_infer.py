@@ -14,7 +14,7 @@ import onnx_models
 import pytest
 
 import ocr_cml
-from ocr_cml.infer import TextDetector, detect_files, draw, find_images, load_detector, read_image
+from ocr_cml.infer import TextDetector, detect_files, draw, find_images, left_out, load_detector, read_image
 from ocr_cml.pictures import save_picture
 from ocr_cml.postprocess import DBPostProcess
 from ppocr_data.errors import DataError, ModelError
@@ -277,3 +277,25 @@ def test_the_official_model_finds_what_the_runtimes_processing_finds(shared: Pat
         assert [polygon.tolist() for polygon in found.polygons] == expected.tolist()
         boxes += len(scores)
     assert boxes > 10
+
+
+def test_a_call_that_reads_nothing_leaves_what_an_earlier_one_found(model: Path, photos: Path, tmp_path: Path) -> None:
+    detector, output = load_detector(model), tmp_path / "found"
+    detect_files(detector, find_images(photos), output)
+    before = (output / "results.txt").read_bytes()
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    summary = detect_files(detector, [broken], output)
+    assert (summary.images, len(summary.failures)) == (0, 1)
+    assert (output / "results.txt").read_bytes() == before
+    assert not (output / "results.txt.part").exists()
+
+
+def test_what_of_a_folder_is_left_out_is_said(photos: Path) -> None:
+    assert left_out(photos) == f"{photos}: left out 1 file of other kinds (.txt)"
+    (photos / "sub").mkdir()
+    (photos / "a.gif").touch()
+    assert left_out(photos).endswith("left out 2 files of other kinds (.gif, .txt) and 1 subfolder")
+    assert left_out(photos / "img_1.png") == ""
+    (photos / "notes.txt").unlink()
+    assert left_out(photos / "sub") == ""

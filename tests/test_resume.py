@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -187,3 +189,41 @@ def test_a_run_that_is_to_be_no_longer_than_it_is_ends_with_a_best_student(tiny_
     best = fit(data, max_steps=2).progress.best
     assert best is not None and best.step == 2
     assert open_checkpoint(tmp_path / "run/best").progress.best == best
+
+
+def test_other_evaluation_labels_are_another_yardstick(finished: Path, tiny_set: Path) -> None:
+    """Corrected labels at the same path: the best of the old ones could never be replaced."""
+    labels = tiny_set / "val.txt"
+    before = labels.read_bytes()
+    labels.write_bytes(before.rstrip(b"\n").rpartition(b"\n")[0] + b"\n")
+    try:
+        best = fit(tiny.settings(tiny_set, finished), max_steps=3).progress.best
+    finally:
+        labels.write_bytes(before)
+    assert best is not None
+    assert best.hmean < 0.99
+    assert open_checkpoint(finished / "best").progress.best == best
+
+
+def test_other_training_labels_are_told(finished: Path, tiny_set: Path, caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("ocr_cml").addHandler(caplog.handler)
+    labels = tiny_set / "train.txt"
+    before = labels.read_bytes()
+    labels.write_bytes(before.rstrip(b"\n").rpartition(b"\n")[0] + b"\n")
+    try:
+        fit(tiny.settings(tiny_set, finished), max_steps=3)
+    finally:
+        labels.write_bytes(before)
+        logging.getLogger("ocr_cml").removeHandler(caplog.handler)
+    assert "the training labels are not those of the checkpoint" in caplog.text
+
+
+def test_a_checkpoint_from_before_labels_were_noted_goes_on(finished: Path, tiny_set: Path) -> None:
+    for folder in (finished / "latest", finished / "best"):
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        for key in ("trained_on", "scored_on", "samples_a_step", "mean_updates"):
+            del state["progress"][key]
+        (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    best = fit(tiny.settings(tiny_set, finished), max_steps=3).progress.best
+    assert best is not None
+    assert best.hmean == 0.99

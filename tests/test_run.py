@@ -386,3 +386,29 @@ def test_a_name_that_is_no_unicode_is_logged(folder: Path) -> None:
     start_logging(folder / "train.log")
     LOG.info("image %s", b"\xff.jpg".decode("utf-8", "surrogateescape"))
     assert (folder / "train.log").read_text(encoding="utf-8").endswith("image \\udcff.jpg\n")
+
+
+# --- what is somebody's ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["validation", "preview.jpg", "config.yml", "report.html"])
+def test_a_folder_with_files_that_a_run_would_replace_is_refused(folder: Path, name: str) -> None:
+    """`validation/` is a usual name for a data set's images; every evaluation writes one anew."""
+    folder.mkdir(parents=True)
+    if "." in name:
+        (folder / name).write_text("mine")
+    else:
+        (folder / name).mkdir()
+        (folder / name / "mine.jpg").touch()
+    with pytest.raises(ConfigError, match=f"is no run's folder and holds {name}, which a run would replace"):
+        RunFolder(settings(folder))
+    assert [path.name for path in folder.iterdir()] == [name]
+
+
+def test_other_files_in_the_folder_do_no_harm(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "notes.txt").write_text("mine")
+    with started(folder):
+        (folder / "validation").mkdir()
+    with started(folder):  # a run's folder by now
+        assert (folder / "notes.txt").read_text() == "mine"

@@ -13,7 +13,7 @@ import pytest
 from ocr_cml.checkpoint import Best
 from ocr_cml.metrics import Counts, overlap
 from ocr_cml.postprocess import DBPostProcess
-from ocr_cml.validation import FILE, FOLDER, Examination, _quality, _spread, is_recorded, record
+from ocr_cml.validation import FILE, FOLDER, Examination, _quality, _spread, forget, is_recorded, record
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.transforms import build_ops
 
@@ -124,3 +124,14 @@ def test_matches_name_the_detection_of_each_ground_truth() -> None:
     laid = overlap([box(100), box(1), box(51)], [box(50), box(0), box(200), box(100)], [False, False, False, True])
     assert laid.matches().tolist() == [2, 1, -1, -1]
     assert laid.matches(np.array([True, True, False])).tolist() == [-1, 1, -1, -1]
+
+
+def test_a_folder_of_that_name_that_is_not_ours_stays(tmp_path: Path) -> None:
+    """Somebody's images, put there while a run was training."""
+    run = tmp_path / "run"
+    (run / FOLDER).mkdir(parents=True)
+    (run / FOLDER / "mine.jpg").touch()
+    with pytest.raises(OSError):
+        record(examined(tmp_path), Best("Student", 0.5, 7), run)
+    forget(run)
+    assert (run / FOLDER / "mine.jpg").exists()

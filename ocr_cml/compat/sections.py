@@ -14,6 +14,7 @@ WITHOUT_MEANING = (
     *("amp_custom_white_list", "scale_loss", "use_dynamic_loss_scaling", "profiler_options", "uniform_output_enabled"),
 )
 _DEVICES = ("use_xpu", "use_npu", "use_mlu", "use_gcu", "use_metax_gpu", "use_iluvatar_gpu", "use_sync_bn")
+_VIEWERS = ("use_visualdl", "use_tensorboard", "use_wandb")
 _LOADER = ("drop_last", "use_shared_memory", "persistent_workers", "prefetch_factor")
 
 
@@ -21,12 +22,16 @@ def translate_global(reading: Reading) -> None:
     """Leave out what has no meaning here, read PaddleOCR's defaults, and move the moving mean of the weights."""
     section, path = reading.section("Global"), ("Global",)
     meaningless = [key for key in section if key in WITHOUT_MEANING or (key in _DEVICES and not section[key])]
+    viewers = [key for key in _VIEWERS if section.get(key) is True]
     for key in meaningless:
         reading.take(section, path, key)
     for key in ("profiler_options", "wandb"):
         if key in reading.source.data:
             reading.take(reading.source.data, (), key)
             meaningless.append(key)
+    for key in viewers:
+        meaningless.remove(key)
+        reading.note((*path, key), f"is left out; it is called -o Global.loggers=[{key.removeprefix('use_')}] here")
     if meaningless:
         reading.note(path, f"{', '.join(meaningless)} have no meaning here and are left out")
     if section.get("use_gpu") is True and not reading.is_override(("Global", "use_gpu")):

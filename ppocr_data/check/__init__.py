@@ -72,6 +72,11 @@ def check(
     findings = [
         finding for path, report in zip(label_files, reports, strict=True) for finding in _problems(path, report)
     ]
+    findings += [
+        Finding("bad-line", str(path), "no line, so there is nothing to train on", None)
+        for path, report in zip(label_files, reports, strict=True)
+        if not report.samples and not report.problems
+    ]
     problems: dict[str, list[Finding]] = {sample.source: [] for sample in samples}
     for finding in findings:
         problems.get(finding.source, []).append(finding)

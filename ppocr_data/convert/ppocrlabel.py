@@ -22,8 +22,8 @@ def read(images: Path, labels: Path, progress: Progress | None = None) -> Readin
     `labels` is the folder, or the label file itself. PPOCRLabel names an image as `folder/image`. A name that is no
     path below `images` is looked up by its last part, so that a renamed or moved folder is still understood. The tool
     writes no line for a checked image without text: one that `fileState.txt` calls checked is an image without text.
-    All other images are taken to be unlabelled so far and left out, and so are the crops in `crop_img`. `difficult`,
-    `ignore` and `###` are don't-care.
+    One that it calls unchecked is left out, labelled or not. All other images are taken to be unlabelled so far and
+    left out, and so are the crops in `crop_img`. `difficult`, `ignore` and `###` are don't-care.
     """
     label_file = labels / LABELS if labels.is_dir() else labels
     folder = _Images(images)
@@ -42,8 +42,12 @@ def read(images: Path, labels: Path, progress: Progress | None = None) -> Readin
         found[image] = Record(image, [polygon for polygon, _ in texts], [word for _, word in texts])
         if progress is not None:
             progress(done, len(lines))
-    for image in _checked(label_file.with_name(STATES), folder) - found.keys():
-        found[image] = Record(image, [], [])
+    states = _states(label_file.with_name(STATES), folder)
+    for image, checked in states.items():
+        if not checked:
+            found.pop(image, None)
+        elif image not in found:
+            found[image] = Record(image, [], [])
     left = len(folder.paths) - len(found)
     notes = (f"{left} images that were not checked yet left out",) if left else ()
     return Reading([found[image] for image in folder.paths if image in found], notes)
@@ -97,16 +101,16 @@ def _texts(payload: str, where: str) -> list[Text]:
     return texts
 
 
-def _checked(states: Path, folder: _Images) -> set[str]:
-    """The images that a person has confirmed, none where there is no such file."""
+def _states(states: Path, folder: _Images) -> dict[str, bool]:
+    """Whether a person has confirmed each image that the file names; nothing where there is no such file."""
     if not states.is_file():
-        return set()
-    checked = set()
+        return {}
+    checked = {}
     for where, line in numbered_lines(states):
         given, tab, state = line.rpartition("\t")
         if not tab or state.strip() not in ("0", "1"):
             raise DataError(f"{where}: expected image<TAB>1, found {line!r}")
         image = folder.find(given, where)
-        if image is not None and state.strip() == "1":
-            checked.add(image)
+        if image is not None:
+            checked[image] = state.strip() == "1"
     return checked

@@ -280,3 +280,9 @@ def test_real_receipts(shared: Path, tmp_path: Path) -> None:
     tiny, *alike = report.findings
     assert (tiny.image, tiny.reason) == (folder / "img" / "178.jpg", "1.0 pixels thin")
     assert {finding.image.name for finding in alike if finding.image} >= {"582.jpg", "602.jpg", "609.jpg"}
+
+
+def test_a_label_file_without_a_line_is_nothing_to_train_on(folder: Path) -> None:
+    report = check([labels(folder)], [folder])
+    assert report.counts == {"bad-line": 1} and report.broken == 1
+    assert "nothing to train on" in summary(report)

@@ -109,3 +109,11 @@ def test_any_label_file_with_paths_below_the_folder(lay: Callable[..., Path]) ->
 def test_no_label_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Label\.txt: cannot be read \(No such file"):
         ppocrlabel.read(tmp_path, tmp_path)
+
+
+def test_a_labelled_image_that_is_called_unchecked_is_left_out(folder: Path) -> None:
+    with (folder / "Label.txt").open("a", encoding="utf-8") as file:
+        file.write(line("c.jpg", entry("guessed")))
+    reading = ppocrlabel.read(folder, folder)
+    assert [record.image for record in reading.records] == ["a.jpg", "b.jpg"]
+    assert reading.notes == ("1 images that were not checked yet left out",)
