@@ -355,10 +355,11 @@ def unlabelled_dataset(config: Config) -> DetDataset | None:
 
 
 def labels_digest(files: Sequence[str]) -> str:
-    """SHA-256 of label files, one after the other; of none the empty text."""
+    """SHA-256 of label files' lines, however they end; of no file the empty text."""
     digest = hashlib.sha256()
     for path in files:
-        digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
+        lines = Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+        digest.update(hashlib.sha256(b"\n".join(line.strip() for line in lines if line.strip())).digest())
     return digest.hexdigest() if files else ""
 
 
