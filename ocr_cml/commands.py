@@ -69,9 +69,8 @@ def evaluate(config_path: str, overrides: Sequence[str], *, json_path: str | Non
     """Score students, ensemble and teachers; with `tune`, fit the post-process. Returns the exit code."""
     tune_process()
     from ocr_cml import build, config
-    from ocr_cml.evaluate import ENSEMBLE, Evaluator, table
+    from ocr_cml.evaluate import ENSEMBLE, Evaluator, table, without_text
     from ocr_cml.fastest import fastest
-    from ocr_cml.startup import without_text
     from ocr_cml.tune import Tuner
 
     settings = config.load(config_path, overrides)

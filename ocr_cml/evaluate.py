@@ -115,3 +115,13 @@ def table(scores: Mapping[str, Mapping[str, float]]) -> str:
     for name, score in scores.items():
         lines.append(f"{name:<{width}}  {score['precision']:9.4f}  {score['recall']:6.4f}  {score['hmean']:.4f}")
     return "\n".join(lines)
+
+
+def without_text(dataset: EvalDataset) -> str:
+    """A warning where nothing can be found in any evaluation image; else nothing."""
+    if dataset.readable:
+        return ""
+    return (
+        f"the {len(dataset)} evaluation images have no readable text (none at all, or all of it don't care): every "
+        "hmean will be 0, and no student is better than another; look at Eval.dataset.label_file_list"
+    )

@@ -11,8 +11,8 @@ import numpy as np
 
 from ppocr_data.decode import DecodeImage
 from ppocr_data.errors import DataError
+from ppocr_data.labels import IMAGE_SUFFIXES
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _GREEN = (40, 190, 40)
 
 
@@ -48,9 +48,10 @@ def left_out(folder: Path) -> str:
         return ""
     others = [file for file in folder.iterdir() if not file.name.startswith(".")]
     inside = sum(file.is_dir() for file in others)
-    unknown = sorted({file.suffix.lower() or "no ending" for file in others if file.is_file()} - set(IMAGE_SUFFIXES))
-    files = sum(file.is_file() and file.suffix.lower() not in IMAGE_SUFFIXES for file in others)
-    parts = [f"{files} file{'s' * (files != 1)} of other kinds ({', '.join(unknown)})"] if files else []
+    endings = [file.suffix.lower() or "no ending" for file in others if file.is_file()]
+    unknown = [ending for ending in endings if ending not in IMAGE_SUFFIXES]
+    files = len(unknown)
+    parts = [f"{files} file{'s' * (files != 1)} of other kinds ({', '.join(sorted(set(unknown)))})"] if files else []
     parts += [f"{inside} subfolder{'s' * (inside != 1)}"] if inside else []
     return f"{folder}: left out {' and '.join(parts)}" if parts else ""
 

@@ -165,7 +165,7 @@ class RunFolder:
         Returns:
             The last step that was dropped; `step` where there is none.
         """
-        path = self.path / "metrics.jsonl"
+        path = self.path / _METRICS
         if self._metrics is None:
             return step
         self._metrics.close()
@@ -174,7 +174,7 @@ class RunFolder:
         steps = [_step_of(line) for line in lines]
         kept = [line for line, at in zip(lines, steps, strict=True) if at <= step]
         try:
-            temporary = path.with_name("metrics.jsonl.tmp")
+            temporary = path.with_name(f"{_METRICS}.tmp")
             temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
             os.replace(temporary, path)
             self._metrics = path.open("a", encoding="utf-8")

@@ -13,12 +13,11 @@ from ocr_cml import environment, preview, words
 from ocr_cml.agreement import RATIOS, Crop, sweep, verdict
 from ocr_cml.binding import TEACHERS
 from ocr_cml.environment import cpu_cores
-from ocr_cml.evaluate import table
+from ocr_cml.evaluate import table, without_text
 from ocr_cml.losses import TeacherLoss
 from ocr_cml.losses.base import TEXT_LEVEL
 from ocr_cml.run import LOG
 from ocr_cml.runtime import LayerDetector
-from ppocr_data.dataset import EvalDataset
 from ppocr_data.targets import MakeShrinkMap
 
 if TYPE_CHECKING:
@@ -43,16 +42,6 @@ def look(trainer: Trainer) -> None:
     unfinished = trainer.progress.step < trainer.timetable.last_step
     if unfinished and trainer.config.Global.teacher_check and trainer.cohort.teachers:
         _check_teachers(trainer)
-
-
-def without_text(dataset: EvalDataset) -> str:
-    """A warning where nothing can be found in any evaluation image; else nothing."""
-    if dataset.readable:
-        return ""
-    return (
-        f"the {len(dataset)} evaluation images have no readable text (none at all, or all of it don't care): every "
-        "hmean will be 0, and no student is better than another; look at Eval.dataset.label_file_list"
-    )
 
 
 def overview(trainer: Trainer) -> str:
