@@ -17,8 +17,8 @@ from ocr_cml.batches import pixels
 from ocr_cml.binding import TEACHERS, Binding
 from ocr_cml.compiled import CompiledStudent
 from ocr_cml.losses.base import FeatureTerm, Targets, decode_targets, resized
+from ocr_cml.models.blocks import statistics_kept
 from ocr_cml.models.detector import Detector, DetOutput
-from ocr_cml.models.layers import running_statistics
 from ocr_cml.optim import term_weight
 from ocr_cml.runtime import FrozenDetector, LayerDetector, Normalization
 from ocr_cml.schema import WeightSchedule
@@ -258,8 +258,5 @@ def _answer(teacher: FrozenDetector, batch: Batch) -> DetOutput:
 @contextmanager
 def only_asked(student: nn.Layer) -> Iterator[None]:
     """Let a student answer as a guide: no gradient, and its running statistics stay as they were."""
-    before = [(value, value.clone()) for value in running_statistics(student).values()]
-    with paddle.no_grad():
+    with paddle.no_grad(), statistics_kept(student):
         yield
-        for value, kept in before:
-            paddle.assign(kept, value)

@@ -15,7 +15,7 @@ import paddle
 import paddle.distributed as dist
 from paddle import nn
 
-from ocr_cml.models.layers import running_statistics
+from ocr_cml.models.blocks import running_statistics
 
 
 def start() -> tuple[int, int]:

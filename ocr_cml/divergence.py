@@ -16,8 +16,8 @@ import paddle
 from ocr_cml.batches import pixels
 from ocr_cml.cohort import Cohort, StepResult, only_asked
 from ocr_cml.distributed import sum_over_ranks
+from ocr_cml.models.blocks import running_statistics
 from ocr_cml.models.detector import DetOutput
-from ocr_cml.models.layers import running_statistics
 from ppocr_data.loader import Batch
 
 _LARGEST_SCALE = 2.0**15

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import paddle
 from paddle import nn
 
-from ocr_cml.models.layers import running_statistics
+from ocr_cml.models.blocks import running_statistics
 from ocr_cml.schema import LearningRate, OptimizerSection, WeightSchedule
 
 

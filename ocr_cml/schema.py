@@ -72,6 +72,12 @@ class GlobalSection(Section):
         description="Students learn one after the other within a step, from the same weights: the same numbers with "
         "the activations of one at a time, for one more forward pass of every student but the first.",
     )
+    recompute: Literal["auto"] | bool = Field(
+        "auto",
+        description="Compute the inside of the students' backbone blocks anew in the backward pass instead of holding "
+        "it: the same numbers, much less memory, about a tenth more time; auto: on a CPU with several students, and "
+        "with save_memory, but not with to_static.",
+    )
     students_at_once: Literal["auto"] | Positive = Field(
         "auto",
         description="Students computed at the same time, each in a thread with its share of the cores; auto: all on "

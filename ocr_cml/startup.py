@@ -51,10 +51,11 @@ def overview(trainer: Trainer) -> str:
     batch, workers = config.Train.loader.batch_size_per_card, config.Train.loader.num_workers
     threads = os.environ.get("MKL_NUM_THREADS", "default")
     amp, at_once = config.Global.amp_dtype if trainer.gradients.amp else "off", trainer.cohort.side_by_side.at_once
+    held = "backbones computed again in the backward pass, " if trainer.recomputes else ""
     rows = {
         "versions": ", ".join(_versions()),
         "device": f"{_device(trainer.device)}, {cpu_cores()} cores, {threads} threads, {at_once} student(s) at once, "
-        f"AMP {amp}, {trainer.world_size} process(es), {workers} worker(s)",
+        f"{held}AMP {amp}, {trainer.world_size} process(es), {workers} worker(s)",
         "memory": memory(trainer.device),
         "networks": "\n".join(_networks(trainer)),
         "data": "\n".join(_data(trainer)),

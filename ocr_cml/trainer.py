@@ -18,6 +18,7 @@ from ocr_cml.evaluate import Evaluator, MapFunction, table
 from ocr_cml.fastest import fastest
 from ocr_cml.gradients import Gradients
 from ocr_cml.learners import Learners
+from ocr_cml.models.blocks import recompute_blocks
 from ocr_cml.models.detector import DetOutput
 from ocr_cml.progress import Display
 from ocr_cml.recovery import recover
@@ -49,6 +50,9 @@ class Trainer:
         self.rank, self.world_size, self.device = rank, world_size, device
         build.prepare_embedded_set(config)
         students, student_reports = build.build_students(config)
+        self.recomputes = build.recomputes(config, device)
+        for student in students.values() if self.recomputes else ():
+            recompute_blocks(student.backbone)
         self.threads = process_threads(world_size)
         teachers, teacher_reports = build.build_teachers(config, self.threads, device)
         at_once = build.side_by_side(config, device, world_size)

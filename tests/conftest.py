@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from ocr_cml import environment
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.append(str(REPOSITORY / "tests"))  # for `import tiny`
 
@@ -47,6 +49,13 @@ def tiny_teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import tiny
 
     return tiny.teacher_weights(tmp_path_factory.mktemp("teacher") / "teacher.safetensors")
+
+
+@pytest.fixture
+def one_math_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A product that is cut among threads is rounded otherwise: here every thread computes alone."""
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    environment.set_math_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -12,18 +12,9 @@ import pytest
 import tiny
 
 from ocr_cml import build, side_by_side
-from ocr_cml.environment import set_math_threads
 from ocr_cml.side_by_side import SideBySide
 from ocr_cml.trainer import Trainer
 from ppocr_data.errors import ConfigError, UserError
-
-
-@pytest.fixture
-def one_math_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A product that is cut among threads is rounded otherwise: here every thread computes alone."""
-    monkeypatch.setenv("MKL_NUM_THREADS", "1")
-    set_math_threads(1)
-
 
 # --- the threads -----------------------------------------------------------------------------------------------------
 
@@ -204,3 +195,31 @@ def test_where_it_cannot_be_auto_takes_one_and_two_are_refused(
     config = tiny.load(tiny.settings(tiny_set, tmp_path, Global__students_at_once=2, **named), tmp_path)
     with pytest.raises(ConfigError, match=f"^Global.students_at_once: 2 cannot be, because {reason}"):
         build.side_by_side(config, device, 1)
+
+
+@pytest.mark.parametrize(
+    ("students", "section", "device", "expected"),
+    [
+        (2, {}, "cpu", True),
+        (1, {}, "cpu", False),
+        (2, {}, "gpu:0", False),
+        (2, {"save_memory": True}, "gpu:0", True),
+        (1, {"save_memory": True}, "cpu", True),
+        (2, {"to_static": True}, "cpu", False),
+        (2, {"recompute": False}, "cpu", False),
+        (1, {"recompute": True}, "gpu:0", True),
+    ],
+)
+def test_backbones_are_computed_again_where_several_students_share_the_machines_memory(
+    students: int, section: dict[str, bool], device: str, expected: bool, tiny_set: Path, tmp_path: Path
+) -> None:
+    named = {f"Global__{key}": value for key, value in section.items()}
+    terms = [tiny.LABELS, tiny.MUTUAL] if students > 1 else [tiny.LABELS]
+    data = tiny.settings(tiny_set, tmp_path, terms=terms, students=students, **named)
+    assert build.recomputes(tiny.load(data, tmp_path), device) is expected
+
+
+def test_a_program_is_not_computed_again(tiny_set: Path, tmp_path: Path) -> None:
+    data = tiny.settings(tiny_set, tmp_path, Global__recompute=True, Global__to_static=True)
+    with pytest.raises(ConfigError, match=r"^Global.recompute: true cannot be, .*set it to auto$"):
+        build.recomputes(tiny.load(data, tmp_path), "cpu")

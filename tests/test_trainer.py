@@ -173,6 +173,23 @@ def test_one_student_after_the_other_learns_what_all_at_once_do(
         assert any(label.startswith("mutual") and value > 0 for label, value in mine.items())
 
 
+@pytest.mark.usefixtures("one_math_thread")
+@pytest.mark.parametrize("students", [1, 3])
+def test_what_is_computed_again_is_what_was_held(
+    students: int, tiny_set: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    """`recompute` changes what is held, and no bit of any weight, statistic or term."""
+    terms = [tiny.LABELS, tiny.TEACHER] + [tiny.MUTUAL] * (students > 1)
+    trainers = []
+    for name, again in (("held", False), ("again", True)):
+        data = tiny.settings(tiny_set, tmp_path / name, terms=terms, students=students, teacher=tiny_teacher)
+        data["Global"] |= {"recompute": again, "students_at_once": 1}
+        trainers.append(fit(data, max_steps=3))
+    assert [trainer.recomputes for trainer in trainers] == [False, True]
+    tiny.assert_same(states(trainers[1]), states(trainers[0]))
+    assert records(tmp_path / "again") == records(tmp_path / "held")
+
+
 def test_a_non_finite_term_stops_the_run_before_any_weight_moves(tiny_set: Path, tmp_path: Path) -> None:
     data = tiny.settings(tiny_set, tmp_path / "run")
     with tiny.Run(data) as trainer:

@@ -65,9 +65,9 @@ def step(
     teacher_weights: str,
     students: int = 2,
     workers: int = 1,
-    save_memory: bool = False,
+    options: dict[str, Any] | None = None,
 ) -> Round:
-    """One step of collaborative mutual learning as `tools/train.py` takes it.
+    """One step of collaborative mutual learning as `tools/train.py` takes it; `options` are keys of Global.
 
     `seconds`, their parts by name, and the process's `peak` resident memory in bytes so far, loader workers not
     included.
@@ -79,7 +79,7 @@ def step(
     folder = tempfile.TemporaryDirectory()
     settings = configuration(
         *(Path(folder.name), label_file, data_dir, transforms, batch, student, teacher, teacher_weights),
-        *(students, workers, save_memory),
+        *(students, workers, options),
     )
     run = RunFolder(settings)
     trainer = Trainer(settings, run, 0, 1, "cpu")
@@ -164,7 +164,7 @@ def document(
     teacher_weights: str,
     students: int = 2,
     workers: int = 1,
-    save_memory: bool = False,
+    options: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The configuration of the step, as its YAML would be read, for a run in `folder`."""
     names = ["Student", *(f"Student{number}" for number in range(2, students + 1))]
@@ -178,7 +178,7 @@ def document(
             "epoch_num": 10_000,
             "save_model_dir": str(folder / "run"),
             "teacher_check": False,
-            "save_memory": save_memory,
+            **(options or {}),
         },
         "Architecture": {
             "Models": {

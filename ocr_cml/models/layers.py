@@ -14,6 +14,7 @@ import paddle.nn.functional as F
 from paddle import ParamAttr, Tensor, nn
 from paddle.regularizer import L2Decay
 
+from ocr_cml.models.blocks import Block
 from ocr_cml.models.convolutions import Conv2D
 from ppocr_data.errors import ModelError
 
@@ -68,7 +69,7 @@ def upsample_nearest(x: Tensor, factor: int) -> Tensor:
     return _Repeat.apply(x, factor)
 
 
-class ConvBN(nn.Layer):
+class ConvBN(Block):
     """Convolution without bias, batch normalisation and, if named, an activation. [N,C,H,W] -> [N,C',H',W'].
 
     Args:
@@ -117,7 +118,7 @@ class ConvBN(nn.Layer):
         return x if self.act is None else ACTIVATIONS[self.act](x)
 
 
-class BranchedStem(nn.Layer):
+class BranchedStem(Block):
     """To a quarter of the resolution, with a 2x2 pooled and a 2x2 convolved branch in the middle.
 
     The stem of PP-HGNetV2 and PPLCNetV4: [N,inputs,H,W] -> [N,outputs,H/4,W/4].
@@ -185,11 +186,3 @@ def fold_batch_norm(kernel: np.ndarray, norm: nn.BatchNorm2D) -> tuple[np.ndarra
     )
     gain = scale / np.sqrt(variance + norm._epsilon)
     return kernel.astype(np.float64) * gain[:, None, None, None], shift - mean * gain
-
-
-def running_statistics(network: nn.Layer) -> dict[str, Tensor]:
-    """A network's running means and variances by name.
-
-    Paddle counts them among the parameters, not among the buffers; what sets them apart is that they take no gradient.
-    """
-    return {name: value for name, value in network.state_dict().items() if value.stop_gradient}

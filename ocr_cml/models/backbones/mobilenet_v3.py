@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from paddle import Tensor, nn
 
+from ocr_cml.models.blocks import Block
 from ocr_cml.models.layers import ConvBN, SqueezeExcite, make_divisible, require_one_of
 
 # kernel, expanded channels, output channels, squeeze-excite, activation, stride
@@ -43,7 +44,7 @@ _CONFIGS = {"large": (_LARGE, 960, 3), "small": (_SMALL, 576, 1)}
 _SCALES = (0.35, 0.5, 0.75, 1.0, 1.25)
 
 
-class _ResidualUnit(nn.Layer):
+class _ResidualUnit(Block):
     """Expand, depthwise, optional squeeze-excite, project; with a shortcut where the shape is kept."""
 
     def __init__(self, in_channels: int, hidden: int, out_channels: int, row: _Row, use_se: bool) -> None:

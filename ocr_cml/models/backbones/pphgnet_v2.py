@@ -9,6 +9,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import ParamAttr, Tensor, nn
 
+from ocr_cml.models.blocks import Block
 from ocr_cml.models.convolutions import Conv2D
 from ocr_cml.models.layers import BranchedStem, ConvBN
 from ppocr_data.errors import ModelError
@@ -48,7 +49,7 @@ class _LightConv(nn.Layer):
         return self.conv2(self.conv1(x))
 
 
-class _Block(nn.Layer):
+class _Block(Block):
     """A chain of convolutions whose input and every output are concatenated and aggregated; optional shortcut."""
 
     def __init__(self, layers: Sequence[nn.Layer], aggregate: dict[str, nn.Layer], shortcut: bool) -> None:

@@ -12,6 +12,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import ParamAttr, Tensor, nn
 
+from ocr_cml.models.blocks import Block
 from ocr_cml.models.convolutions import Conv2D
 from ocr_cml.models.layers import ConvBN, Fusible, SqueezeExcite, fold_batch_norm, make_divisible
 from ppocr_data.errors import ModelError
@@ -112,7 +113,7 @@ class _RepConv(Fusible):
         self.conv_1x1 = self.identity = None
 
 
-class _Block(nn.Layer):
+class _Block(Block):
     """Depthwise, optional squeeze-excite, pointwise."""
 
     def __init__(

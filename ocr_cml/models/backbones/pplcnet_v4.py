@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from paddle import Tensor, nn
 
+from ocr_cml.models.blocks import Block
 from ocr_cml.models.convolutions import Conv2D
 from ocr_cml.models.layers import BranchedStem, ConvBN, Fusible, SqueezeExcite, fold_batch_norm, require_one_of
 from ppocr_data.errors import ModelError
@@ -48,7 +49,7 @@ class _RepDepthwise(Fusible):
         self.fused = fused
 
 
-class _Block(nn.Layer):
+class _Block(Block):
     """Depthwise and optional squeeze-excite, then pointwise to twice the width and back; residual in its second half.
 
     The residual's last scale starts at zero, so that a fresh block passes on what the depthwise part gives.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
+from ocr_cml.models.blocks import Block
 from ocr_cml.models.convolutions import Conv2D
 from ocr_cml.models.layers import require_one_of
 from ppocr_data.errors import ModelError
@@ -22,7 +23,7 @@ _DEPTHS = {
 _FILTERS = (64, 128, 256, 512)
 
 
-class _ConvBN(nn.Layer):
+class _ConvBN(Block):
     """Convolution, batch normalisation, optional ReLU, under ResNet_vd's parameter names."""
 
     def __init__(
@@ -40,7 +41,7 @@ class _ConvBN(nn.Layer):
         return F.relu(x) if self.relu else x
 
 
-class _Block(nn.Layer):
+class _Block(Block):
     """A residual block: two 3x3 convolutions, or 1x1, 3x3, 1x1 (bottleneck, four times the channels out)."""
 
     def __init__(self, inputs: int, filters: int, stride: int, *, bottleneck: bool, project: bool, pool: bool) -> None:
