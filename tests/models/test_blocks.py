@@ -97,13 +97,12 @@ def held(work: Callable[[], Any]) -> int:
     found: dict[int, int] = {}
 
     def note(tensor: paddle.Tensor) -> paddle.Tensor:
-        if tensor.data_ptr() not in alive:
+        if tensor.data_ptr() not in found:
             kept.append(tensor)  # else a freed buffer's address would come back as another's
             found[tensor.data_ptr()] = tensor.size * tensor.element_size()
         return tensor
 
     kept: list[paddle.Tensor] = []
-    alive = found
     with paddle.autograd.saved_tensors_hooks(note, lambda tensor: tensor):
         work()
     return sum(found.values())
