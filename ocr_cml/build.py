@@ -276,15 +276,8 @@ def recomputes(config: Config, device: str) -> bool:
     """Whether the students compute the inside of their backbones' blocks anew in the backward pass.
 
     By default where the activations of several students are held in the memory of the whole machine.
-
-    Raises:
-        ConfigError: Global.recompute asks for what cannot be.
     """
     wanted = config.Global.recompute
-    if config.Global.to_static and wanted is True:
-        raise ConfigError(
-            "Global.recompute: true cannot be, because Global.to_static's programs hold what they like; set it to auto"
-        )
     if wanted == "auto":
         several = device == "cpu" and len(config.students) > 1
         return not config.Global.to_static and (several or config.Global.save_memory)

@@ -106,6 +106,12 @@ def freed_memory_is_kept() -> bool:
     return _memory_is_kept
 
 
+def give_back_freed_memory() -> None:
+    """Let the system have the pages that the allocator holds and nobody uses, if `tune_process` made it hold them."""
+    if _memory_is_kept:
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def cpu_environment(processes: int = 1) -> dict[str, str]:
     """The variables that one of `processes` training processes on this machine should have."""
     wanted = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": str(share_of(cpu_cores(), processes))}

@@ -10,6 +10,7 @@ from ocr_cml import build, divergence
 from ocr_cml.cohort import Cohort, StepResult, joined
 from ocr_cml.distributed import largest_of_ranks
 from ocr_cml.divergence import LossScale
+from ocr_cml.environment import give_back_freed_memory
 from ocr_cml.models.detector import DetOutput
 from ocr_cml.schema import Config
 from ppocr_data.loader import Batch
@@ -32,6 +33,7 @@ class Gradients:
         self.cohort, self.loss_scale, self.world_size = cohort, loss_scale, world_size
         self.amp, self._dtype = build.uses_amp(config, device), config.Global.amp_dtype
         self._accumulate, self._save_memory = config.Optimizer.accumulate, config.Global.save_memory
+        self._tidies = device == "cpu" and build.recomputes(config, device)
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         """In which a student's forward runs in the precision of `Global.amp_dtype`, if it is asked for."""
@@ -62,6 +64,9 @@ class Gradients:
     ) -> StepResult:
         with self.autocast():
             result = self.cohort(batch, progress, guides, learners)
+        if self._tidies:
+            # Gradients seldom fit the holes that the forward pass left in the heap, which would grow beside them.
+            give_back_freed_memory()
         scale = self.loss_scale.value if self.loss_scale.used else 1.0
         return self.cohort.backward(result, scale / self._accumulate)
 

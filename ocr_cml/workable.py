@@ -32,6 +32,7 @@ def problems_of(config: Config) -> list[tuple[Path_, str]]:
         *_transform_problems(config),
         *_export_problems(config),
         *_warmup_problems(config),
+        *_memory_problems(config),
     ]
 
 
@@ -130,6 +131,13 @@ def _warmup_problems(config: Config) -> list[tuple[Path_, str]]:
         f"is {rate.warmup_epoch:g} while warmup_steps is {rate.warmup_steps}; set warmup_steps: null to count in epochs"
     )
     return [(("Optimizer", "lr", "warmup_epoch"), text)]
+
+
+def _memory_problems(config: Config) -> list[tuple[Path_, str]]:
+    """A compiled program decides by itself what it holds for the backward pass."""
+    if not (config.Global.recompute is True and config.Global.to_static):
+        return []
+    return [(("Global", "recompute"), "is true, and has no effect on the programs of Global.to_static; set it to auto")]
 
 
 def _first(kind: type[_Op], ops: Sequence[Op]) -> _Op | None:

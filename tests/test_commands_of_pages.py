@@ -120,7 +120,7 @@ INSTEAD = {
     ),
     "python tools/benchmark.py": runs(LONG, BENCHMARK),
     "python tools/benchmark.py --quick": Instead(
-        LONG, run=(BENCHMARK,), seen=('tests/benchmark/test_side.py::"targets", "scoring", "losses", "--quick"',)
+        LONG, run=(BENCHMARK,), seen=('tests/benchmark/test_side.py::"targets", "scoring", "losses", "memory", "--quick"',)
     ),
     "python tools/benchmark.py targets loader scoring --rounds 15 --json numbers.json": runs(LONG, BENCHMARK),
     "python tools/benchmark.py step losses targets loader scoring detector evaluation students sizes boxes workers "

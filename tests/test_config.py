@@ -464,3 +464,14 @@ def test_two_lengths_of_one_warm_up_are_refused() -> None:
         config.load(given, ["Optimizer.lr.warmup_epoch=2"])
     chosen = config.load(given, ["Optimizer.lr.warmup_epoch=2", "Optimizer.lr.warmup_steps=null"])
     assert chosen.Optimizer.lr.warmup_epoch == 2
+
+
+def test_a_compiled_program_is_not_computed_again() -> None:
+    given = ["Global.to_static=true", "Global.recompute=true"]
+    (line,) = mistakes(*given)
+    assert line == (
+        "Global.recompute: is true, and has no effect on the programs of Global.to_static; set it to auto "
+        "(-o Global.recompute)"
+    )
+    assert load(given[0]).Global.recompute == "auto"
+    assert load(given[1]).Global.recompute is True

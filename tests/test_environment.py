@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -124,3 +125,37 @@ def test_cpu_cores_follow_the_affinity() -> None:
         assert cpu_cores() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+HELD = """
+import numpy, os
+from ocr_cml.environment import give_back_freed_memory, tune_process
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 10**6
+tune_process()
+start = resident()
+blocks = [numpy.ones(4_000_000, numpy.uint8) for _ in range(50)]
+kept = blocks.pop()  # the last, above the others: the heap cannot shrink
+blocks.clear()
+freed = resident()
+give_back_freed_memory()
+print(start, freed, resident(), int(kept.sum()))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators are left alone")
+@pytest.mark.parametrize(
+    "users", [{}, {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "1000000000"}]
+)
+def test_freed_memory_is_held_until_it_is_given_back_and_the_users_allocator_is_the_users(
+    repository: Path, users: dict[str, str]
+) -> None:
+    clean = {k: v for k, v in os.environ.items() if k not in OURS and not k.startswith("MALLOC_")}
+    done = subprocess.run(
+        [sys.executable, "-c", HELD], cwd=repository, env=clean | users, capture_output=True, text=True, check=True
+    )
+    start, freed, after, kept = map(int, done.stdout.split())
+    assert kept == 4_000_000
+    assert freed > start + 180
+    assert (after > start + 180) is bool(users)

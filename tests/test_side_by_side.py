@@ -217,9 +217,3 @@ def test_backbones_are_computed_again_where_several_students_share_the_machines_
     terms = [tiny.LABELS, tiny.MUTUAL] if students > 1 else [tiny.LABELS]
     data = tiny.settings(tiny_set, tmp_path, terms=terms, students=students, **named)
     assert build.recomputes(tiny.load(data, tmp_path), device) is expected
-
-
-def test_a_program_is_not_computed_again(tiny_set: Path, tmp_path: Path) -> None:
-    data = tiny.settings(tiny_set, tmp_path, Global__recompute=True, Global__to_static=True)
-    with pytest.raises(ConfigError, match=r"^Global.recompute: true cannot be, .*set it to auto$"):
-        build.recomputes(tiny.load(data, tmp_path), "cpu")

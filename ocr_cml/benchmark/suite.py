@@ -11,11 +11,12 @@ from typing import Any
 
 from ocr_cml.benchmark import inputs, recipe
 from ocr_cml.benchmark.growth import GROWTH
-from ocr_cml.benchmark.measure import Row, cpu_of, in_turn, rows_of
+from ocr_cml.benchmark.measure import OURS, Row, cpu_of, in_turn, rows_of
+from ocr_cml.benchmark.memory import memory
 from ocr_cml.benchmark.side import ROOT, Side, our_environment
 
 Say = Callable[[str], None]
-OURS, PLAIN = "ours", "plain"
+PLAIN = "plain"
 PPOCR = "ppocr"
 DEPLOYED = "TextDetection"
 
@@ -245,6 +246,7 @@ CASES: dict[str, Callable[[Suite], list[Row]]] = {
     "scoring": scoring,
     "losses": losses,
     "step": step,
+    "memory": memory,
     "evaluation": evaluation,
     "detector": detector,
     **GROWTH,

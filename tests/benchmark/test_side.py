@@ -64,7 +64,7 @@ def test_a_process_answers_its_errors_are_named_and_its_end_too(tmp_path: Path) 
 
 @pytest.mark.slow
 def test_the_tool_prints_machine_and_table_and_says_what_it_skipped(repository: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "tools/benchmark.py", "targets", "scoring", "losses", "--quick"]
+    command = [sys.executable, "tools/benchmark.py", "targets", "scoring", "losses", "memory", "--quick"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("OCR_CML_PEER")}
     command += ["--json", str(tmp_path / "numbers.json")]
     done = subprocess.run(command, cwd=repository, env=clean, capture_output=True, text=True, check=False)
@@ -75,6 +75,9 @@ def test_the_tool_prints_machine_and_table_and_says_what_it_skipped(repository: 
     for label in ("targets, 640x640, 50 polygons", "both, 120 boxes, 1280x736", "losses of CML, batch 4, 64x64"):
         assert set(rows[label]) == {"ours", "plain"}
         assert f"| {label} " in done.stdout
+    ((side, peaks),) = rows["peak memory, CML, batch 4, 64x64"].items()
+    assert (side, len(peaks)) == ("ours", 1)
+    assert 200 < peaks[0] < 4000
 
 
 def test_an_unknown_case_is_a_message(tool: Callable[..., tuple[int, str, str]]) -> None:
