@@ -75,7 +75,7 @@ class GlobalSection(Section):
     recompute: Literal["auto"] | bool = Field(
         "auto",
         description="Compute the inside of the students' backbone blocks anew in the backward pass instead of holding "
-        "it: the same numbers, much less memory, about a tenth more time; auto: on a CPU with several students, and "
+        "it: the same numbers, much less memory, about a sixth more time; auto: on a CPU with several students, and "
         "with save_memory, but not with to_static.",
     )
     students_at_once: Literal["auto"] | Positive = Field(

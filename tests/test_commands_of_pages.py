@@ -120,10 +120,13 @@ INSTEAD = {
     ),
     "python tools/benchmark.py": runs(LONG, BENCHMARK),
     "python tools/benchmark.py --quick": Instead(
-        LONG, run=(BENCHMARK,), seen=('tests/benchmark/test_side.py::"targets", "scoring", "losses", "memory", "--quick"',)
+        LONG,
+        run=(BENCHMARK,),
+        seen=('tests/benchmark/test_side.py::"targets", "scoring", "losses", "memory", "--quick"',),
     ),
     "python tools/benchmark.py targets loader scoring --rounds 15 --json numbers.json": runs(LONG, BENCHMARK),
-    "python tools/benchmark.py step losses targets loader scoring detector evaluation students sizes boxes workers "
+    "python tools/benchmark.py step memory --rounds 5": runs(LONG, BENCHMARK),
+    "python tools/benchmark.py losses targets loader scoring detector evaluation students sizes boxes workers "
     "processes --rounds 5 --model_dir inference/student": runs(LONG, BENCHMARK),
     "python -m tests.reliability.kills --count 50 --seed 7 --in-saves 0.3": runs(
         LONG, "python -m tests.reliability.kills --count 1 --seed 2 --in-saves 0.2"
