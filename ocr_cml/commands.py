@@ -31,13 +31,13 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
             print(f"# {note}")
         print(config.dump(settings), end="")
         return 0
-    from ocr_cml import build, distributed, loggers
+    from ocr_cml import assemble, distributed, loggers
     from ocr_cml.run import LOG, RunFolder, start_logging
     from ocr_cml.signals import Interrupted
     from ocr_cml.trainer import Trainer
 
     loggers.check(settings.Global.loggers)
-    device = build.use_device(settings)
+    device = assemble.use_device(settings)
     rank, world_size = distributed.start()
     run = RunFolder(settings, is_owner=rank == 0)
     start_logging(run.path / "train.log" if rank == 0 else None)
@@ -68,23 +68,23 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
 def evaluate(config_path: str, overrides: Sequence[str], *, json_path: str | None = None, tune: bool = False) -> int:
     """Score students, ensemble and teachers; with `tune`, fit the post-process. Returns the exit code."""
     tune_process()
-    from ocr_cml import build, config
+    from ocr_cml import assemble, config
     from ocr_cml.evaluate import ENSEMBLE, Evaluator, table, without_text
     from ocr_cml.fastest import fastest
     from ocr_cml.tune import Tuner
 
     settings = config.load(config_path, overrides)
-    device = build.use_device(settings)
-    build.prepare_embedded_set(settings)
-    dataset = build.eval_dataset(settings)
+    device = assemble.use_device(settings)
+    assemble.prepare_embedded_set(settings)
+    dataset = assemble.eval_dataset(settings)
     if warning := without_text(dataset):
         if tune:
             raise DataError(f"--tune: {warning}")
         print(f"warning: {warning}", file=sys.stderr)
     students = _loaded_students(settings)
     threads = process_threads()
-    teachers, _ = build.build_teachers(settings, threads, device)
-    normalization = build.normalization(settings)
+    teachers, _ = assemble.build_teachers(settings, threads, device)
+    normalization = assemble.normalization(settings)
     networks = {name: fastest(student, normalization, threads, name).probability for name, student in students.items()}
     networks |= {name: teacher.probability for name, (teacher, _) in teachers.items()}
     evaluator = Evaluator(dataset, settings.PostProcess, settings.Eval.loader.batch_size_per_card)
@@ -117,10 +117,10 @@ def export(
         The exit code.
     """
     tune_process()
-    from ocr_cml import build, config
+    from ocr_cml import assemble, config
 
     settings = config.load(config_path, overrides)
-    build.use_device(settings)
+    assemble.use_device(settings)
     target = settings.Global.save_inference_dir
     if not target and not to_paddleocr:
         raise ConfigError(
@@ -157,35 +157,35 @@ def _write_checkpoint(students: Mapping[str, Detector], name: str, file: Path) -
 
 
 def _write_inference_model(settings: Config, students: Mapping[str, Detector], name: str, target: str) -> None:
-    from ocr_cml import build
+    from ocr_cml import assemble
     from ocr_cml.export import Ensemble, export_detector
 
     for teacher, section in settings.teachers.items():
         if section.inference_model and Path(target).resolve() == Path(section.inference_model).resolve():
             raise ConfigError(f"Global.save_inference_dir: {target} is {teacher}'s own folder; choose another")
     network = Ensemble(list(students.values())) if name == "ensemble" else students[name]
-    build.prepare_embedded_set(settings)
+    assemble.prepare_embedded_set(settings)
     report = export_detector(
         network,
         Path(target),
         model_name=settings.Global.model_name,
-        normalization=build.normalization(settings),
+        normalization=assemble.normalization(settings),
         postprocess=settings.PostProcess,
-        resize=build.resize_rule(settings),
-        check_images=build.check_images(settings),
+        resize=assemble.resize_rule(settings),
+        check_images=assemble.check_images(settings),
     )
     print(f"in PaddleOCR: {report.runtime_call}")
     print(f"exported student={name} dir={target} map_difference={report.map_difference:.1e} boxes={report.boxes}")
 
 
 def _loaded_students(settings: Config) -> dict[str, Detector]:
-    from ocr_cml import build
+    from ocr_cml import assemble
 
     if not settings.Global.pretrained_model:
         raise ConfigError(
             "Global.pretrained_model: says which weights; set it with -o Global.pretrained_model=RUN/best"
         )
-    students, _ = build.build_students(settings, _dropped(Path(settings.Global.pretrained_model)), trained=True)
+    students, _ = assemble.build_students(settings, _dropped(Path(settings.Global.pretrained_model)), trained=True)
     for network in students.values():
         network.eval()
     return students

@@ -6,7 +6,7 @@ import contextlib
 
 import paddle
 
-from ocr_cml import build, divergence
+from ocr_cml import assemble, divergence
 from ocr_cml.cohort import Cohort, StepResult, joined
 from ocr_cml.distributed import largest_of_ranks
 from ocr_cml.divergence import LossScale
@@ -31,9 +31,9 @@ class Gradients:
 
     def __init__(self, cohort: Cohort, config: Config, loss_scale: LossScale, world_size: int, device: str) -> None:
         self.cohort, self.loss_scale, self.world_size = cohort, loss_scale, world_size
-        self.amp, self._dtype = build.uses_amp(config, device), config.Global.amp_dtype
+        self.amp, self._dtype = assemble.uses_amp(config, device), config.Global.amp_dtype
         self._accumulate, self._save_memory = config.Optimizer.accumulate, config.Global.save_memory
-        self._tidies = device == "cpu" and build.recomputes(config, device)
+        self._tidies = device == "cpu" and assemble.recomputes(config, device)
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         """In which a student's forward runs in the precision of `Global.amp_dtype`, if it is asked for."""

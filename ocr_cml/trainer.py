@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from ocr_cml import build, checkpoint, divergence, finish, loggers, signals, startup
+from ocr_cml import assemble, checkpoint, divergence, finish, loggers, signals, startup
 from ocr_cml import config as configuration
 from ocr_cml.agreement import student_agreements
 from ocr_cml.batches import TrainBatches, open_batches
@@ -48,36 +48,38 @@ class Trainer:
     def __init__(self, config: Config, run: RunFolder, rank: int, world_size: int, device: str) -> None:
         self.config, self.run = config, run
         self.rank, self.world_size, self.device = rank, world_size, device
-        build.prepare_embedded_set(config)
-        students, student_reports = build.build_students(config)
-        self.recomputes = build.recomputes(config, device)
+        assemble.prepare_embedded_set(config)
+        students, student_reports = assemble.build_students(config)
+        self.recomputes = assemble.recomputes(config, device)
         for student in students.values() if self.recomputes else ():
             recompute_blocks(student.backbone)
         self.threads = process_threads(world_size)
-        teachers, teacher_reports = build.build_teachers(config, self.threads, device)
-        at_once = build.side_by_side(config, device, world_size)
-        self.cohort: Cohort = build.build_cohort(config, students, teachers, at_once)
-        for warning in build.refuse_twins(self.cohort):
+        teachers, teacher_reports = assemble.build_teachers(config, self.threads, device)
+        at_once = assemble.side_by_side(config, device, world_size)
+        self.cohort: Cohort = assemble.build_cohort(config, students, teachers, at_once)
+        for warning in assemble.refuse_twins(self.cohort):
             LOG.warning("%s", warning)
         self.load_reports = {**student_reports, **teacher_reports}
-        self.loss_scale = divergence.LossScale(build.uses_amp(config, device) and config.Global.amp_dtype == "float16")
+        self.loss_scale = divergence.LossScale(
+            assemble.uses_amp(config, device) and config.Global.amp_dtype == "float16"
+        )
         restartable = config.Global.on_divergence == "restart"
         self.gradients = Gradients(self.cohort, config, self.loss_scale, world_size, device)
         self.learners = Learners(self.cohort, config.Optimizer, self.loss_scale, restartable, world_size, device)
-        self.labelled, self.unlabelled = build.labelled_dataset(config), build.unlabelled_dataset(config)
-        taken = build.samples_a_step(config, world_size)
+        self.labelled, self.unlabelled = assemble.labelled_dataset(config), assemble.unlabelled_dataset(config)
+        taken = assemble.samples_a_step(config, world_size)
         self.timetable = Timetable(config, len(self.dataset), taken[0] or taken[1])
         self.evaluator = Evaluator(
-            build.eval_dataset(config),
+            assemble.eval_dataset(config),
             config.PostProcess,
             config.Eval.loader.batch_size_per_card,
             rank,
             world_size,
         )
         self.progress = Progress(
-            teachers=build.teacher_record(config),
-            trained_on=build.labels_digest(config.Train.dataset.label_file_list),
-            scored_on=build.labels_digest(config.Eval.dataset.label_file_list),
+            teachers=assemble.teacher_record(config),
+            trained_on=assemble.labels_digest(config.Train.dataset.label_file_list),
+            scored_on=assemble.labels_digest(config.Eval.dataset.label_file_list),
             samples_a_step=taken,
         )
         self.teacher_hmean: float | None = None

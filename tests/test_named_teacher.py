@@ -10,7 +10,7 @@ import pytest
 import tiny
 import yaml
 
-from ocr_cml import build
+from ocr_cml import assemble
 
 
 def test_a_published_name_is_found_in_the_store(
@@ -27,11 +27,11 @@ def test_a_published_name_is_found_in_the_store(
     teacher = {"freeze_params": True, "inference_model": "PP-OCRv5_server_det"}
     settings["Architecture"]["Models"]["Teacher"] = teacher
     config = tiny.load(settings, tmp_path)
-    found, _ = build.build_teachers(config, 1, "cpu")
+    found, _ = assemble.build_teachers(config, 1, "cpu")
     normalization = found["Teacher"][0].normalization
     assert (normalization.channel_order, normalization.mean) == ("RGB", (0.5, 0.5, 0.5))
     page = onnx_models.page(64, 96, 2)[None]
     planes = (page[0].astype("f4") / 255 - 0.5) / np.array([0.5, 0.25, 0.5], "f4")
     z = onnx_models.STEEPNESS * (onnx_models.DARK - planes.mean(axis=2))
     np.testing.assert_allclose(found["Teacher"][0].probability(page)[0], 1 / (1 + np.exp(-z)), atol=1e-4)
-    assert build.teacher_record(config)["Teacher"]["path"] == "PP-OCRv5_server_det"
+    assert assemble.teacher_record(config)["Teacher"]["path"] == "PP-OCRv5_server_det"

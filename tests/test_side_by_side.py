@@ -11,7 +11,7 @@ import paddle
 import pytest
 import tiny
 
-from ocr_cml import build, side_by_side
+from ocr_cml import assemble, side_by_side
 from ocr_cml.side_by_side import SideBySide
 from ocr_cml.trainer import Trainer
 from ppocr_data.errors import ConfigError, UserError
@@ -173,7 +173,7 @@ def test_all_students_at_once_where_there_are_several_cores(
 ) -> None:
     monkeypatch.setenv("MKL_NUM_THREADS", threads)
     config = tiny.load(tiny.settings(tiny_set, tmp_path, students=students, Global__students_at_once=wanted), tmp_path)
-    found = build.side_by_side(config, "cpu", 1)
+    found = assemble.side_by_side(config, "cpu", 1)
     assert (found.at_once, found.threads) == (at_once, int(threads))
 
 
@@ -191,10 +191,10 @@ def test_where_it_cannot_be_auto_takes_one_and_two_are_refused(
     monkeypatch.setenv("MKL_NUM_THREADS", "4")
     named = {f"Global__{key}": value for key, value in section.items()}
     config = tiny.load(tiny.settings(tiny_set, tmp_path, **named), tmp_path)
-    assert build.side_by_side(config, device, 1).at_once == 1
+    assert assemble.side_by_side(config, device, 1).at_once == 1
     config = tiny.load(tiny.settings(tiny_set, tmp_path, Global__students_at_once=2, **named), tmp_path)
     with pytest.raises(ConfigError, match=f"^Global.students_at_once: 2 cannot be, because {reason}"):
-        build.side_by_side(config, device, 1)
+        assemble.side_by_side(config, device, 1)
 
 
 @pytest.mark.parametrize(
@@ -216,4 +216,4 @@ def test_backbones_are_computed_again_where_several_students_share_the_machines_
     named = {f"Global__{key}": value for key, value in section.items()}
     terms = [tiny.LABELS, tiny.MUTUAL] if students > 1 else [tiny.LABELS]
     data = tiny.settings(tiny_set, tmp_path, terms=terms, students=students, **named)
-    assert build.recomputes(tiny.load(data, tmp_path), device) is expected
+    assert assemble.recomputes(tiny.load(data, tmp_path), device) is expected

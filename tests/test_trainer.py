@@ -18,7 +18,7 @@ import pytest
 import tiny
 from safetensors.numpy import load_file
 
-from ocr_cml import build, startup
+from ocr_cml import assemble, startup
 from ocr_cml.cohort import Cohort
 from ocr_cml.losses.base import decode_targets
 from ocr_cml.losses.db import dice_loss
@@ -54,7 +54,7 @@ def states(trainer: Trainer) -> dict[str, np.ndarray]:
 def initial(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The students as a run of this configuration starts them, and its normalisation and data."""
     config = tiny.load(data, folder)
-    students, _ = build.build_students(config)
+    students, _ = assemble.build_students(config)
     return {"students": students, "config": config}
 
 
@@ -91,10 +91,10 @@ def test_three_steps_equal_a_plain_two_network_loop(tiny_set: Path, tmp_path: Pa
         moved = [p for p in network.parameters() if not p.stop_gradient]
         optimizers.append(paddle.optimizer.Adam(learning_rate=0.0, parameters=moved))
     losses, alike = [], []
-    with train_loader(build.labelled_dataset(start["config"]), batch_size=2, seed=5) as batches:
+    with train_loader(assemble.labelled_dataset(start["config"]), batch_size=2, seed=5) as batches:
         for step in range(3):
             batch = next(batches)
-            images, targets = build.normalization(start["config"]).to_device(batch.image), decode_targets(batch)
+            images, targets = assemble.normalization(start["config"]).to_device(batch.image), decode_targets(batch)
             outputs = [first(images), second(images)]
             total = paddle.zeros([])
             for own, peer in ((0, 1), (1, 0)):
@@ -137,8 +137,8 @@ def test_two_batches_of_one_step_by_their_mean_gradient(tiny_set: Path, tmp_path
     student = start["students"]["Student"]
     before = {name: p.numpy().copy() for name, p in student.named_parameters()}
     totals, gradients = [], []
-    with train_loader(build.labelled_dataset(start["config"]), batch_size=1, seed=5) as batches:
-        cohort: Cohort = build.build_cohort(start["config"], start["students"], {})
+    with train_loader(assemble.labelled_dataset(start["config"]), batch_size=1, seed=5) as batches:
+        cohort: Cohort = assemble.build_cohort(start["config"], start["students"], {})
         cohort.train()
         for _ in range(2):
             result = cohort(next(batches), 0.0, {})
@@ -349,13 +349,13 @@ def test_teachers_alone_teach_without_any_label_file(tiny_set: Path, tmp_path: P
     start = initial(data, tmp_path / "plain")
     (student,) = start["students"].values()
     student.train()
-    teachers, _ = build.build_teachers(start["config"], 1, "cpu")
-    with train_loader(build.unlabelled_dataset(start["config"]), batch_size=2, seed=5) as batches:
+    teachers, _ = assemble.build_teachers(start["config"], 1, "cpu")
+    with train_loader(assemble.unlabelled_dataset(start["config"]), batch_size=2, seed=5) as batches:
         batch = next(batches)
     assert not batch.has_label.any()
     first, second = (teacher.probability(batch.image) for teacher, _ in teachers.values())
     answer = DetOutput.from_probability(paddle.to_tensor((first + 3 * second) / 4).unsqueeze(1))
-    images = build.normalization(start["config"]).to_device(batch.image)
+    images = assemble.normalization(start["config"]).to_device(batch.image)
     expected = TeacherLoss()(student(images), answer, decode_targets(batch))
     assert set(record) == {"step", "loss", "lr", "teacher/Student<-Teachers"}
     assert record["loss"] == record["teacher/Student<-Teachers"] == pytest.approx(float(expected), rel=1e-5)

@@ -13,7 +13,8 @@ import pytest
 import tiny
 from test_batches import Copies, to_tensor
 
-from ocr_cml import batches, build, optim
+from ocr_cml import batches, optim
+from ocr_cml.assemble import teachers
 from ocr_cml.runtime import LayerDetector
 from ocr_cml.trainer import Trainer
 from ppocr_data.errors import UserError
@@ -73,7 +74,7 @@ def settings(tiny_set: Path, tmp_path: Path, teacher: Path, **sections: Any) -> 
 def layer_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
     """The teacher as it is on a GPU: the network itself."""
     monkeypatch.setattr(
-        build, "fastest", lambda layer, normalization, threads, source: LayerDetector(layer, normalization, source)
+        teachers, "fastest", lambda layer, normalization, threads, source: LayerDetector(layer, normalization, source)
     )
 
 

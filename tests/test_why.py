@@ -163,7 +163,7 @@ def test_pixels_of_several_maps_are_pooled_and_others_left_out() -> None:
 
 
 def test_text_pixels_are_whole_words_at_the_networks_size(tiny_set: Path) -> None:
-    from ocr_cml.build import eval_dataset
+    from ocr_cml.assemble import eval_dataset
 
     data = tiny.settings(tiny_set, tiny_set / "none")
     data["Eval"]["dataset"]["transforms"][1]["DetResizeForTest"]["limit_side_len"] = 192  # twice the image

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ocr_cml import build, config
+from ocr_cml import assemble, config
 from ocr_cml.compare.plan import Plan, PlannedRun
 from ocr_cml.compare.results import read_results
 from ocr_cml.environment import cpu_cores
@@ -98,7 +98,7 @@ def write_differences(plan: Plan, method: str, count: int = 3) -> Path:
     """
     runs = _pair(plan, method)
     networks = [_network(run, name, plan.settings.score) for run, name in runs]
-    dataset = build.eval_dataset(runs[0][0].config)
+    dataset = assemble.eval_dataset(runs[0][0].config)
     pages = [_compared(_read(dataset, i), networks, runs[0][0].config.PostProcess) for i in range(len(dataset))]
     folder = plan.output / "differences"
     try:
@@ -157,9 +157,9 @@ def _network(run: PlannedRun, name: str, score: str) -> FrozenDetector:
     """A student of a finished run, from the weights that its score is of."""
     weights = run.folder / ("latest" if score == "last" else "best")
     settings = config.load(run.config_file, [f"Global.pretrained_model={weights}"])
-    students, _ = build.build_students(settings, trained=True)
+    students, _ = assemble.build_students(settings, trained=True)
     students[name].eval()
-    return fastest(students[name], build.normalization(settings), cpu_cores(), name)
+    return fastest(students[name], assemble.normalization(settings), cpu_cores(), name)
 
 
 def _read(dataset: EvalDataset, index: int) -> Page:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ocr_cml import build
+from ocr_cml import assemble
 from ocr_cml.binding import split_arguments
 from ocr_cml.checkpoint import open_checkpoint, restore_layers
 from ocr_cml.losses import DBLoss, decode_targets
@@ -40,7 +40,7 @@ def crops(config: Config, count: int, batch_size: int) -> list[Batch]:
     They are augmented, from images evenly spread over the set, as of an epoch that no run reaches: no run has seen
     these very crops, and a shrink ratio that has a schedule is at its end.
     """
-    dataset = build.labelled_dataset(config)
+    dataset = assemble.labelled_dataset(config)
     if dataset is None:
         raise ConfigError("Train.dataset.label_file_list: names no labels, so there is no supervised loss")
     indices = _spread(len(dataset), count)
@@ -57,7 +57,7 @@ def _spread(count: int, most: int) -> list[int]:
 
 def pages(config: Config, count: int) -> list[TextPage]:
     """Held-out images with their text pixels, evenly spread over the set."""
-    dataset = build.eval_dataset(config)
+    dataset = assemble.eval_dataset(config)
     return [text_page(dataset, index, shrink_rule(config)) for index in _spread(len(dataset), count)]
 
 
@@ -110,7 +110,7 @@ def losses(
         batches: the crops.
         sigmas, draws, scale: see `noise_curve`.
     """
-    normalization = build.normalization(own)
+    normalization = assemble.normalization(own)
     shown = [(normalization.to_device(batch.image), decode_targets(batch)) for batch in batches]
     return noise_curve(network, _supervised(reference), shown, sigmas, draws, scale)
 
@@ -125,7 +125,7 @@ def _supervised(config: Config) -> DBLoss:
 
 def doubt(network: Detector, config: Config, held_out: Sequence[TextPage]) -> Doubt | None:
     """How certain a network is on the held-out text pixels, and how rightly; None where there are none."""
-    detector = LayerDetector(network, build.normalization(config))
+    detector = LayerDetector(network, assemble.normalization(config))
     meter = DoubtMeter()
     for page in held_out:
         meter.add(detector.probability(page.image[None])[0], page.label, page.seen)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ocr_cml import build
+from ocr_cml import assemble
 from ocr_cml.cohort import BoundTerm, Cohort
 from ocr_cml.losses import TERMS
 from ocr_cml.models import Detector
@@ -88,8 +88,8 @@ def pulls_of(config: Config, students: dict[str, Detector], batches: Sequence[Ba
     Raises:
         UserError: a teacher cannot be loaded.
     """
-    teachers, _ = build.build_teachers(config, threads, build.use_device(config))
-    cohort = build.build_cohort(config, students, teachers)
+    teachers, _ = assemble.build_teachers(config, threads, assemble.use_device(config))
+    cohort = assemble.build_cohort(config, students, teachers)
     names = {position: next(iter(entry)) for position, entry in enumerate(config.Loss.loss_config_list)}
     supervised = [t.binding.label for t in cohort.terms if TERMS[names[t.binding.term]].role == "supervised"]
     return pulls(cohort, supervised, batches)

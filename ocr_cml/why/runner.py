@@ -53,7 +53,7 @@ def explain(
     """
     _check_arguments(images, draws, sigmas)
     tune_process()
-    from ocr_cml import build
+    from ocr_cml import assemble
     from ocr_cml.why import data as why_data
     from ocr_cml.why.evidence import Evidence, NetworkEvidence
     from ocr_cml.why.pull import pulls_of
@@ -65,8 +65,8 @@ def explain(
     reference = next((run for run in found if run.config.Train.dataset.label_file_list), None)
     if reference is None:
         raise ConfigError("no run has training labels, so none has a supervised loss; name one that has beside them")
-    build.use_device(reference.config)
-    build.prepare_embedded_set(reference.config)
+    assemble.use_device(reference.config)
+    assemble.prepare_embedded_set(reference.config)
     threads = process_threads()
     crops = why_data.crops(reference.config, images, _BATCH)
     pages = why_data.pages(reference.config, images)

@@ -20,7 +20,7 @@ import pytest
 import tiny
 from safetensors.numpy import load_file
 
-from ocr_cml import build
+from ocr_cml import assemble
 from ocr_cml.trainer import Trainer
 from ppocr_data.dataset import DetDataset
 from ppocr_data.errors import DataError
@@ -35,7 +35,7 @@ STARTS = int(os.environ.get("OCR_CML_STARTS", "5"))
 
 @pytest.fixture
 def dataset(tiny_set: Path, tmp_path: Path) -> DetDataset:
-    made = build.labelled_dataset(tiny.load(tiny.settings(tiny_set, tmp_path / "run"), tmp_path))
+    made = assemble.labelled_dataset(tiny.load(tiny.settings(tiny_set, tmp_path / "run"), tmp_path))
     assert made is not None
     return made
 

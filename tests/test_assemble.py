@@ -12,7 +12,7 @@ import pytest
 import tiny
 from safetensors.numpy import load_file, save_file
 
-from ocr_cml import build
+from ocr_cml import assemble
 from ocr_cml.cohort import Cohort
 from ocr_cml.models.weights import find_weights
 from ocr_cml.runtime import LayerDetector, Normalization
@@ -27,7 +27,7 @@ def loaded(data: Path, folder: Path, **choices: Any) -> Config:
 
 
 def students(config: Config) -> dict[str, dict[str, np.ndarray]]:
-    made, _ = build.build_students(config)
+    made, _ = assemble.build_students(config)
     return {name: tiny.state_of(student) for name, student in made.items()}
 
 
@@ -72,22 +72,22 @@ def test_students_that_start_alike_cannot_teach_each_other(tiny_set: Path, tiny_
     with pytest.raises(
         WeightsError, match=r"Student and Student2 start from the same weights.*Student2\.fresh=\[head\]"
     ):
-        build.refuse_twins(cohort(config))
+        assemble.refuse_twins(cohort(config))
     models = tiny.settings(tiny_set, tmp_path)["Architecture"]["Models"]
     models["Student2"] |= {"fresh": ["head.thresh"]}
     sections = {"Architecture__Models": models, "Global__pretrained_model": str(tiny_teacher)}
-    (warning,) = build.refuse_twins(cohort(loaded(tiny_set, tmp_path, **sections)))
+    (warning,) = assemble.refuse_twins(cohort(loaded(tiny_set, tmp_path, **sections)))
     assert warning.startswith("Student and Student2 answer alike at the start (only head.thresh differs)")
     # Without a mutual term between them it is their own affair; nor are students from the seed alike.
     alike = loaded(tiny_set, tmp_path, terms=[tiny.LABELS], Global__pretrained_model=str(tiny_teacher))
-    assert build.refuse_twins(cohort(alike)) == []
-    assert build.refuse_twins(cohort(loaded(tiny_set, tmp_path, students=3))) == []
+    assert assemble.refuse_twins(cohort(alike)) == []
+    assert assemble.refuse_twins(cohort(loaded(tiny_set, tmp_path, students=3))) == []
 
 
 def cohort(config: Config) -> Cohort:
-    made, _ = build.build_students(config)
-    teachers, _ = build.build_teachers(config, 1, "cpu")
-    return build.build_cohort(config, made, teachers)
+    made, _ = assemble.build_students(config)
+    teachers, _ = assemble.build_teachers(config, 1, "cpu")
+    return assemble.build_cohort(config, made, teachers)
 
 
 def test_connectors_follow_from_the_seed(tiny_set: Path, tiny_teacher: Path, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_teacher_answers_alike_in_every_engine(tiny_set: Path, tiny_teacher: P
             tiny_set, tmp_path / "run", terms=[tiny.LABELS, tiny.TEACHER], students=1, teacher=tiny_teacher
         )
         settings["Architecture"]["Models"]["Teacher"]["engine"] = engine
-        teachers, reports = build.build_teachers(tiny.load(settings, tmp_path), 1, "cpu")
+        teachers, reports = assemble.build_teachers(tiny.load(settings, tmp_path), 1, "cpu")
         assert reports["Teacher"].share == 1.0
         maps.append(teachers["Teacher"][0].probability(images))
     assert np.ptp(maps[0]) > 0.3
@@ -138,9 +138,9 @@ def test_a_teachers_record_is_its_path_and_hash(tiny_set: Path, tiny_teacher: Pa
     copy.write_bytes(tiny_teacher.read_bytes())
     config = loaded(tiny_set, tmp_path, terms=[tiny.LABELS, tiny.TEACHER], students=1, teacher=copy)
     expected = {"path": str(copy), "sha256": hashlib.sha256(copy.read_bytes()).hexdigest()}
-    assert build.teacher_record(config) == {"Teacher": expected}
+    assert assemble.teacher_record(config) == {"Teacher": expected}
     copy.write_bytes(copy.read_bytes()[:-1] + b"x")
-    assert build.teacher_record(config)["Teacher"]["sha256"] != expected["sha256"]
+    assert assemble.teacher_record(config)["Teacher"]["sha256"] != expected["sha256"]
 
 
 def test_a_runs_folder_gives_each_student_its_own_weights(tiny_set: Path, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_runs_folder_gives_each_student_its_own_weights(tiny_set: Path, tmp_pa
         trainer.fit()
         trained = {name: tiny.state_of(student) for name, student in trainer.cohort.students.items()}
     config = loaded(tiny_set, tmp_path, Global__pretrained_model=str(tmp_path / "run/best"))
-    made, reports = build.build_students(config)
+    made, reports = assemble.build_students(config)
     for name, student in made.items():
         tiny.assert_same(tiny.state_of(student), trained[name])
         assert reports[name].share == 1.0
@@ -161,7 +161,7 @@ def test_of_a_run_with_an_exponential_mean_the_mean_is_what_was_trained(tiny_set
         means = {name: {k: v.numpy() for k, v in m.values.items()} for name, m in trainer.learners.means.items()}
     for folder in ("best", "latest"):
         config = loaded(tiny_set, tmp_path, Global__pretrained_model=str(tmp_path / "run" / folder))
-        for name, student in build.build_students(config, trained=True)[0].items():
+        for name, student in assemble.build_students(config, trained=True)[0].items():
             tiny.assert_same(tiny.state_of(student), means[name])
     for other in (tmp_path / "run/latest").glob("Student2.*"):
         other.unlink()
@@ -178,15 +178,15 @@ def test_what_was_trained_is_loaded_whole_whatever_a_start_may_lack(tiny_set: Pa
     models = tiny.settings(tiny_set, tmp_path)["Architecture"]["Models"]
     models["Student2"] |= {"fresh": ["head"], "allow_missing": ["neck", "head"], "pretrained_share": 0.1}
     config = loaded(tiny_set, tmp_path, Architecture__Models=models, Global__pretrained_model=str(best))
-    made, _ = build.build_students(config, trained=True)
+    made, _ = assemble.build_students(config, trained=True)
     for name, student in made.items():
         tiny.assert_same(tiny.state_of(student), trained[name])
 
     whole = load_file(best / "Student2.safetensors")
     save_file({key: value for key, value in whole.items() if not key.startswith("neck")}, best / "Student2.safetensors")
-    build.build_students(config)  # a start may lack it
+    assemble.build_students(config)  # a start may lack it
     with pytest.raises(WeightsError, match=r"(?s)missing.*neck"):
-        build.build_students(config, trained=True)
+        assemble.build_students(config, trained=True)
 
 
 @pytest.mark.parametrize("field", ["fresh", "allow_missing"])
@@ -197,40 +197,40 @@ def test_a_part_that_no_network_has_is_refused_with_a_guess(field: str, tiny_set
     config = loaded(tiny_set, tmp_path, Architecture__Models=models, Global__pretrained_model=str(teacher))
     message = rf"Architecture\.Models\.Student2\.{field}: 'haed' is no part of this network; did you mean 'head'\?"
     with pytest.raises(ConfigError, match=message):
-        build.build_students(config)
+        assemble.build_students(config)
 
 
 def test_pixels_are_normalised_as_the_training_transforms_state(tiny_set: Path, tmp_path: Path) -> None:
     settings = tiny.settings(tiny_set, tmp_path / "run")
-    assert build.normalization(tiny.load(settings, tmp_path)) == Normalization()
+    assert assemble.normalization(tiny.load(settings, tmp_path)) == Normalization()
     stated = {"scale": "1./255.", "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "order": "hwc"}
     settings["Train"]["dataset"]["transforms"].append({"NormalizeImage": stated})
-    found = build.normalization(tiny.load(settings, tmp_path))
+    found = assemble.normalization(tiny.load(settings, tmp_path))
     assert (found.mean, found.std) == ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
     assert found.scale == pytest.approx(1 / 255)
 
 
 def test_the_resize_rule_is_the_evaluations(tiny_set: Path, tmp_path: Path) -> None:
-    rule = build.resize_rule(loaded(tiny_set, tmp_path))
+    rule = assemble.resize_rule(loaded(tiny_set, tmp_path))
     assert (rule.limit_side_len, rule.limit_type) == (96, "min")
 
 
 @pytest.mark.skipif(paddle.is_compiled_with_cuda(), reason="this build of paddle knows GPUs")
 def test_a_gpu_that_is_not_there_is_refused(tiny_set: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Global\.use_gpu"):
-        build.use_device(loaded(tiny_set, tmp_path, Global__use_gpu=True))
-    assert build.use_device(loaded(tiny_set, tmp_path, Global__use_gpu="auto")) == "cpu"
+        assemble.use_device(loaded(tiny_set, tmp_path, Global__use_gpu=True))
+    assert assemble.use_device(loaded(tiny_set, tmp_path, Global__use_gpu="auto")) == "cpu"
 
 
 def test_the_embedded_set_is_made_where_it_is_read_and_only_there(tiny_set: Path, tmp_path: Path) -> None:
     made = {"dir": str(tmp_path / "made"), "train": 2, "val": 1, "size": [128, 96], "seed": 1}
-    build.prepare_embedded_set(loaded(tiny_set, tmp_path, Global__embedded_set=made))
+    assemble.prepare_embedded_set(loaded(tiny_set, tmp_path, Global__embedded_set=made))
     assert not (tmp_path / "made").exists()
     config = loaded(tmp_path / "made", tmp_path, Global__embedded_set=made)
-    build.prepare_embedded_set(config)
-    evaluation = build.eval_dataset(config)
+    assemble.prepare_embedded_set(config)
+    evaluation = assemble.eval_dataset(config)
     assert evaluation[0]["image_hw"] == (96, 128)  # `size` is width, height
-    labelled = build.labelled_dataset(config)
+    labelled = assemble.labelled_dataset(config)
     assert labelled is not None
     assert (len(labelled), len(evaluation)) == (2, 1)
 
@@ -239,17 +239,17 @@ def test_images_without_labels_from_a_folder_a_file_and_a_list(tiny_set: Path, t
     (tmp_path / "list.txt").write_text(f"{tiny_set / 'train/000000.jpg'}\n\n{tiny_set / 'train/000001.jpg'}\n")
     images = [str(tiny_set / "val"), str(tiny_set / "train/000005.jpg"), str(tmp_path / "list.txt")]
     config = loaded(tiny_set, tmp_path, Train__unlabeled={"images": images, "batch_size_per_card": 1})
-    dataset = build.unlabelled_dataset(config)
+    dataset = assemble.unlabelled_dataset(config)
     assert dataset is not None
     names = [sample.image.relative_to(tiny_set).as_posix() for sample in dataset.samples]
     assert names == ["val/000000.jpg", "val/000001.jpg", *(f"train/00000{i}.jpg" for i in (5, 0, 1))]
     assert not any(sample.labelled for sample in dataset.samples)
     gone = {"images": [str(tmp_path / "gone.txt")], "batch_size_per_card": 1}
     with pytest.raises(DataError, match=r"gone\.txt"):
-        build.unlabelled_dataset(loaded(tiny_set, tmp_path, Train__unlabeled=gone))
+        assemble.unlabelled_dataset(loaded(tiny_set, tmp_path, Train__unlabeled=gone))
 
 
 def test_check_images_are_a_few_and_none_without_data(tiny_set: Path, tmp_path: Path) -> None:
-    images = build.check_images(loaded(tiny_set, tmp_path), count=1)
+    images = assemble.check_images(loaded(tiny_set, tmp_path), count=1)
     assert [image.shape for image in images] == [(96, 96, 3)]
-    assert build.check_images(loaded(tmp_path / "gone", tmp_path)) == []
+    assert assemble.check_images(loaded(tmp_path / "gone", tmp_path)) == []

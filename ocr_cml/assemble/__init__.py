@@ -1,0 +1,40 @@
+"""From a Config to objects: students with their weights, teachers that answer, bound terms, data."""
+
+from __future__ import annotations
+
+from ocr_cml.assemble.data import (
+    check_images,
+    eval_dataset,
+    labelled_dataset,
+    labels_digest,
+    normalization,
+    prepare_embedded_set,
+    resize_rule,
+    samples_a_step,
+    unlabelled_dataset,
+)
+from ocr_cml.assemble.machine import recomputes, side_by_side, use_device, uses_amp
+from ocr_cml.assemble.students import build_students, refuse_twins
+from ocr_cml.assemble.teachers import build_teachers, teacher_record
+from ocr_cml.assemble.terms import build_cohort
+
+__all__ = [
+    "build_cohort",
+    "build_students",
+    "build_teachers",
+    "check_images",
+    "eval_dataset",
+    "labelled_dataset",
+    "labels_digest",
+    "normalization",
+    "prepare_embedded_set",
+    "recomputes",
+    "refuse_twins",
+    "resize_rule",
+    "samples_a_step",
+    "side_by_side",
+    "teacher_record",
+    "unlabelled_dataset",
+    "use_device",
+    "uses_amp",
+]

@@ -1,0 +1,134 @@
+"""Images: how they become a network's input, those of the training, and those of the evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ocr_cml.assemble.seeds import mixed
+from ocr_cml.runtime import Normalization
+from ocr_cml.schema import Config
+from ppocr_data import synth
+from ppocr_data.dataset import DetDataset, EvalDataset
+from ppocr_data.errors import DataError
+from ppocr_data.labels import read_images
+from ppocr_data.transforms import DetResizeForTest, NormalizeImage, build_op
+
+_UNLABELLED = 2000
+"""Seeds the samples of the unlabelled images apart from the labelled ones' and from the networks'."""
+
+
+def normalization(config: Config) -> Normalization:
+    """How pixels become the students' input, as the training transforms state it."""
+    for entry in config.Train.dataset.transforms:
+        op = build_op(entry)
+        if isinstance(op, NormalizeImage):
+            return Normalization(op.mean, op.std, op.scale)
+    return Normalization()
+
+
+def resize_rule(config: Config) -> DetResizeForTest:
+    """The one resize rule of evaluation, export and inference."""
+    ops = [build_op(entry) for entry in config.Eval.dataset.transforms]
+    return next(op for op in ops if isinstance(op, DetResizeForTest))
+
+
+def prepare_embedded_set(config: Config) -> None:
+    """Make the synthetic set where the configuration reads from its folder and it is not there yet."""
+    embedded = config.Global.embedded_set
+    if embedded is None:
+        return
+    unlabelled = config.Train.unlabeled.images if config.Train.unlabeled else []
+    used = [Path(path) for path in (config.Train.dataset.data_dir, config.Eval.dataset.data_dir, *unlabelled)]
+    if any(Path(embedded.dir) in (path, *path.parents) for path in used):
+        synth.ensure(
+            Path(embedded.dir),
+            train=embedded.train,
+            val=embedded.val,
+            size=(embedded.size[1], embedded.size[0]),
+            seed=embedded.seed,
+            fonts=Path(embedded.fonts) if embedded.fonts else None,
+        )
+
+
+def labelled_dataset(config: Config) -> DetDataset | None:
+    """The labelled training images with their augmentation and targets; None where all images are unlabelled."""
+    section = config.Train.dataset
+    if not section.label_file_list:
+        return None
+    return DetDataset.from_label_files(
+        section.label_file_list,
+        section.data_dir,
+        [build_op(entry) for entry in section.transforms],
+        ratio_list=section.ratio_list or 1.0,
+        seed=config.Global.seed,
+        on_bad=section.on_bad_sample,
+        allow_outside=section.allow_outside,
+    )
+
+
+def unlabelled_dataset(config: Config) -> DetDataset | None:
+    """The training images without labels, or None."""
+    section = config.Train.unlabeled
+    if section is None:
+        return None
+    transforms = section.transforms or config.Train.dataset.transforms
+    return DetDataset.from_images(
+        [path for entry in section.images for path in _images_of(Path(entry))],
+        [build_op(entry) for entry in transforms],
+        seed=mixed(config.Global.seed, _UNLABELLED),
+        on_bad=section.on_bad_sample,
+    )
+
+
+def labels_digest(files: Sequence[str]) -> str:
+    """SHA-256 of label files' lines, however they end; of no file the empty text."""
+    digest = hashlib.sha256()
+    for path in files:
+        lines = Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+        digest.update(hashlib.sha256(b"\n".join(line.strip() for line in lines if line.strip())).digest())
+    return digest.hexdigest() if files else ""
+
+
+def samples_a_step(config: Config, processes: int) -> tuple[int, int]:
+    """Labelled and unlabelled samples of an optimizer step, in all processes and with accumulation."""
+    train, times = config.Train, processes * config.Optimizer.accumulate
+    labelled = train.loader.batch_size_per_card if train.dataset.label_file_list else 0
+    unlabelled = train.unlabeled.batch_size_per_card if train.unlabeled else 0
+    return labelled * times, unlabelled * times
+
+
+def _images_of(entry: Path) -> list[Path]:
+    """The images that one entry of `Train.unlabeled.images` names."""
+    if entry.is_dir():
+        return [sample.image for sample in read_images(entry)]
+    if entry.suffix != ".txt":
+        return [entry]
+    try:
+        lines = entry.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Train.unlabeled.images: {entry} cannot be read: {error}") from None
+    return [entry.parent / line.strip() for line in lines if line.strip()]
+
+
+def eval_dataset(config: Config) -> EvalDataset:
+    """The evaluation images at network size."""
+    section = config.Eval.dataset
+    return EvalDataset.from_label_files(
+        section.label_file_list,
+        section.data_dir,
+        [build_op(entry) for entry in section.transforms],
+        allow_outside=section.allow_outside,
+    )
+
+
+def check_images(config: Config, count: int = 4) -> list[np.ndarray]:
+    """A few evaluation images `[H,W,3]` at network size, to compare an export on; none where there are no data."""
+    try:
+        dataset = eval_dataset(config)
+    except DataError:
+        return []
+    return [dataset[index]["image"] for index in range(min(count, len(dataset)))]

@@ -1,0 +1,128 @@
+"""Students with the weights that they start from, or that a training gave them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection
+from dataclasses import replace
+
+import paddle
+
+from ocr_cml import model_store
+from ocr_cml.assemble.seeds import mixed
+from ocr_cml.cohort import Cohort
+from ocr_cml.models import build_detector
+from ocr_cml.models.detector import Detector
+from ocr_cml.models.weights import UNUSED_WHEN_FROZEN, LoadReport, load_into, read_weights, select, under
+from ocr_cml.schema import Config, Network
+from ppocr_data.errors import ConfigError, WeightsError
+from ppocr_data.spelling import hint
+
+
+def build_students(
+    config: Config, without: Collection[str] = (), *, trained: bool = False
+) -> tuple[dict[str, Detector], dict[str, LoadReport]]:
+    """Every student with its initial weights, and what was loaded into which.
+
+    The weights come from `Global.pretrained_model` (a file for all, or a run's folder with one for each), else from the
+    student's own `pretrained`, else from the seed: student i is initialised from (seed, i), whoever its peers are, so a
+    student alone starts from the weights that it would have in a cohort. `without` names those that are not wanted.
+
+    `trained` says that the weights are a training's result and not its start: they must be whole, whatever a start is
+    allowed to lack (`allow_missing`, `pretrained_share`) or to leave aside (`fresh`).
+    """
+    students: dict[str, Detector] = {}
+    reports: dict[str, LoadReport] = {}
+    for position, (name, network) in enumerate(config.students.items()):
+        if name in without:
+            continue
+        paddle.seed(mixed(config.Global.seed, position))
+        students[name] = build_detector(network.spec)
+        where = config.Global.pretrained_model or network.pretrained
+        if where:
+            reports[name] = (load_trained if trained else load_student)(students[name], name, network, where)
+    return students, reports
+
+
+def load_student(student: Detector, name: str, network: Network, where: str) -> LoadReport:
+    """Load a student's start from a weight file (a path, or an address) or from a run's folder.
+
+    Raises:
+        ConfigError: `fresh` or `allow_missing` name no part of the network or the file.
+        WeightsError: there is no such file, or keys do not fit.
+    """
+    weights, rest = select(read_weights(model_store.weight_file(where), name), name)
+    _check_prefixes([*student.state_dict(), *weights], name, network)
+    report = load_into(
+        student,
+        {key: value for key, value in weights.items() if not under(key, network.fresh)},
+        frozen=False,
+        min_share=network.pretrained_share,
+        allow_missing=[*network.allow_missing, *network.fresh],
+        source=where,
+    )
+    return replace(report, left_aside=rest)
+
+
+def load_trained(student: Detector, name: str, network: Network, where: str) -> LoadReport:
+    """Load what a training made of a student: all that it answers with.
+
+    Raises:
+        WeightsError: there is no such file, or it is not whole.
+    """
+    weights, rest = select(read_weights(model_store.weight_file(where), name), name)
+    report = load_into(student, weights, frozen=False, allow_missing=UNUSED_WHEN_FROZEN, source=where)
+    return replace(report, left_aside=rest)
+
+
+def _check_prefixes(keys: Collection[str], name: str, network: Network) -> None:
+    """A misspelled part would be loaded, or be missed, against what the user wrote."""
+    usual = Network.model_fields["allow_missing"].default
+    for field, prefixes in (("fresh", network.fresh), ("allow_missing", network.allow_missing)):
+        for prefix in prefixes:
+            if prefix not in usual and not any(under(key, [prefix]) for key in keys):
+                parts = sorted({".".join(key.split(".")[:depth]) for key in keys for depth in (1, 2)})
+                raise ConfigError(
+                    f"Architecture.Models.{name}.{field}: {prefix!r} is no part of this network; "
+                    f"{hint(prefix, parts, 'its parts are')}"
+                )
+
+
+def refuse_twins(cohort: Cohort) -> list[str]:
+    """Students that start from the same weights see the same images and stay the same for ever: mutual learning is off.
+
+    Returns:
+        A warning for each pair whose maps are the same at the start and that drift apart through the threshold branch
+        alone, as students do that all start from one exported model.
+
+    Raises:
+        WeightsError: a mutual term binds two students that are the same in everything.
+    """
+    pairs = {(term.binding.learner, term.binding.guide) for term in cohort.terms}
+    warnings = []
+    for (one, a), (other, b) in itertools.combinations(cohort.students.items(), 2):
+        differing = _differing(a, b)
+        if not {(one, other), (other, one)} & pairs or any(not key.startswith("head.thresh") for key in differing):
+            continue
+        remedy = (
+            f"give one another `pretrained`, or let a part of it start from the seed: "
+            f"-o Architecture.Models.{other}.fresh=[head]"
+        )
+        if not differing:
+            raise WeightsError(
+                f"{one} and {other} start from the same weights, so they stay the same and have nothing to teach each "
+                f"other; {remedy}"
+            )
+        warnings.append(
+            f"{one} and {other} answer alike at the start (only head.thresh differs), so mutual learning begins at "
+            f"zero and grows slowly; {remedy}"
+        )
+    return warnings
+
+
+def _differing(a: Detector, b: Detector) -> list[str]:
+    """The weights that two networks do not share."""
+    ours, theirs = a.state_dict(), b.state_dict()
+    shared = [key for key in ours if key in theirs and ours[key].shape == theirs[key].shape]
+    unlike = [key for key in shared if not bool((ours[key] == theirs[key]).all())]
+    return unlike + sorted((ours.keys() | theirs.keys()) - set(shared))

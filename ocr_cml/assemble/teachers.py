@@ -1,0 +1,69 @@
+"""Frozen networks, ready to answer, and the record of their files."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from ocr_cml import model_store
+from ocr_cml.assemble.data import normalization
+from ocr_cml.fastest import fastest
+from ocr_cml.losses import TERMS
+from ocr_cml.models import build_detector
+from ocr_cml.models.weights import LoadReport, find_weights, load_into, read_weights, select
+from ocr_cml.runtime import FrozenDetector, LayerDetector, open_detector
+from ocr_cml.schema import Config
+
+
+def build_teachers(
+    config: Config, threads: int, device: str
+) -> tuple[dict[str, tuple[FrozenDetector, float]], dict[str, LoadReport]]:
+    """Every frozen network, ready to answer, with its weight among several; and what was loaded."""
+    teachers: dict[str, tuple[FrozenDetector, float]] = {}
+    reports: dict[str, LoadReport] = {}
+    on_gpu = device.startswith("gpu")
+    for name, network in config.teachers.items():
+        if network.inference_model:
+            engine = "auto" if network.engine in ("auto", "layer") else network.engine
+            where = model_store.resolve(network.inference_model)
+            teacher: FrozenDetector = open_detector(
+                where, engine=engine, device="gpu" if on_gpu else "cpu", threads=threads
+            )
+        else:
+            layer = build_detector(network.spec)
+            file = model_store.weight_file(str(network.pretrained))
+            weights, rest = select(read_weights(file, name), name)
+            report = load_into(layer, weights, frozen=True, source=str(network.pretrained))
+            reports[name] = replace(report, left_aside=rest)
+            seen_inside = any(getattr(TERMS[name], "needs_layers", False) for name in _term_names(config))
+            as_layer = seen_inside or network.engine in ("layer", "paddle")
+            source = str(network.pretrained)
+            if as_layer:
+                teacher = LayerDetector(layer, normalization(config), source)
+            else:
+                teacher = fastest(layer, normalization(config), threads, source)
+        teachers[name] = (teacher, network.weight)
+    return teachers, reports
+
+
+def _term_names(config: Config) -> list[str]:
+    return [next(iter(entry)) for entry in config.Loss.loss_config_list]
+
+
+def teacher_record(config: Config) -> dict[str, dict[str, str]]:
+    """Each teacher's path and the SHA-256 of its file or of its folder's files, for the checkpoint's record."""
+    record = {}
+    for name, network in config.teachers.items():
+        if network.inference_model:
+            where = model_store.resolve(network.inference_model)
+        else:
+            where = find_weights(model_store.weight_file(str(network.pretrained)), name)
+        files = (
+            sorted(p for p in where.iterdir() if p.is_file()) if where.is_dir() else [p for p in [where] if p.is_file()]
+        )
+        digest = hashlib.sha256()
+        for path in files:
+            digest.update(path.read_bytes())
+        named = str(network.inference_model or network.pretrained)
+        record[name] = {"path": named, "sha256": digest.hexdigest()}
+    return record
