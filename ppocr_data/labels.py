@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,7 @@ import numpy as np
 
 from . import geometry
 from .errors import DataError
+from .folders import visible_files
 
 OnBad = Literal["error", "skip"]
 
@@ -103,7 +104,7 @@ def read_labels(path: Path, data_dir: Path, *, allow_outside: bool = False, on_b
 
 
 def read_images(where: Path | Sequence[Path]) -> list[Sample]:
-    """Unlabelled samples from a folder (searched with its subfolders, in sorted order) or from a list of image files.
+    """Unlabelled samples from a folder (with its subfolders, sorted, without hidden files) or from a list of images.
 
     Raises:
         DataError: the folder or an image is missing, or there is no image.
@@ -112,7 +113,7 @@ def read_images(where: Path | Sequence[Path]) -> list[Sample]:
         folder = Path(where)
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder of images")
-        paths = sorted(p for p in _files(folder) if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        paths = sorted(p for p in visible_files(folder) if p.suffix.lower() in IMAGE_SUFFIXES)
     else:
         paths = [Path(p) for p in where]
         missing = [f"{p}: no such image" for p in paths if not p.is_file()]
@@ -121,19 +122,6 @@ def read_images(where: Path | Sequence[Path]) -> list[Sample]:
     if not paths:
         raise DataError(f"{where}: no image here (looked for {', '.join(IMAGE_SUFFIXES)})")
     return [Sample(path, (), (), np.zeros(0, bool), str(path), labelled=False) for path in paths]
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """The files of a folder and of its subfolders, through links too; a folder that is met again is left."""
-    met = set()
-    for place, inside, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in met:
-            inside.clear()
-            continue
-        met.add(real)
-        inside.sort()  # which of two links to one folder is followed must not be left to chance
-        yield from (Path(place, name) for name in names)
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -132,12 +132,28 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) and manifest.get("generator") == GENERATOR else None
 
 
-def _is_replaceable(folder: Path) -> bool:
-    """Whether the folder is empty, or holds a set of this generator and nothing beside it."""
+def _foreign(folder: Path) -> str | None:
+    """What there is that this generator did not make, so that replacing the set would lose it; None where nothing."""
     if not folder.is_dir():
-        return False
+        return "is no folder"
     names = {path.name for path in folder.iterdir()}
-    return not names or (_read_manifest(folder) is not None and names <= OURS)
+    if not names:
+        return None
+    manifest = _read_manifest(folder)
+    if manifest is None:
+        return "holds something else than a synthetic set"
+    try:
+        counts, labels = {part: int(manifest[part]) for part in PARTS}, dict(manifest["labels_sha256"])
+    except (KeyError, TypeError, ValueError):
+        return f"has a {MANIFEST} that cannot be read"
+    for part in PARTS:
+        made, file = {_name(i) for i in range(counts[part])}, folder / f"{part}.txt"
+        if (folder / part).is_dir():
+            names |= {f"{part}/{path.name}" for path in (folder / part).iterdir() if path.name not in made}
+        if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() != labels.get(part):
+            return f"has a {file.name} that was changed (without it the set is made anew)"
+    added = sorted(names - OURS)
+    return f"holds {added[0]}, which is not of the synthetic set" if added else None
 
 
 def _is_whole(folder: Path, parameters: dict[str, Any]) -> bool:
@@ -178,8 +194,8 @@ def _sole_writer(folder: Path) -> Iterator[None]:
 
 
 def _make(folder: Path, faces: list[Font], parameters: dict[str, Any], progress: Progress | None) -> None:
-    if folder.exists() and not _is_replaceable(folder):
-        raise DataError(f"{folder}: holds something else than a synthetic set; name a new or an empty folder")
+    if folder.exists() and (foreign := _foreign(folder)):
+        raise DataError(f"{folder}: {foreign}, and would be replaced; name a new or an empty folder")
     making = Path(tempfile.mkdtemp(prefix=f".{folder.name}.making-", dir=folder.parent))
     try:
         fresh = making / "new"

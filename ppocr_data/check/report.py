@@ -73,7 +73,9 @@ def write_json(report: CheckReport, path: Path) -> Path:
     """Write `report.as_json()` to a file, whose folder is created. Raises DataError where that is not possible."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report.as_json(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(report.as_json(), ensure_ascii=False, indent=1)
+        # Half an emoji, or a file name that is no UTF-8, is written as JSON escapes it.
+        path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror})") from error
     return path

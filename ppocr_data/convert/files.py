@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ppocr_data.convert.record import Progress, Record, Text
 from ppocr_data.errors import DataError
+from ppocr_data.folders import visible_files
 from ppocr_data.labels import IMAGE_SUFFIXES
 
 Parser = Callable[[Path], list[Text]]
@@ -16,14 +17,6 @@ Parser = Callable[[Path], list[Text]]
 
 _CORNERS = 4
 _OTHER_IMAGES = (".gif", ".jp2", ".jfif", ".avif", ".heic", ".heif", ".pdf")  # which OpenCV does not read, or not here
-
-
-def visible_files(folder: Path) -> Iterator[Path]:
-    """The files of a folder and its subfolders in sorted order, without hidden ones and archives' leftovers."""
-    for path in sorted(folder.rglob("*")):
-        inner = path.relative_to(folder).parts
-        if not any(part.startswith(".") or part == "__MACOSX" for part in inner) and path.is_file():
-            yield path
 
 
 def image_files(folder: Path) -> list[Path]:

@@ -23,7 +23,8 @@ def read(images: Path, labels: Path, progress: Progress | None = None) -> Readin
     path below `images` is looked up by its last part, so that a renamed or moved folder is still understood. The tool
     writes no line for a checked image without text: one that `fileState.txt` calls checked is an image without text.
     One that it calls unchecked is left out, labelled or not. All other images are taken to be unlabelled so far and
-    left out, and so are the crops in `crop_img`. `difficult`, `ignore` and `###` are don't-care.
+    left out, and so are the crops in `crop_img`. `difficult`, `ignore` and `###` are don't-care. Of any other label
+    file those images are left out that it does not name, whatever a `fileState.txt` beside it says.
     """
     label_file = labels / LABELS if labels.is_dir() else labels
     folder = _Images(images)
@@ -42,14 +43,16 @@ def read(images: Path, labels: Path, progress: Progress | None = None) -> Readin
         found[image] = Record(image, [polygon for polygon, _ in texts], [word for _, word in texts])
         if progress is not None:
             progress(done, len(lines))
-    states = _states(label_file.with_name(STATES), folder)
+    own = label_file.name == LABELS
+    states = _states(label_file.with_name(STATES), folder) if own else {}
     for image, checked in states.items():
         if not checked:
             found.pop(image, None)
         elif image not in found:
             found[image] = Record(image, [], [])
     left = len(folder.paths) - len(found)
-    notes = (f"{left} images that were not checked yet left out",) if left else ()
+    which = "were not checked yet" if own else f"{label_file.name} does not name"
+    notes = (f"{left} images that {which} left out",) if left else ()
     return Reading([found[image] for image in folder.paths if image in found], notes)
 
 
@@ -92,7 +95,8 @@ def _texts(payload: str, where: str) -> list[Text]:
     texts = []
     for number, entry in enumerate(entries, start=1):
         place = f"{where}: text {number}"
-        word = get(want(entry, dict, place), "transcription", str, place)
+        detected = "score" in want(entry, dict, place) and "transcription" not in entry  # says where, not what
+        word = "" if detected else get(entry, "transcription", str, place)
         polygon = [point(value, f"{place}.points") for value in get(entry, "points", list, place)]
         if len(polygon) < 3:
             raise DataError(f"{place}: {len(polygon)} points; a polygon needs at least 4")

@@ -74,20 +74,26 @@ def by_list(records: Sequence[Record], listing: Path) -> Split:
     """Validation is every image named in `listing`, one a line; folder and suffix may be left out; `#` is a comment.
 
     Raises:
-        DataError: the list cannot be read, or names an image that is not there (with the line).
+        DataError: the list cannot be read, names an image that is not there, or several at once (with the line).
     """
-    known: dict[str, int] = {}
+    by_name: dict[str, list[int]] = {}
+    by_path = {record.image: [i] for i, record in enumerate(records)}
     for i, record in enumerate(records):
         path = Path(record.image)
-        known |= {path.stem: i, path.name: i, record.image: i}
+        for name in {path.name, path.stem, path.with_suffix("").as_posix()}:
+            by_name.setdefault(name, []).append(i)
     chosen = set()
     for number, line in enumerate(read_text(listing).splitlines(), start=1):
         name = line.strip()
         if not name or name.startswith("#"):
             continue
-        if name not in known:
+        found = by_path.get(name) or by_name.get(name, [])  # a whole path is one image, whoever shares its name
+        if not found:
             raise DataError(f"{listing}:{number}: no image named {name!r} among the {len(records)} converted ones")
-        chosen.add(known[name])
+        if len(found) > 1:
+            several = " or ".join(records[i].image for i in found)
+            raise DataError(f"{listing}:{number}: {name!r} may be {several}; write the whole path")
+        chosen.add(found[0])
     return Split(frozenset(chosen), f"validation: the images listed in {listing}")
 
 
@@ -110,6 +116,9 @@ def by_share(records: Sequence[Record], share: float, seed: int, groups: Groups 
         share: 0..1, of the images.
         seed: another seed draws other images.
         groups: images that must not be divided, such as near-duplicates.
+
+    Raises:
+        DataError: no share, or every group is larger than it.
     """
     if not 0 < share < 1:
         raise DataError(f"a share must lie between 0 and 1, is {share}; 0.1 is a tenth")
@@ -119,6 +128,12 @@ def by_share(records: Sequence[Record], share: float, seed: int, groups: Groups 
     for group in sorted(members, key=lambda group: min(draw[i] for i in group)):
         if len(chosen) + len(group) <= wanted:
             chosen.update(group)
+    if records and not chosen:
+        raise DataError(
+            f"a share of {share:g} is {wanted} of {len(records)} images, and the smallest group that must stay "
+            f"together has {min(map(len, members))}: they look alike, or have in their names what --group-by finds. "
+            "Name the validation images in a file (--val), take a larger share, or --allow-near-duplicates"
+        )
     together = [group for group in members if len(group) > 1]
     kept = f"; {sum(map(len, together))} images in {len(together)} groups were kept together" if together else ""
     return Split(frozenset(chosen), f"validation: {share:g} of the images, drawn with seed {seed}{kept}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import shlex
@@ -81,7 +82,8 @@ def write(
         progress: called after each image copied.
 
     Raises:
-        DataError: something cannot be written, or a name does not fit into a label file.
+        DataError: something cannot be written, a name does not fit into a label file, or a copy would replace another
+            picture or lie among the source's.
     """
     places = ("images", "images" if folders[0] == folders[1] else "val_images")
     contents = [
@@ -97,20 +99,36 @@ def write(
                 for records, folder, place in zip(chosen, folders, places, strict=True)
                 for record in records
             ]
+            _refuse_to_overwrite(pairs, [output / place for place in places], folders)
             _copy(pairs, progress)
         for name, content, records, folder in zip(FILES, contents, chosen, folders, strict=True):
             path = output / name
-            _replace(path, content.encode("utf-8"))
+            # Half an emoji, which JSON may hold and UTF-8 may not, is written as JSON escapes it.
+            _replace(path, content.encode("utf-8", "backslashreplace"))
             parts.append(_part(path, output if copy else folder, records))
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error})") from error
     return parts[0], parts[1]
 
 
+def _refuse_to_overwrite(pairs: Sequence[tuple[Path, Path]], targets: Sequence[Path], sources: Sequence[Path]) -> None:
+    """Raise DataError before the first copy where one would cost a picture. Copies made before are none."""
+    for target in targets:
+        for source in sources:
+            if target.resolve().is_relative_to(source.resolve()):
+                raise DataError(
+                    f"{target}: lies in the source {source}, which is never written to; name another folder"
+                )
+    for source, target in pairs:
+        if target.exists() and not filecmp.cmp(source, target, shallow=False):
+            raise DataError(f"{target}: is another picture than {source}, and would be replaced; name a new --output")
+
+
 def _copy(pairs: Sequence[tuple[Path, Path]], progress: Progress | None) -> None:
     for done, (source, target) in enumerate(pairs, start=1):
         target.parent.mkdir(parents=True, exist_ok=True)
-        _replace(target, source)
+        if not target.exists():
+            _replace(target, source)
         if progress is not None:
             progress(done, len(pairs))
 

@@ -178,7 +178,9 @@ def test_skip_mends_what_it_can_and_lists_everything(tmp_path: Path) -> None:
 
 def test_folder_and_list_of_images(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
-    for name in ("b.JPG", "sub/a.png", "notes.txt"):
+    leftovers = ("._b.JPG", ".ipynb_checkpoints/b-checkpoint.JPG", "__MACOSX/._b.JPG", "sub/__MACOSX/a.png")
+    for name in ("b.JPG", "sub/a.png", "notes.txt", *leftovers):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     samples = read_images(tmp_path)
     assert [s.image.name for s in samples] == ["b.JPG", "a.png"]

@@ -206,14 +206,11 @@ def test_ensure_replaces_a_set_with_other_parameters(tmp_path: Path) -> None:
     assert contents(tmp_path / "set") == contents(tmp_path / "fresh")
 
 
-@pytest.mark.parametrize("damage", ["image", "labels"])
-def test_ensure_repairs_a_damaged_set(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("lost", ["val/000001.jpg", "train.txt"])
+def test_ensure_repairs_a_damaged_set(tmp_path: Path, lost: str) -> None:
     synth.ensure(tmp_path / "set", **SMALL)
     whole = contents(tmp_path / "set")
-    if damage == "image":
-        (tmp_path / "set" / "val" / "000001.jpg").unlink()
-    else:
-        (tmp_path / "set" / "train.txt").write_bytes(whole["train.txt"][:-40])
+    (tmp_path / "set" / lost).unlink()
     assert synth.ensure(tmp_path / "set", **SMALL)
     assert contents(tmp_path / "set") == whole
 
@@ -287,9 +284,24 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path, name: str) -
 def test_own_files_beside_a_set_are_not_lost(tmp_path: Path) -> None:
     synth.ensure(tmp_path / "set", **SMALL)
     (tmp_path / "set" / "notes.md").write_text("mine")
-    with pytest.raises(DataError, match="holds something else"):
+    with pytest.raises(DataError, match=r"holds notes\.md, which is not of the synthetic set"):
         synth.ensure(tmp_path / "set", **SMALL, seed=3)
     assert (tmp_path / "set" / "notes.md").read_text() == "mine"
+
+
+def test_own_pictures_and_labels_within_a_set_are_not_lost(tmp_path: Path) -> None:
+    """Somebody labels a photo of his own in the quick start's folder, and starts the next training."""
+    synth.ensure(tmp_path / "set", **SMALL)
+    (tmp_path / "set" / "train" / "mine.jpg").write_bytes((tmp_path / "set" / "train" / "000000.jpg").read_bytes())
+    before = contents(tmp_path / "set")
+    assert not synth.ensure(tmp_path / "set", **SMALL)  # the set itself is whole
+    with pytest.raises(DataError, match=r"holds train/mine\.jpg, which is not of the synthetic set"):
+        synth.ensure(tmp_path / "set", **SMALL, seed=3)
+    with (tmp_path / "set" / "train.txt").open("a") as file:
+        file.write("train/mine.jpg\t[]\n")
+    with pytest.raises(DataError, match=r"has a train\.txt that was changed .*name a new or an empty folder"):
+        synth.ensure(tmp_path / "set", **SMALL)
+    assert contents(tmp_path / "set") == {**before, "train.txt": before["train.txt"] + b"train/mine.jpg\t[]\n"}
 
 
 def test_a_place_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:

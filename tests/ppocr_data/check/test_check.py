@@ -210,6 +210,14 @@ def test_everything_for_programs(folder: Path, tmp_path: Path) -> None:
         write_json(check([path], [folder]), tmp_path / "file" / "check.json")
 
 
+def test_half_an_emoji_is_listed_as_json_escapes_it(folder: Path, tmp_path: Path) -> None:
+    given = [{**entry("a\ud83d"), "points": [[20, 30], [80, 30], [80, 31], [20, 31]]}]
+    report = check([labels(folder, f"a.png\t{json.dumps(given)}")], [folder])
+    listed = write_json(report, tmp_path / "out" / "check.json").read_text(encoding="utf-8")
+    assert json.loads(listed) == report.as_json()
+    assert "a\\ud83d" in listed
+
+
 # --- sheets -----------------------------------------------------------------------------------------------------------
 
 

@@ -90,6 +90,46 @@ def test_copy_makes_a_folder_that_stands_alone(source: Path) -> None:
     assert all(s.image.is_relative_to(source / "out") for s in samples)
 
 
+def test_copies_are_made_once_and_cost_no_other_picture(source: Path) -> None:
+    before = run(source, copy=True)
+    assert run(source, copy=True) == before
+    (source / "out" / "images" / "img_2.jpg").write_bytes(b"somebody's own")
+    kept = snapshot(source)
+    with pytest.raises(DataError, match=r"images/img_2\.jpg: is another picture than .*img/img_2\.jpg"):
+        run(source, copy=True)
+    assert snapshot(source) == kept
+
+
+def test_copies_do_not_go_among_the_sources_pictures(source: Path) -> None:
+    (source / "img").rename(source / "images")
+    kept = snapshot(source)
+    with pytest.raises(DataError, match=r"images: lies in the source .*images, which is never written to"):
+        convert(
+            *("icdar2015", Source(source / "images", source / "gt"), source),
+            split=partial(by_number, first=10),
+            copy=True,
+        )
+    assert snapshot(source) == kept
+
+
+def test_pictures_in_linked_folders_are_the_sets(source: Path) -> None:
+    (source / "elsewhere").mkdir()
+    (source / "img" / "img_2.jpg").rename(source / "elsewhere" / "img_2.jpg")
+    (source / "img" / "more").symlink_to(source / "elsewhere")
+    done = run(source)
+    samples = read_label_file(done.train.label_file, done.train.data_dir)
+    assert [sample.image for sample in samples] == [source / "img/img_1.jpg", source / "img/more/img_2.jpg"]
+
+
+def test_half_an_emoji_survives(source: Path) -> None:
+    """JSON may hold it, and UTF-8 may not."""
+    line = 'img_1.jpg\t[{"transcription": "a\\ud83d", "points": [[1, 2], [11, 2], [11, 8], [1, 8]]}]\n'
+    (source / "labels.txt").write_text(line + "img_10.jpg\t[]\n")
+    given = Source(source / "img", source / "labels.txt")
+    done = convert("ppocrlabel", given, source / "out", split=partial(by_number, first=10))
+    assert read_label_file(done.train.label_file, done.train.data_dir)[0].texts == ("a\ud83d",)
+
+
 @pytest.mark.parametrize("copy", [False, True])
 def test_an_official_test_part_is_the_validation(source: Path, copy: bool) -> None:
     (source / "img2").mkdir()

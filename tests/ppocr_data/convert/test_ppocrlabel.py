@@ -59,6 +59,20 @@ def test_the_label_file_itself_may_be_named(folder: Path) -> None:
     assert [record.image for record in ppocrlabel.read(folder, folder).records] == ["a.jpg"]
 
 
+def test_the_states_of_a_folder_say_nothing_about_another_label_file(folder: Path) -> None:
+    """Checked images that it does not name are no images without text: their labels are in Label.txt."""
+    (folder / "mine.txt").write_text(line("c.jpg", entry("here")), encoding="utf-8")
+    reading = ppocrlabel.read(folder, folder / "mine.txt")
+    assert reading.records == [Record("c.jpg", [QUAD], ["here"])]
+    assert reading.notes == ("2 images that mine.txt does not name left out",)
+
+
+def test_what_a_detector_found_is_converted(folder: Path) -> None:
+    """`tools/infer_det.py` writes boxes with a score and no word; a text without both is a mistake."""
+    (folder / "found.txt").write_text(f"a.jpg\t{json.dumps([{'points': QUAD, 'score': 0.9}])}\n", encoding="utf-8")
+    assert ppocrlabel.read(folder, folder / "found.txt").records == [Record("a.jpg", [QUAD], [""])]
+
+
 def test_a_renamed_folder_is_still_understood(folder: Path) -> None:
     moved = folder.rename(folder.parent / "renamed")
     assert ppocrlabel.read(moved, moved).records[0].image == "a.jpg"

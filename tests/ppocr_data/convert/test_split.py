@@ -36,6 +36,16 @@ def test_by_list(tmp_path: Path) -> None:
         by_list(some, tmp_path / "absent")
 
 
+def test_a_listed_path_is_that_image_and_a_name_of_several_is_refused(tmp_path: Path) -> None:
+    some = [Record(name, [], []) for name in ("1.png", "2.png", "b/1.png", "b/3.png")]
+    for listing, chosen in (("1.png", {0}), ("b/1.png", {2}), ("b/1", {2}), ("3", {3}), ("2.png", {1})):
+        (tmp_path / "list").write_text(listing)
+        assert by_list(some, tmp_path / "list").val == chosen, listing
+    (tmp_path / "list").write_text("2\n1\n")
+    with pytest.raises(DataError, match=r"list:2: '1' may be 1\.png or b/1\.png; write the whole path"):
+        by_list(some, tmp_path / "list")
+
+
 def test_by_the_set_s_own_word() -> None:
     parts = [Record("a", [], [], "train"), Record("b", [], [], "val"), Record("c", [], [], "train")]
     assert by_part(parts).val == {1}
@@ -50,11 +60,16 @@ def test_by_share_takes_whole_groups_and_no_more_than_asked(
     groups = Groups(count)
     for i, j in pairs:
         groups.join(i % count, j % count)
+    wanted, smallest = max(1, round(share * count)), min(map(len, groups.members()))
+    if smallest > wanted:
+        with pytest.raises(DataError, match=f"is {wanted} of {count} images, .* has {smallest}: they look alike"):
+            by_share(records(count), share, seed, groups)
+        return
     val = by_share(records(count), share, seed, groups).val
-    assert len(val) <= max(1, round(share * count))
+    assert 0 < len(val) <= wanted
     assert all(set(group) <= val or not set(group) & val for group in groups.members())
     if not pairs:
-        assert len(val) == max(1, round(share * count))
+        assert len(val) == wanted
 
 
 def test_by_share_is_the_same_everywhere_and_follows_the_seed() -> None:
@@ -70,6 +85,14 @@ def test_by_share_names_what_it_kept_together() -> None:
     groups.join(0, 1)
     groups.join(1, 2)
     assert "3 images in 1 groups were kept together" in by_share(records(10), 0.5, 1, groups).note
+
+
+def test_groups_that_no_share_can_divide_are_named() -> None:
+    groups = Groups(10)
+    groups.join_equal(["form"] * 7 + ["letter"] * 3)
+    assert by_share(records(10), 0.3, 1, groups).val == {7, 8, 9}
+    with pytest.raises(DataError, match=r"0\.2 is 2 of 10 images, and the smallest group .* has 3: they look alike"):
+        by_share(records(10), 0.2, 1, groups)
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.1, 20])
