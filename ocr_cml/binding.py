@@ -7,7 +7,7 @@ mistake that is reported before training: PaddleOCR answers a misspelled map nam
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,16 +133,23 @@ def binding_problems(config: Config) -> list[tuple[Path_, str]]:
     return problems
 
 
+def unreached(students: Collection[str], bindings: Iterable[Binding]) -> list[str]:
+    """Those of some students that no label and no teacher reaches, not even by way of those that they learn from."""
+    heavy = list(bindings)
+    sound = {b.learner for b in heavy if b.guide not in students}
+    while more := {b.learner for b in heavy if b.guide in sound} - sound:
+        sound |= more
+    return sorted(set(students) - sound)
+
+
 def _rudderless(config: Config, bindings: Sequence[Binding]) -> list[tuple[Path_, str]]:
     """Students that no label and no teacher reaches, not even by way of those that they learn from.
 
     Such a group agrees on anything, text or not, with a loss that falls to nothing.
     """
-    heavy = [b for b in bindings if _ever_counts(_weight_of(config, b))]
-    sound = {b.learner for b in heavy if b.guide not in config.students}
-    while more := {b.learner for b in heavy if b.guide in sound} - sound:
-        sound |= more
-    lost = sorted({b.learner for b in bindings} - sound)
+    heavy = [b for b in bindings if ever_counts(_weight_of(config, b))]
+    learners = {b.learner for b in bindings}
+    lost = [name for name in unreached(config.students, heavy) if name in learners]
     if not lost:
         return []
     text = (
@@ -157,7 +164,8 @@ def _weight_of(config: Config, binding: Binding) -> Weight:
     return split_arguments(arguments)[0].weight
 
 
-def _ever_counts(weight: Weight) -> bool:
+def ever_counts(weight: Weight) -> bool:
+    """Whether a term of this weight has any pull, at some time of the training."""
     return any((weight.start, weight.end)) if isinstance(weight, WeightSchedule) else weight != 0
 
 

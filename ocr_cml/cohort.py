@@ -14,7 +14,7 @@ import paddle
 from paddle import nn
 
 from ocr_cml.batches import pixels
-from ocr_cml.binding import TEACHERS, Binding
+from ocr_cml.binding import TEACHERS, Binding, ever_counts, unreached
 from ocr_cml.compiled import CompiledStudent
 from ocr_cml.losses.base import FeatureTerm, Targets, decode_targets, resized
 from ocr_cml.models.blocks import statistics_kept
@@ -123,12 +123,14 @@ class Cohort:
         """Go on without a student: neither learner nor guide any more. What a term's peers shared is shared anew.
 
         Raises:
-            ValueError: nobody would be left, or a student whose only terms were with this one.
+            ValueError: nobody would be left, or a student whom no label or teacher reaches without this one.
         """
         left = [term for term in self.terms if name not in (term.binding.learner, term.binding.guide)]
         remaining = [student for student in self.students if student != name]
         if not remaining or {term.binding.learner for term in left} != set(remaining):
             raise ValueError(f"without {name} nobody could go on")
+        if lost := unreached(remaining, [term.binding for term in left if ever_counts(term.weight)]):
+            raise ValueError(f"without {name} neither a label nor a teacher reaches {', '.join(lost)}")
         before, after = _shares(self.terms), _shares(left)
         del self.students[name]
         self._compiled.pop(name, None)

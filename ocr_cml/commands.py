@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocr_cml.cli import write_json
+from ocr_cml.cli import check_writable, write_json
 from ocr_cml.environment import process_threads, tune_process
 from ppocr_data.errors import ConfigError, DataError, UserError, WeightsError
 
@@ -68,6 +68,8 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
 def evaluate(config_path: str, overrides: Sequence[str], *, json_path: str | None = None, tune: bool = False) -> int:
     """Score students, ensemble and teachers; with `tune`, fit the post-process. Returns the exit code."""
     tune_process()
+    if json_path:
+        check_writable(Path(json_path))  # before minutes of work
     from ocr_cml import assemble, config
     from ocr_cml.evaluate import ENSEMBLE, Evaluator, table, without_text
     from ocr_cml.fastest import fastest
@@ -81,7 +83,7 @@ def evaluate(config_path: str, overrides: Sequence[str], *, json_path: str | Non
         if tune:
             raise DataError(f"--tune: {warning}")
         print(f"warning: {warning}", file=sys.stderr)
-    students = _loaded_students(settings)
+    students = _loaded_students(settings, config_path, overrides)
     threads = process_threads()
     teachers, _ = assemble.build_teachers(settings, threads, device)
     normalization = assemble.normalization(settings)
@@ -128,7 +130,7 @@ def export(
             "(or write a checkpoint with --to-paddleocr FILE)"
         )
     several = {"ensemble": bool(target) and not to_paddleocr, "all": bool(to_paddleocr) and not target}
-    students = _loaded_students(settings)
+    students = _loaded_students(settings, config_path, overrides)
     name = _best_student(settings, list(students)) if student == "best" else student
     choices = ["best", *(choice for choice, possible in several.items() if possible), *students]
     if name not in choices[1:]:
@@ -165,6 +167,11 @@ def _write_inference_model(settings: Config, students: Mapping[str, Detector], n
             raise ConfigError(f"Global.save_inference_dir: {target} is {teacher}'s own folder; choose another")
     network = Ensemble(list(students.values())) if name == "ensemble" else students[name]
     assemble.prepare_embedded_set(settings)
+    try:
+        images = assemble.check_images(settings)
+    except DataError as error:
+        images = []
+        print(f"warning: checked on a picture of our own, not on your evaluation images: {error}", file=sys.stderr)
     report = export_detector(
         network,
         Path(target),
@@ -172,19 +179,25 @@ def _write_inference_model(settings: Config, students: Mapping[str, Detector], n
         normalization=assemble.normalization(settings),
         postprocess=settings.PostProcess,
         resize=assemble.resize_rule(settings),
-        check_images=assemble.check_images(settings),
+        check_images=images,
     )
     print(f"in PaddleOCR: {report.runtime_call}")
     print(f"exported student={name} dir={target} map_difference={report.map_difference:.1e} boxes={report.boxes}")
 
 
-def _loaded_students(settings: Config) -> dict[str, Detector]:
+def _loaded_students(settings: Config, config_path: str, overrides: Sequence[str]) -> dict[str, Detector]:
     from ocr_cml import assemble
+    from ocr_cml.checkpoint import BEST, LATEST
 
+    run = Path(config_path).parent
+    made = next((run / name for name in (BEST, LATEST) if (run / name).is_dir()), "RUN/best")
+    remedy = f"set it with -o Global.pretrained_model={made}"
     if not settings.Global.pretrained_model:
-        raise ConfigError(
-            "Global.pretrained_model: says which weights; set it with -o Global.pretrained_model=RUN/best"
-        )
+        raise ConfigError(f"Global.pretrained_model: says which weights; {remedy}")
+    stated = any(override.startswith("Global.pretrained_model=") for override in overrides)
+    if isinstance(made, Path) and not stated:
+        began = settings.Global.pretrained_model
+        raise ConfigError(f"Global.pretrained_model: {began} is what this run began with; for what it made {remedy}")
     students, _ = assemble.build_students(settings, _dropped(Path(settings.Global.pretrained_model)), trained=True)
     for network in students.values():
         network.eval()

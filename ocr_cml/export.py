@@ -128,7 +128,11 @@ def export_detector(
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """A model that came from elsewhere, a teacher perhaps, is not replaced."""
+    """A model that came from elsewhere, a teacher perhaps, is not replaced; a checkpoint is, with what lies in it."""
+    if (folder / "state.json").is_file():
+        raise ModelError(
+            f"Global.save_inference_dir: {folder} is a checkpoint, which its training replaces; choose another folder"
+        )
     weights = [name for name in ("inference.pdmodel", *PRODUCTS[:-1]) if (folder / name).exists()]
     stated = folder / inference_yml.FILE_NAME
     # A folder of ours without its last file is an export that was cut short.

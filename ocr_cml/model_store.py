@@ -48,8 +48,10 @@ def resolve(name_or_path: str | Path) -> Path:
         return path
     name = str(name_or_path)
     if name not in DETECTORS:
+        if len(path.parts) > 1:
+            raise ModelError(f"{name}: no such folder or .onnx file (from {Path.cwd()})")
         raise ModelError(
-            f"{name}: no such folder or .onnx file, and no published detector has this name; "
+            f"{name}: no such folder or .onnx file (from {Path.cwd()}), and no published detector has this name; "
             f"{hint(name, DETECTORS, 'the published detectors are')}"
         )
     for folder in (store() / name, store() / f"{name}_onnx"):

@@ -109,12 +109,20 @@ class RunFolder:
         except OSError as error:
             raise self._unwritable(error) from None
 
+    def as_recorded(self, config: Config) -> Config:
+        """The configuration to keep. That this run was once continued on purpose is no part of it: a later start from
+        the record, in another folder and from other weights, would be continued as well."""
+        asked = config.Global.checkpoints
+        if not asked or not self._is_here(Path(asked)):
+            return config
+        return config.model_copy(update={"Global": config.Global.model_copy(update={"checkpoints": None})})
+
     def record_config(self, config: Config) -> None:
         """Write `config.yml`, where this process owns the folder. Raises UserError where it cannot be written."""
         if self._metrics is None:
             return
         try:
-            configuration.save(config, self.path / "config.yml")
+            configuration.save(self.as_recorded(config), self.path / "config.yml")
         except OSError as error:
             raise self._unwritable(error) from None
 

@@ -101,8 +101,10 @@ def _networks(trainer: Trainer) -> list[str]:
     rows = []
     for name, student in trainer.cohort.students.items():
         loaded = trainer.load_reports.get(name)
-        origin = f"{loaded.share:.1%} loaded from {loaded.source}" if loaded else "from scratch"
-        rows.append((name, "student", _parameters(student), f"{origin}{_left_aside(loaded)}"))
+        origin = f"{loaded.share:.1%} loaded from {loaded.source}{_left_aside(loaded)}" if loaded else "from scratch"
+        if trainer.progress.step:  # whatever it began with
+            origin = f"from the checkpoint of step {trainer.progress.step}"
+        rows.append((name, "student", _parameters(student), origin))
     for name, (teacher, _) in trainer.cohort.teachers.items():
         size = _parameters(teacher.layer) if isinstance(teacher, LayerDetector) else "as exported"
         rest = _left_aside(trainer.load_reports.get(name))

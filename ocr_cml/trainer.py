@@ -48,13 +48,13 @@ class Trainer:
     def __init__(self, config: Config, run: RunFolder, rank: int, world_size: int, device: str) -> None:
         self.config, self.run = config, run
         self.rank, self.world_size, self.device = rank, world_size, device
-        assemble.prepare_embedded_set(config)
         students, student_reports = assemble.build_students(config)
         self.recomputes = assemble.recomputes(config, device)
         for student in students.values() if self.recomputes else ():
             recompute_blocks(student.backbone)
         self.threads = process_threads(world_size)
         teachers, teacher_reports = assemble.build_teachers(config, self.threads, device)
+        assemble.prepare_embedded_set(config)  # after all that may be refused
         at_once = assemble.side_by_side(config, device, world_size)
         self.cohort: Cohort = assemble.build_cohort(config, students, teachers, at_once)
         for warning in assemble.refuse_twins(self.cohort):
@@ -311,7 +311,8 @@ class Trainer:
             self.progress.loss_scale = self.loss_scale.value, self.loss_scale.good_steps
         self.progress.mean_updates = {student: mean.updates for student, mean in self.learners.means.items()}
         self._saved_step = self.progress.step if name == LATEST else self._saved_step
-        checkpoint.save(self.run.path / name, files, self.progress, configuration.dump(self.config))
+        kept = configuration.dump(self.run.as_recorded(self.config))
+        checkpoint.save(self.run.path / name, files, self.progress, kept)
 
     def batches(self) -> contextlib.AbstractContextManager[TrainBatches]:
         """The training's batches from where the run stands, with the workers that make them."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import re
 from collections.abc import Sequence
 from typing import TypeVar
 
 from ocr_cml.binding import ENSEMBLE, TEACHERS, binding_problems
 from ocr_cml.model_store import DETECTORS
-from ocr_cml.models.detector import PARTS
+from ocr_cml.models.detector import PARTS, build_detector
 from ocr_cml.schema import EVALUATED, LABELLED, UNLABELLED, Config, Network
 from ocr_cml.yaml_source import Path_
 from ppocr_data.crop import EastRandomCropData, RandomWindow
-from ppocr_data.errors import ConfigError
+from ppocr_data.errors import ConfigError, ModelError
 from ppocr_data.op import Op
 from ppocr_data.spelling import hint
 from ppocr_data.transforms import NormalizeImage, build_op, check_eval_ops, check_train_ops
@@ -72,7 +74,21 @@ def _network_problems(config: Config) -> list[tuple[Path_, str]]:
         if not network.inference_model and len(parts) < len(PARTS):
             lacking = [part for part in PARTS if part not in parts]
             problems.append((path, f"needs {', '.join(lacking)}"))
+        elif not network.inference_model and (text := _unbuildable(json.dumps(network.spec, default=list))):
+            key, colon, reason = text.partition(": ")
+            inside = tuple(key.split(".")) if colon and key.split(".")[0] in PARTS else ()
+            problems.append(((*path, *inside), reason if inside else text))
     return problems
+
+
+@functools.lru_cache(maxsize=64)
+def _unbuildable(spec: str) -> str:
+    """Why a network cannot be built: what its parts alone know of their arguments. Empty where it can."""
+    try:
+        build_detector(json.loads(spec))
+    except ModelError as error:
+        return str(error)
+    return ""
 
 
 def _stated(network: Network, keys: Sequence[str]) -> list[str]:

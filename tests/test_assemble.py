@@ -249,7 +249,8 @@ def test_images_without_labels_from_a_folder_a_file_and_a_list(tiny_set: Path, t
         assemble.unlabelled_dataset(loaded(tiny_set, tmp_path, Train__unlabeled=gone))
 
 
-def test_check_images_are_a_few_and_none_without_data(tiny_set: Path, tmp_path: Path) -> None:
+def test_check_images_are_a_few_of_the_evaluations(tiny_set: Path, tmp_path: Path) -> None:
     images = assemble.check_images(loaded(tiny_set, tmp_path), count=1)
     assert [image.shape for image in images] == [(96, 96, 3)]
-    assert assemble.check_images(loaded(tmp_path / "gone", tmp_path)) == []
+    with pytest.raises(DataError, match=r"val\.txt"):
+        assemble.check_images(loaded(tmp_path / "gone", tmp_path))

@@ -475,3 +475,13 @@ def test_a_compiled_program_is_not_computed_again() -> None:
     )
     assert load(given[0]).Global.recompute == "auto"
     assert load(given[1]).Global.recompute is True
+
+
+def test_what_only_a_network_knows_of_its_arguments_is_told_with_all_the_rest() -> None:
+    assert mistakes(f"{STUDENT}.Backbone.scale=0.6", f"{STUDENT}2.Neck.out_channels=97", f"{STUDENT}.weight=2") == [
+        f"{STUDENT}.weight: is for teachers; this network learns (-o {STUDENT}.weight)",
+        f"{STUDENT}.Backbone.scale: 0.6 is not supported; choose one of 0.35, 0.5, 0.75, 1.0, 1.25 "
+        f"(-o {STUDENT}.Backbone.scale)",
+        f"{STUDENT}2.Neck.out_channels: 97 must be a multiple of 4 and at least 8, e.g. 96 "
+        f"(-o {STUDENT}2.Neck.out_channels)",
+    ]

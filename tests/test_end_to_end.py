@@ -87,6 +87,9 @@ def test_train_evaluate_export_infer(tiny_set: Path, tmp_path: Path) -> None:
     assert scored["scores"][found[1]]["hmean"] == pytest.approx(float(found[2]), abs=1e-3)
     assert all(scored["tuned"][name]["hmean"] >= 0 for name in scored["tuned"])
 
+    for name in ("eval", "export_model"):  # what the run began with is not what it made
+        done = run(f"tools/{name}.py", "-c", config, "-o", f"Global.save_inference_dir={tmp_path / 'none'}", code=2)
+        assert f"with -o {best}" in done.stderr
     before = (tmp_path / "teacher/inference.pdiparams").read_bytes()
     done = run("tools/export_model.py", "-c", config, "-o", best, teacher, code=2)
     assert "is Teacher's own folder; choose another" in done.stderr

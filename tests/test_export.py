@@ -361,6 +361,14 @@ def test_a_model_from_elsewhere_is_not_replaced(tmp_path: Path, theirs: tuple[st
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == dict.fromkeys(theirs, "theirs")
 
 
+def test_a_checkpoint_is_no_place_for_an_export(tmp_path: Path) -> None:
+    """The training replaces it, and what lies in it."""
+    (tmp_path / "state.json").write_text("{}")
+    with pytest.raises(ModelError, match="is a checkpoint, which its training replaces; choose another folder"):
+        export(DarkNetwork(), tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["state.json"]
+
+
 def test_an_export_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
     (tmp_path / "inference.pdiparams").write_text("half")
     assert export(DarkNetwork(), tmp_path).boxes == 5

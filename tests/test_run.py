@@ -179,6 +179,20 @@ def test_on_purpose_it_goes_on(folder: Path) -> None:
         assert run.resume_from == folder
 
 
+def test_that_it_went_on_on_purpose_is_not_recorded(folder: Path, tmp_path: Path) -> None:
+    """Else the next run that starts from the record, elsewhere and from other weights, would be continued as well."""
+    checkpointed(folder)
+    own = f"Global.checkpoints={json.dumps(str(folder / 'latest'))}"
+    with started(folder, "Global.seed=3", own) as run:
+        assert run.as_recorded(settings(folder, own)).Global.checkpoints is None
+    assert config.load(folder / "config.yml").Global.checkpoints is None
+    with started(folder, "Global.seed=3", own) as run:  # the same command again
+        assert run.resume_from == folder / "latest"
+    other = settings(tmp_path / "new", own)
+    with closing(RunFolder(other)) as run:  # where another run began is a part of this one
+        assert run.as_recorded(other) is other
+
+
 def test_a_checkpoint_of_elsewhere_does_not_overwrite_the_run_that_is_here(folder: Path, tmp_path: Path) -> None:
     checkpointed(tmp_path / "source")
     checkpointed(folder, "Global.seed=3")

@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ocr_cml.cli import USER_MISTAKE, called, exit_cleanly
+from ppocr_data.errors import ConfigError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -35,6 +36,8 @@ def main(argv: list[str] | None = None) -> int:
     """Parse the command line and detect; exit code 2 if an image could not be read."""
     args = build_parser().parse_args(argv)
 
+    if args.batch_size < 1:
+        raise ConfigError(f"--batch_size: must be at least 1, is {args.batch_size}")
     from ocr_cml.environment import tune_process
 
     tune_process()

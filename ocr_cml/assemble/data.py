@@ -126,9 +126,10 @@ def eval_dataset(config: Config) -> EvalDataset:
 
 
 def check_images(config: Config, count: int = 4) -> list[np.ndarray]:
-    """A few evaluation images `[H,W,3]` at network size, to compare an export on; none where there are no data."""
-    try:
-        dataset = eval_dataset(config)
-    except DataError:
-        return []
+    """A few evaluation images `[H,W,3]` at network size, to compare an export on.
+
+    Raises:
+        DataError: the evaluation images are not there.
+    """
+    dataset = eval_dataset(config)
     return [dataset[index]["image"] for index in range(min(count, len(dataset)))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 from ocr_cml import model_store
 from ocr_cml.assemble.data import normalization
@@ -13,6 +14,7 @@ from ocr_cml.models import build_detector
 from ocr_cml.models.weights import LoadReport, find_weights, load_into, read_weights, select
 from ocr_cml.runtime import FrozenDetector, LayerDetector, open_detector
 from ocr_cml.schema import Config
+from ppocr_data.errors import ModelError
 
 
 def build_teachers(
@@ -25,7 +27,7 @@ def build_teachers(
     for name, network in config.teachers.items():
         if network.inference_model:
             engine = "auto" if network.engine in ("auto", "layer") else network.engine
-            where = model_store.resolve(network.inference_model)
+            where = _found(name, network.inference_model)
             teacher: FrozenDetector = open_detector(
                 where, engine=engine, device="gpu" if on_gpu else "cpu", threads=threads
             )
@@ -44,6 +46,13 @@ def build_teachers(
                 teacher = fastest(layer, normalization(config), threads, source)
         teachers[name] = (teacher, network.weight)
     return teachers, reports
+
+
+def _found(name: str, inference_model: str) -> Path:
+    try:
+        return model_store.resolve(inference_model)
+    except ModelError as error:
+        raise ModelError(f"Architecture.Models.{name}.inference_model: {error}") from None
 
 
 def _term_names(config: Config) -> list[str]:

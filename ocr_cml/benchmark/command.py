@@ -23,6 +23,8 @@ def benchmark(cases: Sequence[str], settings: Settings, json_path: Path | None =
     for name in cases:
         if name not in CASES:
             raise ConfigError(f"benchmark: there is no case {name}; choose among {', '.join(CASES)}")
+    if settings.rounds < 1:
+        raise ConfigError(f"--rounds: must be at least 1, is {settings.rounds}")
     own = settings.label_file is not None
     if own and "detector" in cases:
         raise ConfigError("benchmark: the case detector runs on synthetic pictures; leave --label_file out")

@@ -176,12 +176,16 @@ def test_tools_know_that_a_student_was_dropped(tiny_set: Path, tmp_path: Path, t
 
 
 TAUGHT = [{"DBLoss": {"model_name_list": ["Student"]}}, tiny.MUTUAL]
-"""Student2 has but its peer."""
+"""The others have but their peers."""
 
 
 @pytest.mark.parametrize(
     ("students", "terms", "reason"),
-    [(1, [tiny.LABELS], "without Student nobody"), (2, TAUGHT, "without Student nobody")],
+    [
+        (1, [tiny.LABELS], "without Student nobody"),
+        (2, TAUGHT, "without Student nobody"),
+        (3, TAUGHT, "without Student neither a label nor a teacher reaches Student2, Student3"),
+    ],
 )
 def test_where_nobody_could_go_on_the_run_stops(
     students: int, terms: list[dict[str, Any]], reason: str, tiny_set: Path, tmp_path: Path

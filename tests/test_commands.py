@@ -1,0 +1,72 @@
+"""What the tools refuse before they work, and what they say beside their results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny
+
+Tool = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.parametrize("name", ["eval", "export_model"])
+@pytest.mark.parametrize(("made", "named"), [(("best", "latest"), "best"), (("latest",), "latest")])
+def test_what_a_run_began_with_is_not_taken_for_what_it_made(
+    name: str, made: tuple[str, ...], named: str, tool: Tool, tiny_set: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    """A fine-tuned run's record states the weights that it started from."""
+    where = f"Global.save_inference_dir={tmp_path / 'out'}"
+    began = {"terms": [tiny.LABELS], "students": 1, "Global__pretrained_model": str(tiny_teacher)}
+    data = tiny.settings(tiny_set, tmp_path, **began)
+    for folder in made:
+        (tmp_path / folder).mkdir()
+    path = tiny.write(data, tmp_path / "config.yml")
+    code, out, err = tool(name, "-c", path, "-o", where)
+    assert (code, out) == (2, "")
+    assert f"{tiny_teacher} is what this run began with; for what it made set it with -o " in err
+    assert err.rstrip().endswith(f"Global.pretrained_model={tmp_path / named}")
+    code, _, err = tool(name, "-c", path, "-o", where, f"Global.pretrained_model={tiny_teacher}")
+    assert code == 0, err  # asked for by name they may be had
+
+
+def test_an_export_without_evaluation_images_says_what_it_was_checked_on(
+    tool: Tool, tiny_set: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run", terms=[tiny.LABELS], students=1)
+    path = tiny.write(data, tmp_path / "config.yml")
+    given = ["-o", f"Global.pretrained_model={tiny_teacher}", f"Global.save_inference_dir={tmp_path / 'out'}"]
+    code, out, err = tool("export_model", "-c", path, *given)
+    assert (code, "exported student=Student" in out, err) == (0, True, "")
+    code, out, err = tool("export_model", "-c", path, *given, "Eval.dataset.label_file_list=[absent.txt]")
+    assert (code, "exported student=Student" in out) == (0, True)
+    assert err.startswith("warning: checked on a picture of our own, not on your evaluation images: absent.txt")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["infer_det", "--model_dir", "m", "--image", "i", "--output", "o", "--batch_size", "0"], "--batch_size: must"),
+        (["benchmark", "targets", "--rounds", "0"], "--rounds: must be at least 1, is 0"),
+        (["eval", "-c", "configs/det_cml.yml", "--json", "/proc/none/x.json"], "--json /proc/none/x.json: cannot be"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_any_work(command: list[str], message: str, tool: Tool) -> None:
+    code, out, err = tool(*command)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_a_teacher_that_is_not_there_is_named_before_anything_is_made(
+    tool: Tool, tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The quick start from another folder: its paths begin there."""
+    monkeypatch.chdir(tmp_path)
+    code, out, err = tool("train", "-c", repository / "configs" / "det_cml.yml")
+    assert (code, out) == (2, "")
+    message = (
+        f"Architecture.Models.Teacher.inference_model: configs/teacher: no such folder or .onnx file (from {tmp_path}"
+    )
+    assert message in err
+    assert not (tmp_path / "ppocr_data").exists()

@@ -1,0 +1,45 @@
+"""A network of ours in the fastest engine that answers as it does."""
+
+from __future__ import annotations
+
+import functools
+import logging
+
+import numpy as np
+import paddle
+import pytest
+import tiny
+
+from ocr_cml.fastest import fastest
+from ocr_cml.models import Detector, build_detector
+from ocr_cml.runtime import LayerDetector, Normalization, OnnxDetector, check_parity, probe_images
+
+
+def network() -> Detector:
+    """One whose map is not flat."""
+    paddle.seed(3)
+    student = build_detector(tiny.STUDENT)
+    tiny.sharpen(student)
+    student.eval()
+    return student
+
+
+def test_on_a_cpu_it_answers_in_onnx_runtime() -> None:
+    student, (probe, *_) = network(), probe_images()
+    plain, found = LayerDetector(student, Normalization(), "Student"), fastest(student, Normalization(), 1, "Student")
+    assert isinstance(found, OnnxDetector)
+    expected = plain.probability(probe[None])
+    assert np.ptp(expected) > 0.01
+    np.testing.assert_allclose(found.probability(probe[None]), expected, atol=1e-4)
+
+
+def test_a_network_that_rounding_moves_too_far_stays_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a PPLCNetV3's first steps, whose running statistics do not fit it yet: no reason to end a training."""
+    monkeypatch.setattr("ocr_cml.fastest.check_parity", functools.partial(check_parity, atol=0.0))
+    with caplog.at_level(logging.WARNING):
+        found = fastest(network(), Normalization(), 1, "Student")
+    assert isinstance(found, LayerDetector)
+    assert "Student: not sure enough in ONNX Runtime" in caplog.text
+    assert caplog.text.rstrip().endswith("allowed is 0); it runs in dygraph, more slowly")
