@@ -126,6 +126,9 @@ INSTEAD = {
     ),
     "python tools/benchmark.py targets loader scoring --rounds 15 --json numbers.json": runs(LONG, BENCHMARK),
     "python tools/benchmark.py step memory --rounds 5": runs(LONG, BENCHMARK),
+    "python tools/benchmark.py detector evaluation --rounds 5": runs(
+        LONG, "python tools/benchmark.py detector --quick"
+    ),
     "python tools/benchmark.py losses targets loader scoring detector evaluation students sizes boxes workers "
     "processes --rounds 5 --model_dir inference/student": runs(LONG, BENCHMARK),
     "python -m tests.reliability.kills --count 50 --seed 7 --in-saves 0.3": runs(
