@@ -110,8 +110,11 @@ class RunFolder:
             raise self._unwritable(error) from None
 
     def as_recorded(self, config: Config) -> Config:
-        """The configuration to keep. That this run was once continued on purpose is no part of it: a later start from
-        the record, in another folder and from other weights, would be continued as well."""
+        """The configuration to keep: without `Global.checkpoints` where that is this run itself.
+
+        That a run was once continued on purpose is no part of it. A later start from the record, in another folder and
+        from other weights, would be continued as well.
+        """
         asked = config.Global.checkpoints
         if not asked or not self._is_here(Path(asked)):
             return config
