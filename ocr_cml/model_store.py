@@ -48,12 +48,12 @@ def resolve(name_or_path: str | Path) -> Path:
         return path
     name = str(name_or_path)
     if name not in DETECTORS:
-        if len(path.parts) > 1:
-            raise ModelError(f"{name}: no such folder or .onnx file (from {Path.cwd()})")
-        raise ModelError(
-            f"{name}: no such folder or .onnx file (from {Path.cwd()}), and no published detector has this name; "
-            f"{hint(name, DETECTORS, 'the published detectors are')}"
-        )
+        message = f"{name}: no such folder or .onnx file (from {Path.cwd()})"
+        if len(path.parts) == 1:  # it may be meant for a name
+            message += (
+                f", and no published detector has this name; {hint(name, DETECTORS, 'the published detectors are')}"
+            )
+        raise ModelError(message)
     for folder in (store() / name, store() / f"{name}_onnx"):
         if folder.is_dir():
             return folder
