@@ -25,7 +25,7 @@ from ppocr_data.convert import (
 )
 from ppocr_data.convert.record import Progress, Reading, Record
 from ppocr_data.convert.split import Split, by_part
-from ppocr_data.convert.write import Part, overrides, refuse_to_replace, write
+from ppocr_data.convert.write import Part, copies_in, overrides, refuse_to_replace, write
 from ppocr_data.errors import DataError
 
 Reader = Callable[[Path, Path, Progress | None], Reading]
@@ -97,8 +97,10 @@ def convert(
     if data_format not in FORMATS:
         raise DataError(f"unknown format {data_format!r}; known: {', '.join(FORMATS)}")
     sources = [source, *([val_source] if val_source else [])]
+    folders = [each.images for each in (source, val_source or source)]
+    written = [output, *((output / place for place in copies_in(folders)) if copy else ())]
     for each in sources:
-        _check_source(each, output)
+        _check_source(each, written)
     refuse_to_replace(output, [each.labels for each in sources])
     readings = [FORMATS[data_format](each.images, each.labels, progress) for each in sources]
     notes = [note for reading in readings for note in reading.notes]
@@ -116,18 +118,19 @@ def convert(
             f"{source.labels}: of {len(chosen[0]) + len(chosen[1])} images {len(chosen[1])} would be for validation; "
             "both parts need some"
         )
-    train, val = write(chosen, [each.images for each in (source, val_source or source)], output, copy, progress)
+    train, val = write(chosen, folders, output, copy, progress)
     return Converted(train, val, tuple(notes))
 
 
-def _check_source(source: Source, output: Path) -> None:
+def _check_source(source: Source, written: Sequence[Path]) -> None:
     if not source.images.is_dir():
         raise DataError(f"{source.images}: no such folder")
     if not source.labels.exists():
         raise DataError(f"{source.labels}: no such folder or file")
     for folder in (source.images, source.labels):
-        if output.resolve().is_relative_to(folder.resolve()):
-            raise DataError(f"{output}: lies in the source {folder}, which is never written to; name another folder")
+        for place in written:
+            if place.resolve().is_relative_to(folder.resolve()):
+                raise DataError(f"{place}: lies in the source {folder}, which is never written to; name another folder")
 
 
 def _with_text(records: list[Record]) -> list[Record]:

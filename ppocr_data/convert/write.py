@@ -83,9 +83,9 @@ def write(
 
     Raises:
         DataError: something cannot be written, a name does not fit into a label file, or a copy would replace another
-            picture or lie among the source's.
+            picture.
     """
-    places = ("images", "images" if folders[0] == folders[1] else "val_images")
+    places = copies_in(folders)
     contents = [
         "".join(_label_line(record, f"{place}/" if copy else "") for record in records)
         for records, place in zip(chosen, places, strict=True)
@@ -99,7 +99,7 @@ def write(
                 for records, folder, place in zip(chosen, folders, places, strict=True)
                 for record in records
             ]
-            _refuse_to_overwrite(pairs, [output / place for place in places], folders)
+            _refuse_to_overwrite(pairs)
             _copy(pairs, progress)
         for name, content, records, folder in zip(FILES, contents, chosen, folders, strict=True):
             path = output / name
@@ -111,14 +111,13 @@ def write(
     return parts[0], parts[1]
 
 
-def _refuse_to_overwrite(pairs: Sequence[tuple[Path, Path]], targets: Sequence[Path], sources: Sequence[Path]) -> None:
+def copies_in(folders: Sequence[Path]) -> tuple[str, str]:
+    """The folders below the output that the images of training and validation are copied to."""
+    return ("images", "images" if folders[0] == folders[1] else "val_images")
+
+
+def _refuse_to_overwrite(pairs: Sequence[tuple[Path, Path]]) -> None:
     """Raise DataError before the first copy where one would cost a picture. Copies made before are none."""
-    for target in targets:
-        for source in sources:
-            if target.resolve().is_relative_to(source.resolve()):
-                raise DataError(
-                    f"{target}: lies in the source {source}, which is never written to; name another folder"
-                )
     for source, target in pairs:
         if target.exists() and not filecmp.cmp(source, target, shallow=False):
             raise DataError(f"{target}: is another picture than {source}, and would be replaced; name a new --output")
