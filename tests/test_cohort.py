@@ -12,6 +12,7 @@ import tiny
 
 from ocr_cml.binding import TEACHERS, Binding
 from ocr_cml.cohort import BoundTerm, Cohort
+from ocr_cml.inference_yml import InferenceConfig
 from ocr_cml.losses import DBLoss, DMLLoss, TeacherLoss
 from ocr_cml.losses.base import Targets, decode_targets
 from ocr_cml.losses.db import dice_loss
@@ -20,7 +21,7 @@ from ocr_cml.losses.kd.ofd import OFDLoss
 from ocr_cml.losses.mutual import bernoulli_kl
 from ocr_cml.losses.teacher import dilated_target
 from ocr_cml.models import Detector, DetOutput, build_detector
-from ocr_cml.runtime import FrozenDetector, InferenceConfig, LayerDetector, Normalization
+from ocr_cml.runtime import FrozenDetector, LayerDetector, Normalization
 from ocr_cml.schema import WeightSchedule
 from ppocr_data.loader import Batch
 
