@@ -120,7 +120,7 @@ class Cohort:
         return {term.binding.label: term.term for term in mine if term.term.parameters()}
 
     def drop(self, name: str) -> None:
-        """Go on without a student: neither learner nor guide any more. What a term's peers shared is shared anew.
+        """Go on without a student: neither learner nor guide any more. Its share in each term goes to the other guides.
 
         Raises:
             ValueError: nobody would be left, or a student whom no label or teacher reaches without this one.
@@ -153,7 +153,7 @@ class Cohort:
         return answers
 
     def ask_students(self, batch: Batch, names: Sequence[str]) -> dict[str, DetOutput]:
-        """What those of some students that teach a peer say, as in training, without gradient or any trace in them."""
+        """Answers, as in training, of those among `names` that guide a peer; without gradient or running means."""
         return self._ask(self.normalization.to_device(pixels(batch)), [n for n in names if n in self._guides_wanted])
 
     def _ask(self, images: paddle.Tensor, names: Sequence[str]) -> dict[str, DetOutput]:

@@ -78,8 +78,10 @@ def checksum(answer: DetOutput) -> paddle.Tensor:
 
 
 @paddle.no_grad()
-def broken_gradients(parameters: Mapping[str, Sequence[paddle.Tensor]], total: paddle.Tensor, scale: float) -> set[str]:
-    """Divide gradients by `scale`, and find whose are not finite. One reading of the device.
+def unscale_and_find_broken(
+    parameters: Mapping[str, Sequence[paddle.Tensor]], total: paddle.Tensor, scale: float
+) -> set[str]:
+    """Divide all gradients by `scale`, in place, and find whose are not finite. One reading of the device.
 
     Args:
         parameters: by student.
@@ -108,7 +110,11 @@ def examine(
     results: Sequence[StepResult],
     learners: Sequence[str],
 ) -> Finding:
-    """Look for the source of numbers that are not finite, from the inputs onwards; the first kind found is told."""
+    """Look for the source of numbers that are not finite, inputs first, then weights, answers, terms, gradients.
+
+    Returns:
+        The first kind of them that fails; the later ones follow from it.
+    """
     for batch, given in zip(batches, answers, strict=True):
         if not np.isfinite(cohort.normalization.apply(batch.image)).all():
             return Finding("the normalised pixels are not finite (NormalizeImage's scale or std)")

@@ -67,18 +67,21 @@ class Gradients:
         if self._tidies:
             # Gradients seldom fit the holes that the forward pass left in the heap, which would grow beside them.
             give_back_freed_memory()
-        scale = self.loss_scale.value if self.loss_scale.used else 1.0
-        return self.cohort.backward(result, scale / self._accumulate)
+        return self.cohort.backward(result, self.loss_scale.value / self._accumulate)
 
-    def broken(
+    def unscale_and_find_broken(
         self, results: list[StepResult], learners: tuple[str, ...], answers: list[dict[str, DetOutput]]
     ) -> set[str]:
-        """Whose gradients are not finite, `""` for the total or a teacher's answer; the same on every rank."""
+        """Divide gradients, in place, by float16's scale; says whose are not finite, the same on every rank.
+
+        Returns:
+            Names of students, and `""` where the total or a teacher's answer is not finite.
+        """
         owned = {name: self.cohort.parameters(name) for name in learners}
         # A NaN of a teacher's need not reach the total: compared with a threshold it silently teaches "no text".
         sums = [result.total for result in results]
         sums += [divergence.checksum(answer) for given in answers for answer in given.values()]
-        broken = divergence.broken_gradients(owned, paddle.add_n(sums), self.loss_scale.value)
+        broken = divergence.unscale_and_find_broken(owned, paddle.add_n(sums), self.loss_scale.value)
         if largest_of_ranks(int("" in broken), self.world_size):  # gradients are averaged already, totals are not
             broken.add("")
         return broken

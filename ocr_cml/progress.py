@@ -50,15 +50,17 @@ class Pace:
     Args:
         last_step: where the run ends.
         evaluations_after: how many evaluations are still to come after a step.
-        clock: seconds, for tests.
+        clock: seconds, for tests; by default `time.perf_counter`.
     """
 
     def __init__(
-        self, last_step: int, evaluations_after: Callable[[int], int], clock: Callable[[], float] = time.perf_counter
+        self, last_step: int, evaluations_after: Callable[[int], int], clock: Callable[[], float] | None = None
     ) -> None:
-        self._last_step, self.evaluations_after, self._clock = last_step, evaluations_after, clock
+        self._last_step, self.evaluations_after = last_step, evaluations_after
+        self._clock = clock or time.perf_counter
         self._recent: deque[float] = deque(maxlen=_RECENT)
-        self._since = clock()
+        self._since = self._clock()
+        self._unlogged = 0.0
         self.steps = 0
         self.evaluation_seconds: float | None = None
 
@@ -67,8 +69,14 @@ class Pace:
         now = self._clock()
         if self.steps:
             self._recent.append(now - self._since)
+        self._unlogged += now - self._since
         self.steps += 1
         self._since = now
+
+    def logged(self) -> float:
+        """A log point; returns the seconds of the steps since the one before, the first step's as well."""
+        seconds, self._unlogged = self._unlogged, 0.0
+        return seconds
 
     def evaluated(self) -> float:
         """An evaluation is done; returns its seconds."""

@@ -26,8 +26,8 @@ def recover(trainer: Trainer, finding: divergence.Finding, drawn: Sequence[Batch
     names = list(trainer.cohort.students)
     culprits = divergence.agreed(finding, names, trainer.world_size)
     step = progress.step + 1
-    unseen = trainer.looked_at < progress.step
-    since = f"it began after step {trainer.looked_at}" if unseen else "nothing was updated"
+    unseen = trainer.last_checked_step < progress.step
+    since = f"it began after step {trainer.last_checked_step}" if unseen else "nothing was updated"
     hint = (
         f"{since}. Lower Optimizer.lr.learning_rate or set Optimizer.clip_norm"
         f"{'; Global.on_divergence says whether others go on' if mode == 'stop' and len(names) > 1 else ''}; "

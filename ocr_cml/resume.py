@@ -96,7 +96,7 @@ def _counted(samples: tuple[int, int] | None) -> list[str]:
 
 
 def _why_not_best(trainer: Trainer, found: Checkpoint) -> str:
-    """Why the best result so far is none of this run: its weights are not here, or it was scored otherwise."""
+    """Why the recorded best result cannot be kept: its weights are missing, or it was scored in another way."""
     best = found.progress.best
     if best is None:
         return ""

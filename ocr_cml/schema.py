@@ -175,7 +175,7 @@ Weight = Annotated[
 """A constant weight, or its schedule over the training."""
 
 UNION_TAGS = ("number", "schedule")
-"""What pydantic puts into the place of an error in a `Weight`; nobody wrote it."""
+"""Tags that pydantic puts into the locations of errors in a `Weight`; messages leave them out."""
 
 
 class LossSection(Section):
@@ -193,8 +193,10 @@ class LearningRate(Section):
 
     name: Literal["Cosine", "Const", "Linear"] = Field("Cosine", description="Shape after warm-up.")
     learning_rate: Annotated[float, Field(gt=0)] = Field(0.001, description="The highest rate.")
-    warmup_epoch: Annotated[float, Field(ge=0)] = Field(0, description="Epochs of linear warm-up from zero.")
-    warmup_steps: NotNegative | None = Field(None, description="The same in steps; wins over warmup_epoch.")
+    warmup_epoch: Annotated[float, Field(ge=0)] = Field(
+        0, description="Epochs in which the rate rises linearly to its height."
+    )
+    warmup_steps: NotNegative | None = Field(None, description="The same in steps; only one of the two may be given.")
     decay_steps: Positive | None = Field(
         None, description="Steps that every schedule spans, instead of epoch_num epochs."
     )

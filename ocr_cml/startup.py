@@ -48,7 +48,7 @@ def overview(trainer: Trainer) -> str:
     """The start-up table: machine, networks with what was loaded, data, lengths, terms."""
     config, times = trainer.config, trainer.timetable
     last = times.last_step
-    batch, workers = config.Train.loader.batch_size_per_card, config.Train.loader.num_workers
+    workers = config.Train.loader.num_workers
     threads = os.environ.get("MKL_NUM_THREADS", "default")
     amp, at_once = config.Global.amp_dtype if trainer.gradients.amp else "off", trainer.cohort.side_by_side.at_once
     held = "backbones computed again in the backward pass, " if trainer.recomputes else ""
@@ -59,7 +59,7 @@ def overview(trainer: Trainer) -> str:
         "memory": memory(trainer.device),
         "networks": "\n".join(_networks(trainer)),
         "data": "\n".join(_data(trainer)),
-        "steps": f"{last} in all, {times.steps_per_epoch:.1f} an epoch, batches of {batch}, "
+        "steps": f"{last} in all, {times.steps_per_epoch:.1f} an epoch, batches of {_batch(trainer)}, "
         f"{times.evaluations_after(trainer.progress.step)} evaluation(s) to come",
         f"terms, {config.Loss.update}": "\n".join(term.binding.label for term in trainer.cohort.terms),
     }
@@ -132,6 +132,16 @@ def _data(trainer: Trainer) -> list[str]:
     if trainer.unlabelled is not None and train.unlabeled is not None:
         lines.append(f"{len(trainer.unlabelled)} unlabelled training images of {', '.join(train.unlabeled.images)}")
     return [*lines, f"{len(trainer.evaluator.dataset)} evaluation images of {', '.join(evaluated.label_file_list)}"]
+
+
+def _batch(trainer: Trainer) -> str:
+    """Images of a batch of this process; where labels are given to some alone, of either kind."""
+    train = trainer.config.Train
+    labelled = train.loader.batch_size_per_card if trainer.labelled is not None else 0
+    if train.unlabeled is None:
+        return str(labelled)
+    unlabelled = f"{train.unlabeled.batch_size_per_card} without labels"
+    return f"{labelled} and {unlabelled}" if labelled else unlabelled
 
 
 def _check_teachers(trainer: Trainer) -> None:

@@ -62,7 +62,7 @@ class Timetable:
         return step == self.last_step or (step > start and (step - start) % every == 0)
 
     def saves_at(self, step: int) -> bool:
-        """Whether the state is saved after a step that need not be evaluated."""
+        """Whether `latest/` is written after a step because of save_batch_step; evaluations write it anyway."""
         every = self.config.Global.save_batch_step
         return every is not None and step % every == 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 
 from ocr_cml import assemble, checkpoint, divergence, finish, loggers, signals, startup
@@ -85,7 +84,7 @@ class Trainer:
         self.teacher_hmean: float | None = None
         self.skipped: dict[str, int] = {}
         self._saved_step = 0
-        self.looked_at = 0
+        self.last_checked_step = 0
         self.display = Display(
             self.timetable.last_step,
             self.timetable.evaluations_after,
@@ -121,7 +120,7 @@ class Trainer:
         """
         resume(self)
         self._saved_step = self.progress.step
-        self.looked_at = self.progress.step
+        self.last_checked_step = self.progress.step
         broadcast_weights(self.cohort.students.values(), self.world_size)
         if self.rank == 0:
             chosen, config = self.config.Global.loggers, configuration.dump(self.config)
@@ -141,22 +140,20 @@ class Trainer:
             if self.progress.evaluation_due:
                 self._evaluate_or_save()
                 self._save(LATEST)
-            since = time.perf_counter()
+            self.display.pace.paused()
             while self.progress.step < self.timetable.last_step:
                 result = self.step(batches)
                 step = self.progress.step
                 if step < self.timetable.last_step:
                     batches.prepare()
                 self.display.stepped(step)
-                now = time.perf_counter()
                 if self.timetable.logs_at(step):
-                    self._log(result, now - since)
-                    since = now
+                    self._log(result, self.display.pace.logged())
                 evaluate = self.timetable.evaluates_at(step)
                 if evaluate:
                     self._evaluate_or_save()
                 # All ranks stop after the same step: one that went on alone would wait for the others for ever.
-                together = self.world_size > 1 and not self._looks_at(step)
+                together = self.world_size > 1 and not self._checks_finite_at(step)
                 stop = 0 if together else largest_of_ranks(asked[0] if asked else 0, self.world_size)
                 if evaluate or self.timetable.saves_at(step) or stop:
                     self._save(LATEST)
@@ -164,9 +161,9 @@ class Trainer:
                     # The launcher ends all when one ends: wait for rank 0's save.
                     largest_of_ranks(stop, self.world_size)
                     raise signals.Interrupted(stop)
-                since += time.perf_counter() - now  # evaluations and saves are not the steps' time
+                self.display.pace.paused()  # what was written and evaluated is not the next step's time
 
-    def _looks_at(self, step: int) -> bool:
+    def _checks_finite_at(self, step: int) -> bool:
         """Whether a step reads from the device if its numbers are finite, before anything moves.
 
         On a CPU that costs nothing. A GPU works behind the host, which would have to wait for it: there only those
@@ -186,8 +183,8 @@ class Trainer:
         for learners in list(self.cohort.turns):
             results += self._turn(learners, drawn, answers, rate)
         self.progress.step += 1
-        if self._looks_at(self.progress.step):
-            self.looked_at = self.progress.step
+        if self._checks_finite_at(self.progress.step):
+            self.last_checked_step = self.progress.step
         return joined(results, batches=self.config.Optimizer.accumulate)
 
     def _draw(self, batches: Iterator[Batch]) -> list[Batch]:
@@ -226,8 +223,9 @@ class Trainer:
                 for batch, guides in zip(drawn, answers, strict=True)
             ]
             self.learners.average_gradients(learners)
-            looks = self._looks_at(self.progress.step + 1)
-            broken = self.gradients.broken(results, learners, answers) if looks else set()
+            checks = self._checks_finite_at(self.progress.step + 1)
+            assert checks or not self.loss_scale.used, "gradients would move the students before they are unscaled"
+            broken = self.gradients.unscale_and_find_broken(results, learners, answers) if checks else set()
             overflow = self.loss_scale.may_back_off and "" not in broken
             self.loss_scale.update(overflowed=bool(broken) and overflow)
             if not broken or overflow:  # too large a loss scale is no divergence: the step is lost, the scale halved
@@ -298,10 +296,10 @@ class Trainer:
 
     def _save(self, name: str) -> None:
         """Write `latest/` (everything a resume needs) or `best/` (the students alone)."""
-        if self.looked_at < self.progress.step and (bad := divergence.broken_weights(self.cohort)):
+        if self.last_checked_step < self.progress.step and (bad := divergence.broken_weights(self.cohort)):
             raise UserError(
-                f"step {self.progress.step}: {'; '.join(bad)}, since some step after {self.looked_at}; nothing was "
-                "saved, the last checkpoint is whole. Lower Optimizer.lr.learning_rate or set Optimizer.clip_norm"
+                f"step {self.progress.step}: {'; '.join(bad)}, since some step after {self.last_checked_step}; nothing "
+                "was saved, the last checkpoint is whole. Lower Optimizer.lr.learning_rate or set Optimizer.clip_norm"
             )
         self.learners.average_statistics()
         if self.rank != 0:

@@ -212,7 +212,7 @@ def train_loader(
         worker_restarts: how often in a row a worker that died or hangs is replaced.
 
     Raises:
-        DataError: `unlabeled` and `unlabeled_per_batch` do not go together, or the crop sizes differ.
+        DataError: `unlabeled` and `unlabeled_per_batch` do not go together.
     """
     if (unlabeled is None) != (unlabeled_per_batch == 0):
         raise DataError("an unlabelled set and a number of unlabelled samples in a batch are given together or not")

@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 import tiny
 
+from ocr_cml import startup
 from ocr_cml.progress import Display, Pace
 from ocr_cml.words import duration, memory, pace
 
 FOLLOW = """
 import logging, sys
 from pathlib import Path
+from ocr_cml import startup
 from ocr_cml.progress import Display
 from ocr_cml.run import LOG, start_logging
 start_logging(Path(sys.argv[1]))
@@ -148,6 +150,21 @@ def test_a_training_says_machine_networks_data_and_estimate(tiny_set: Path, tmp_
     assert "4 in all, 3.0 an epoch, batches of 2, 1 evaluation(s) to come" in table
     assert "mutual/Student<-Student2" in table
     assert any(text.startswith("estimate: ") and " taken" in text for text in lines)
+
+
+@pytest.mark.parametrize(
+    ("labelled", "batches"), [(True, "batches of 2 and 3 without labels"), (False, "batches of 3 without labels")]
+)
+def test_the_size_of_a_batch_counts_images_without_labels(
+    labelled: bool, batches: str, tiny_set: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    terms = [*([tiny.LABELS] if labelled else []), tiny.MUTUAL, tiny.TEACHER]
+    data = tiny.settings(tiny_set, tmp_path / "run", terms=terms, teacher=tiny_teacher)
+    data["Train"]["unlabeled"] = {"images": [str(tiny_set / "train")], "batch_size_per_card": 3}
+    if not labelled:
+        data["Train"]["dataset"]["label_file_list"] = []
+    with tiny.Run(data, max_steps=1) as trainer:
+        assert f"{batches}, 1 evaluation(s) to come" in startup.overview(trainer)
 
 
 def test_quantities_in_words() -> None:

@@ -403,15 +403,16 @@ def test_seconds_are_those_of_all_steps_since_the_last_log_point_and_of_nothing_
 
         return timed
 
-    monkeypatch.setattr("ocr_cml.trainer.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
     monkeypatch.setattr(Trainer, "step", taking(1, step))
     monkeypatch.setattr(Trainer, "_evaluate", taking(100, evaluate))
     monkeypatch.setattr(Trainer, "_save", taking(10, save))
-    fit(
+    trainer = fit(
         tiny.settings(tiny_set, tmp_path / "run", Global__print_batch_step=2, Global__eval_batch_step=[0, 3]),
         max_steps=5,
         save_batch_step=1,
     )
+    assert trainer.display.pace.seconds_a_step == 1.0  # what is shown is what is written
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [(line["step"], line["seconds"]) for line in lines if "loss" in line] == [(2, 2.0), (4, 2.0), (5, 1.0)]
 

@@ -51,7 +51,7 @@ def optimizer_arrays(optimizer: paddle.optimizer.Optimizer, layers: Mapping[str,
 def restore_optimizer(optimizer: paddle.optimizer.Optimizer, layers: Mapping[str, nn.Layer], arrays: Arrays) -> None:
     """The inverse of `optimizer_arrays`.
 
-    A parameter may be without state: one that no term reaches has none. Files are whole, their hashes were checked.
+    A parameter may be without state: one that no term reaches has none. `open_checkpoint` has checked the files.
 
     Raises:
         WeightsError: there is no state at all, or state of a parameter that this run's networks lack, or of another
