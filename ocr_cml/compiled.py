@@ -67,7 +67,7 @@ class CompiledStudent:
             said["shrink"],
             said.get("threshold"),
             features=said["features"],
-            k=self.student.head.k,
+            k=self.student.k,
             auxiliary={level: self._answer(part) for level, part in said["auxiliary"].items()},
         )
 

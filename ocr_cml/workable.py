@@ -13,7 +13,7 @@ from ocr_cml.model_store import DETECTORS
 from ocr_cml.models.detector import PARTS, build_detector
 from ocr_cml.schema import EVALUATED, LABELLED, UNLABELLED, Config, Network
 from ocr_cml.yaml_source import Path_
-from ppocr_data.crop import EastRandomCropData, RandomWindow
+from ppocr_data.crop import Crop
 from ppocr_data.errors import ConfigError, ModelError
 from ppocr_data.op import Op
 from ppocr_data.spelling import hint
@@ -162,5 +162,5 @@ def _first(kind: type[_Op], ops: Sequence[Op]) -> _Op | None:
 
 def _crop_size(ops: Sequence[Op]) -> tuple[int, int] | None:
     """Width and height of a training list's crops; None where it has no crop, which is refused by itself."""
-    crop = _first(EastRandomCropData, ops) or _first(RandomWindow, ops)
+    crop = _first(Crop, ops)
     return None if crop is None else crop.size

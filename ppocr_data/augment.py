@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -21,8 +22,11 @@ class IaaAugment(Op):
     """Flips, rotations and scales, as imgaug names them, composed into one warp, so pixels are interpolated once.
 
     Polygons move with the pixels and are cut to the new canvas; those outside are dropped. In a record with
-    `defer_warp` the pixels wait for the crop, which then makes its few pixels straight from the original ones.
+    `defer_warp` the pixels wait for the crop, which then makes its few pixels straight from the original ones; where
+    an op between the two needs them, for that op.
     """
+
+    takes_pending_warp: ClassVar[bool] = True
 
     augmenter_args: tuple[Step, ...] | None = Field(
         default=None,
@@ -140,6 +144,8 @@ def _straighten(points: np.ndarray, turn: float) -> tuple[np.ndarray, tuple[int,
 
 class ColorJitter(Op):
     """Change brightness, contrast, saturation and hue at random, in this order. A value of 0 leaves its part alone."""
+
+    takes_pending_warp: ClassVar[bool] = True
 
     brightness: float = Field(default=0.0, ge=0, description="Pixels are multiplied by 1 - b to 1 + b.")
     contrast: float = Field(default=0.0, ge=0, description="Pixels move from the mean grey by 1 - c to 1 + c.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import cv2
 import numpy as np
 from pydantic import Field, field_validator
@@ -11,7 +13,11 @@ from .op import STRIDE, Op, Record
 from .warps import Warp, pending_warp
 
 
-class _Crop(Op):
+class Crop(Op):
+    """What all crops have: an image of exactly `size` comes out. A training list holds one of them."""
+
+    takes_pending_warp: ClassVar[bool] = True
+
     size: tuple[int, int] = Field(default=(640, 640), description="Width and height of the result, multiples of 32.")
 
     @field_validator("size")
@@ -22,7 +28,7 @@ class _Crop(Op):
         return size
 
 
-class EastRandomCropData(_Crop):
+class EastRandomCropData(Crop):
     """Cut a random window that divides no readable text, and bring it to one fixed size.
 
     The window's edges are drawn from the columns and rows that no readable text covers (the image's own edges are
@@ -69,7 +75,7 @@ class EastRandomCropData(_Crop):
         return int(x0[first]), int(y0[first]), int(x1[first]), int(y1[first])
 
 
-class RandomWindow(_Crop):
+class RandomWindow(Crop):
     """Cut a random window of one size at the scale that the image has, with a part of a readable text in it.
 
     For images larger than the window, such as documents, of which EastRandomCropData makes a wide strip or a narrow

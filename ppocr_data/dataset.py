@@ -16,6 +16,7 @@ from .errors import DataError
 from .labels import LabelReport, OnBad, Sample, read_images, read_labels
 from .op import Op, Record
 from .transforms import DetResizeForTest, check_eval_ops, check_train_ops
+from .warps import settle
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -135,7 +136,7 @@ class DetDataset:
             record["ext"] = self._another
         try:
             for op in self.ops:
-                record = op(record, rng)
+                record = op(record if op.takes_pending_warp else settle(record), rng)
         except cv2.error as error:
             raise DataError(f"{sample.source}: image {sample.image}: cannot be augmented ({error.err})") from error
         return record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -21,8 +21,9 @@ source       str, where the label stands ("labels.txt:12")
 path         Path of the image file
 epoch        int >= 0
 ext          callable `(rng) -> Record | None`: another decoded, labelled sample, for CopyPaste; may be absent
-defer_warp   True where a crop is to follow: then IaaAugment moves the polygons and leaves the pixels to the crop
-warp         Warp that `image` still waits for, None or absent where it and the polygons agree
+defer_warp   True where a crop is to follow: then IaaAugment moves the polygons and leaves the pixels to what follows
+warp         Warp that `image` still waits for, None or absent where it and the polygons agree; only an op that
+             `takes_pending_warp` meets one
 image_hw     (H, W) of the original image, after DetResizeForTest
 shrink_map, shrink_mask, threshold_map, threshold_mask: uint8 `[H,W]`, after MakeShrinkMap and MakeBorderMap
 """
@@ -33,7 +34,14 @@ class Op(BaseModel):
 
     An op never changes the record or the arrays it is given: it returns a new mapping. All its chance comes from
     `rng`, which depends on (seed, epoch, index) alone, so a sample does not depend on workers, ranks or order.
+
+    Attributes:
+        takes_pending_warp: True for an op that may be given a record whose image still waits for its `warp`, because
+            it never looks at pixels and polygons together, or carries the warp out itself. Before every other op the
+            data set carries it out, so that polygons are pixels of `image`.
     """
+
+    takes_pending_warp: ClassVar[bool] = False
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -11,14 +11,14 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import cv2
 import numpy as np
 from pydantic import Field, ValidationError, field_validator
 
 from .augment import ColorJitter, CopyPaste, IaaAugment
-from .crop import EastRandomCropData, RandomWindow
+from .crop import Crop, EastRandomCropData, RandomWindow
 from .decode import DecodeImage
 from .errors import ConfigError
 from .op import STRIDE, Op, Record
@@ -28,6 +28,8 @@ from .targets import MakeBorderMap, MakeShrinkMap, check_shrink_ratios
 
 class DetLabelEncode(Op):
     """Accepted for PaddleOCR's lists. Labels are read and checked when the data set is opened, see `labels.py`."""
+
+    takes_pending_warp: ClassVar[bool] = True
 
     def __call__(self, record: Record, rng: np.random.Generator) -> Record:
         """Return the record as it is."""
@@ -162,7 +164,6 @@ OPS: dict[str, type[Op]] = {
     "KeepKeys": KeepKeys,
 }
 
-_CROPS = ("EastRandomCropData", "RandomWindow")
 _EVAL_OPS = ("DecodeImage", "DetLabelEncode", "DetResizeForTest", "NormalizeImage", "ToCHWImage", "KeepKeys")
 
 
@@ -227,10 +228,11 @@ def check_train_ops(ops: Sequence[Op]) -> None:
     """
     names = [type(op).__name__ for op in ops]
     problems = [] if names[:1] == ["DecodeImage"] else ["the first transform must be DecodeImage"]
-    crops = [name for name in names if name in _CROPS]
+    crops = [name for name, op in zip(names, ops, strict=True) if isinstance(op, Crop)]
     if len(crops) != 1:
+        known = [name for name, op in OPS.items() if issubclass(op, Crop)]
         told = f", and not {' and '.join(crops)}" if crops else ""
-        problems.append(f"one of {' and '.join(_CROPS)} must stand in the list once{told}")
+        problems.append(f"one of {' and '.join(known)} must stand in the list once{told}")
     targets = ("MakeShrinkMap", "MakeBorderMap")
     problems += [f"{name} must stand in the list once" for name in targets if names.count(name) != 1]
     if not problems:
@@ -255,6 +257,7 @@ def check_eval_ops(ops: Sequence[Op]) -> None:
     problems = [] if names[:1] == ["DecodeImage"] else ["the first transform must be DecodeImage"]
     if names.count("DetResizeForTest") != 1:
         problems.append("DetResizeForTest must stand in the list once")
-    problems += [f"{name} is for training; remove it" for name in names if name not in _EVAL_OPS]
+    strange = [name for name in names if name not in _EVAL_OPS]
+    problems += [f"{name} is for training, and no runtime of the exported model has it; remove it" for name in strange]
     if problems:
         raise ConfigError("the evaluation transforms cannot work: " + "; ".join(problems))

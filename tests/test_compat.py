@@ -702,6 +702,51 @@ def test_the_shrink_schedule_is_told(write: Write) -> None:
     assert sum("takes its seed (1024) for the epoch" in note for note in notes) == 1
 
 
+def test_a_shrink_schedule_longer_than_the_run_is_told(write: Write) -> None:
+    """Of 500 epochs with a rise of .2 the last of 20 has seen 19: .0076."""
+    text = SINGLE.replace("shrink_ratio: 0.4,", "shrink_ratio: 0.4, total_epoch: 500,")
+    _, notes = read(write(text), "Global.epoch_num=20")
+    (told,) = [note for note in notes if "takes its seed (1024)" in note]
+    assert "The run has only 20 epochs and sees 0.0076 of it; write total_epoch: 20" in told
+    assert not any("The run has only" in note for note in read(write(text), "Global.epoch_num=500")[1])
+
+
+@pytest.mark.parametrize(("rate", "told"), [("Cosine", 1), ("Linear", 1), ("Const", 0)])
+def test_where_the_learning_rate_ends_is_told(write: Write, rate: str, told: int) -> None:
+    _, notes = read(write(SINGLE), f"Optimizer.lr.name={rate}", "Optimizer.lr.warmup_epoch=2")
+    assert sum("comes down over the steps behind the warm-up" in note for note in notes) == told
+    _, notes = read(write(SINGLE), f"Optimizer.lr.name={rate}", "Optimizer.lr.warmup_epoch=0")
+    assert not any("behind the warm-up" in note for note in notes)
+
+
+def test_a_key_that_remained_in_a_native_configuration_brings_no_defaults_with_it(write: Write) -> None:
+    """Of PaddleOCR are a constant rate, no mixed precision, and a box_thresh of .7 with an unclip ratio of 2."""
+    data = yaml.safe_load(NATIVE_SINGLE)
+    data["Optimizer"]["lr"].pop("name", None)
+    data["Global"].pop("use_amp", None)
+    data["PostProcess"] = {"name": "DBPostProcess"}
+    plain, _ = read(write(yaml.safe_dump(data)))
+    settings, notes = read(write(yaml.safe_dump(data)), "Global.debug=false")
+    assert settings == plain
+    assert (settings.Optimizer.lr.name, settings.Global.use_amp, settings.PostProcess.box_thresh) == (
+        "Cosine",
+        "auto",
+        0.6,
+    )
+    assert len(notes) == 1 and "debug have no meaning here" in notes[0]
+
+
+def test_that_peers_are_averaged_is_told_where_there_are_several(write: Write) -> None:
+    data = yaml.safe_load(changed(CML, "      model_name_pairs: [Student, Student2]\n", ""))
+    mutual = data["Loss"]["loss_config_list"][1]["DistillationDMLLoss"]
+    mutual["model_name_pairs"] = [["Student", "Student2"], ["Student", "Student3"], ["Student2", "Student3"]]
+    data["Architecture"]["Models"]["Student3"] = copy.deepcopy(data["Architecture"]["Models"]["Student2"])
+    settings, notes = read(write(yaml.safe_dump(data)))
+    assert sum("learns from the mean of its 2 peers; PaddleOCR adds them up" in note for note in notes) == 1
+    assert {b.share for b in bind(settings) if b.label.startswith("mutual/")} == {0.5}
+    assert not any("learns from the mean" in note for note in read(write(CML))[1])
+
+
 def test_the_command_line_shows_what_was_read_otherwise(
     write: Write, tool: Callable[..., tuple[int, str, str]]
 ) -> None:

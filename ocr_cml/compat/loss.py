@@ -96,11 +96,24 @@ def _mutual(reading: Reading, path: Path_, arguments: dict[str, Any]) -> None:
             "is computed by PaddleOCR's formula (divergence: ppocr), which leaves out the part of 1 - p; the whole "
             "divergence of the paper is -o Loss.loss_config_list.DistillationDMLLoss.divergence=kl",
         )
+    _several_peers(reading, path, arguments)
     reading.note(
         path,
         "the total loss is one number; PaddleOCR's has one for each image beside this term, and their sum makes "
         "gradients grow with the batch size",
     )
+
+
+def _several_peers(reading: Reading, path: Path_, arguments: dict[str, Any]) -> None:
+    pairs = [pair for pair in arguments.get("model_name_pairs") or () if isinstance(pair, list)]
+    names = [str(name) for pair in pairs for name in pair]
+    most = max((names.count(name) for name in names), default=0)
+    if most > 1:
+        reading.note(
+            (*path, "model_name_pairs"),
+            f"a student of {most} pairs learns from the mean of its {most} peers; PaddleOCR adds them up, as a weight "
+            f"{most} times as large would",
+        )
 
 
 def _activation(reading: Reading, path: Path_, arguments: dict[str, Any]) -> None:

@@ -18,8 +18,8 @@ _VIEWERS = ("use_visualdl", "use_tensorboard", "use_wandb")
 _LOADER = ("drop_last", "use_shared_memory", "persistent_workers", "prefetch_factor")
 
 
-def translate_global(reading: Reading) -> None:
-    """Leave out what has no meaning here, read PaddleOCR's defaults, and move the moving mean of the weights."""
+def leave_out_what_means_nothing(reading: Reading) -> None:
+    """Keys of PaddleOCR's that change nothing here: one note for all, and one for each viewer that is wanted."""
     section, path = reading.section("Global"), ("Global",)
     meaningless = [key for key in section if key in WITHOUT_MEANING or (key in _DEVICES and not section[key])]
     viewers = [key for key in _VIEWERS if section.get(key) is True]
@@ -34,6 +34,11 @@ def translate_global(reading: Reading) -> None:
         reading.note((*path, key), f"is left out; it is called -o Global.loggers=[{key.removeprefix('use_')}] here")
     if meaningless:
         reading.note(path, f"{', '.join(meaningless)} have no meaning here and are left out")
+
+
+def translate_global(reading: Reading) -> None:
+    """Read PaddleOCR's defaults, and move the moving mean of the weights."""
+    section = reading.section("Global")
     if section.get("use_gpu") is True and not reading.is_override(("Global", "use_gpu")):
         section["use_gpu"] = "auto"
         reading.note(
@@ -84,6 +89,12 @@ def translate_optimizer(reading: Reading) -> None:
     rate = reading.section("Optimizer", "lr")
     if rate:
         rate.setdefault("name", "Const")
+    if rate.get("warmup_epoch") and rate["name"] != "Const":
+        reading.note(
+            (*path, "lr"),
+            "comes down over the steps behind the warm-up and reaches its end at the last one; PaddleOCR's comes down "
+            "over as many steps as the whole training has, behind the warm-up, and never gets there",
+        )
     regularizer = reading.section("Optimizer", "regularizer")
     if regularizer.get("name") == "L2Decay":
         regularizer["name"] = "L2"
@@ -145,11 +156,21 @@ def translate_data(reading: Reading) -> None:
                 reading.move_lines((*path, "resize_long"), (*path, "limit_side_len"))
                 arguments |= {"limit_side_len": arguments.pop("resize_long"), "limit_type": "resize_long"}
             elif name == "MakeShrinkMap" and arguments.get("total_epoch") is not None:
-                reading.note(
-                    (*path, "total_epoch"),
-                    "the shrink ratio rises by 0.2 over these epochs; PaddleOCR takes its seed (1024) for the epoch "
-                    "and shrinks far less, so that boxes come out too large",
-                )
+                _shrink_schedule(reading, path, arguments["total_epoch"])
+
+
+def _shrink_schedule(reading: Reading, path: Path_, total: Any) -> None:
+    text = (
+        "the shrink ratio rises by 0.2 over these epochs; PaddleOCR takes its seed (1024) for the epoch and shrinks "
+        "far less, so that boxes come out too large"
+    )
+    epochs = reading.section("Global").get("epoch_num")
+    if isinstance(epochs, int) and isinstance(total, int) and epochs < total:
+        text += (
+            f". The run has only {epochs} epochs and sees {0.2 * max(0, epochs - 1) / total:.2g} of it; write "
+            f"total_epoch: {epochs} here and in MakeBorderMap if it is to see all"
+        )
+    reading.note((*path, "total_epoch"), text)
 
 
 def _random_crop(reading: Reading, path: Path_, arguments: dict[str, Any]) -> None:

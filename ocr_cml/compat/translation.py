@@ -11,7 +11,7 @@ from ocr_cml.compat.loss import translate_loss
 from ocr_cml.compat.networks import PARTS, refuse_other_models, translate_networks, translate_weights
 from ocr_cml.compat.reading import Reading
 from ocr_cml.compat.sections import (
-    WITHOUT_MEANING,
+    leave_out_what_means_nothing,
     translate_data,
     translate_global,
     translate_optimizer,
@@ -23,6 +23,9 @@ from ocr_cml.yaml_source import Source
 def translate(source: Source) -> list[str]:
     """Turn `source.data` from PaddleOCR's form into the native one; a native configuration is left as it is.
 
+    Keys of PaddleOCR's that mean nothing here are left out of both: one that remained in a native configuration must
+    not bring PaddleOCR's defaults of other keys with it.
+
     Overrides must have been applied: they are written against PaddleOCR's keys. Keys that move take their lines along.
 
     Returns:
@@ -32,8 +35,9 @@ def translate(source: Source) -> list[str]:
         ConfigError: the configuration is not one of a DB text detector. Lesser mistakes go to `source.problems`.
     """
     reading = Reading(source)
+    leave_out_what_means_nothing(reading)
     if not _is_paddleocr(reading):
-        return []
+        return reading.notes
     refuse_other_models(reading)
     translate_networks(reading)
     translate_weights(reading)
@@ -54,5 +58,4 @@ def _is_paddleocr(reading: Reading) -> bool:
         any(part in reading.section("Architecture") for part in PARTS)
         or any(str(name).startswith("Distillation") for name in names)
         or loss.get("name", "CombinedLoss") != "CombinedLoss"
-        or any(key in WITHOUT_MEANING for key in reading.section("Global"))
     )

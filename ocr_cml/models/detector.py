@@ -96,12 +96,14 @@ class Detector(nn.Layer):
         self.backbone = backbone
         self.neck = neck
         self.head = head
+        self.k = float(getattr(head, "k", 50.0))
+        self._auxiliary = bool(getattr(head, "aux_in_channels", 0))
 
     def forward(self, x: Tensor) -> DetOutput:
         """Raises ModelError if the image's height or width is not a multiple of `stride`."""
         levels = self._levels(x)
         auxiliary: dict[str, DetOutput] = {}
-        if self.training and self.head.aux_in_channels:
+        if self.training and self._auxiliary:
             merged = self.neck.merge(levels)
             joined = self.neck.join(merged)
             auxiliary = {name: self._output(*logits) for name, logits in self.head.auxiliary(merged).items()}
@@ -111,7 +113,7 @@ class Detector(nn.Layer):
         return replace(self._output(*self.head(joined)), features=features, auxiliary=auxiliary)
 
     def _output(self, shrink: Tensor, threshold: Tensor | None) -> DetOutput:
-        return DetOutput(_float32(shrink), None if threshold is None else _float32(threshold), k=self.head.k)
+        return DetOutput(_float32(shrink), None if threshold is None else _float32(threshold), k=self.k)
 
     @property
     def feature_channels(self) -> dict[str, int]:
@@ -199,8 +201,9 @@ def build_detector(spec: Mapping[str, Any]) -> Detector:
     backbone = _build_part("Backbone", spec)
     neck = _build_part("Neck", spec, in_channels=backbone.out_channels)
     head = _build_part("Head", spec, in_channels=neck.out_channels)
-    if head.aux_in_channels and not hasattr(neck, "merge"):
+    auxiliary = getattr(head, "aux_in_channels", 0)
+    if auxiliary and not hasattr(neck, "merge"):
         raise ModelError("Head.aux_in_channels: only the necks RepLKFPN and RepLKPAN give what auxiliary heads need")
-    if head.aux_in_channels not in (0, neck.out_channels):
+    if auxiliary not in (0, neck.out_channels):
         raise ModelError(f"Head.aux_in_channels: must be the neck's out_channels, {neck.out_channels}")
     return Detector(backbone, neck, head, in_channels=int(spec["Backbone"].get("in_channels", 3)))

@@ -12,7 +12,7 @@ import pytest
 from paddle import nn
 
 from ocr_cml.models import Detector, DetOutput, accepted_arguments, build_detector
-from ocr_cml.models.heads import DBHead, mean_logit, without_nan
+from ocr_cml.models.heads import HEADS, DBHead, mean_logit, without_nan
 from ppocr_data.errors import ModelError
 
 MOBILE = {"name": "MobileNetV3", "scale": 0.5, "model_name": "large", "disable_se": True}
@@ -42,6 +42,32 @@ def v6(size: str, channels: int, kernel: int) -> tuple[dict[str, Any], dict[str,
 
 def build(backbone: dict[str, Any], neck: dict[str, Any], head: dict[str, Any] = HEAD) -> Detector:
     return build_detector({"Backbone": backbone, "Neck": neck, "Head": head})
+
+
+class PlainHead(nn.Layer):
+    """All that docs/extending.md asks of a head, and nothing else."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        self.up = nn.Conv2DTranspose(in_channels, 2, 4, stride=4)
+
+    def forward(self, x: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+        both = self.up(x)
+        return both[:, :1], both[:, 1:]
+
+    def probability(self, x: paddle.Tensor) -> paddle.Tensor:
+        return nn.functional.sigmoid(self(x)[0])
+
+
+def test_a_head_of_a_stranger_needs_no_more_than_the_page_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(HEADS, "PlainHead", PlainHead)
+    network = build(TINY, {"name": "RSEFPN", "out_channels": 24}, {"name": "PlainHead"})
+    image = paddle.rand([1, 3, 64, 96])
+    said = network(image)
+    binary = nn.functional.sigmoid(50.0 * (said.shrink_prob - said.threshold_prob))
+    assert np.allclose(said.binary_prob.numpy(), binary.numpy(), atol=1e-6)
+    network.eval()
+    assert np.allclose(network.probability(image).numpy(), network(image).shrink_prob.numpy(), atol=1e-6)
 
 
 # backbone, neck, head, arrays in the checkpoint, learnable numbers: as PaddleOCR builds them

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +13,10 @@ from pydantic import ValidationError
 
 from ppocr_data.augment import ColorJitter, CopyPaste, IaaAugment
 from ppocr_data.crop import EastRandomCropData, RandomWindow
-from ppocr_data.op import Record
+from ppocr_data.dataset import DetDataset
+from ppocr_data.decode import DecodeImage
+from ppocr_data.op import Op, Record
+from ppocr_data.targets import MakeBorderMap, MakeShrinkMap
 from ppocr_data.warps import Affine, AffineArguments, Warp
 
 
@@ -281,6 +286,30 @@ def test_a_deferred_warp_gives_the_same_crop(crop: EastRandomCropData | RandomWi
             assert np.allclose(mine, yours, atol=1e-3)
         assert np.abs(now["image"].astype(int) - later["image"]).mean() < 2
         assert later["warp"] is None
+
+
+class Painted(Op):
+    """What somebody might write: looks at pixels and polygons together and knows nothing of pending warps."""
+
+    def __call__(self, record: Record, generator: np.random.Generator) -> Record:
+        image = record["image"].copy()
+        cv2.fillPoly(image, [np.rint(points).astype(np.int32) for points in record["polygons"]], (255, 255, 255))
+        return {**record, "image": image}
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_an_op_of_a_stranger_gets_an_image_that_its_polygons_fit(place: int, tmp_path: Path) -> None:
+    """Before a mirror and after it the same pixels are painted: those of the kernels."""
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((64, 96, 3), np.uint8))
+    box = [[8, 8], [48, 8], [48, 40], [8, 40]]
+    labels = tmp_path / "labels.txt"
+    labels.write_text("a.png\t" + json.dumps([{"transcription": "word", "points": box}]) + "\n", encoding="utf-8")
+    ops: list[Op] = [DecodeImage(), augment(("Fliplr", {"p": 1.0})), RandomWindow(size=(96, 64))]
+    ops.insert(place, Painted())
+    made = DetDataset.from_label_files(labels, tmp_path, [*ops, MakeShrinkMap(), MakeBorderMap()])[0, 0]
+    assert made["polygons"][0][:, 0].tolist() == [88, 48, 48, 88]  # mirrored: 96 - x
+    assert (made["image"][made["shrink_map"] > 0] == 255).all()
+    assert made["shrink_map"].any() and not made["image"][:, :40].any()
 
 
 def test_pasting_carries_out_a_pending_warp() -> None:
