@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from paddle import nn
 from pydantic import BaseModel, ConfigDict, Field
 
-from ocr_cml.losses import TERMS
+from ocr_cml.losses import TERMS, FeatureTerm
 from ocr_cml.schema import Config, Weight, WeightSchedule
 from ocr_cml.yaml_source import Path_
 from ppocr_data.spelling import hint
@@ -63,16 +64,54 @@ def split_arguments(arguments: Mapping[str, Any] | None) -> tuple[CommonTermArgu
     return CommonTermArguments.model_validate_json(json.dumps(common), strict=True), given
 
 
+@dataclass(frozen=True)
+class StatedTerm:
+    """An entry of the loss list, taken apart.
+
+    Attributes:
+        position: its place in the list.
+        name: what it is called there, a key of `TERMS`.
+        common: what every term takes.
+        own: its own arguments.
+    """
+
+    position: int
+    name: str
+    common: CommonTermArguments
+    own: dict[str, Any]
+
+    @property
+    def cls(self) -> type[nn.Layer]:
+        """The class of the term."""
+        return TERMS[self.name]
+
+    @property
+    def path(self) -> Path_:
+        """Its dotted key."""
+        return ("Loss", "loss_config_list", str(self.position), self.name)
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether it compares features, which only a network of ours shows."""
+        return issubclass(self.cls, FeatureTerm)
+
+
+def stated_terms(config: Config) -> list[StatedTerm]:
+    """The loss list."""
+    listed = []
+    for position, entry in enumerate(config.Loss.loss_config_list):
+        ((name, arguments),) = entry.items()
+        listed.append(StatedTerm(position, name, *split_arguments(arguments)))
+    return listed
+
+
 def bind(config: Config) -> list[Binding]:
     """All bindings, in the order of the loss list. The configuration must be free of `binding_problems`."""
     bindings: list[Binding] = []
-    for position, entry in enumerate(config.Loss.loss_config_list):
-        ((name, arguments),) = entry.items()
-        common, _ = split_arguments(arguments)
-        role, prefix = TERMS[name].role, TERMS[name].log_name
-        for learner, guide, share in _pairs(role, common, list(config.students), list(config.teachers)):
+    for term in stated_terms(config):
+        for learner, guide, share in _pairs(term.cls.role, term.common, list(config.students), list(config.teachers)):
             arrow = f"<-{guide}" if guide else ""
-            bindings.append(Binding(position, f"{prefix}/{learner}{arrow}", learner, guide, share))
+            bindings.append(Binding(term.position, f"{term.cls.log_name}/{learner}{arrow}", learner, guide, share))
     return _with_unique_labels(bindings)
 
 
@@ -111,25 +150,21 @@ def binding_problems(config: Config) -> list[tuple[Path_, str]]:
     students, teachers = list(config.students), list(config.teachers)
     if not students:
         problems.append((("Architecture", "Models"), "every network is frozen; one without freeze_params must learn"))
-    for position, entry in enumerate(config.Loss.loss_config_list):
-        ((name, arguments),) = entry.items()
-        path: Path_ = ("Loss", "loss_config_list", str(position), name)
-        common, _ = split_arguments(arguments)
-        problems += _name_problems(path, TERMS[name].role, common, students, teachers)
-        if TERMS[name].role == "teacher" and not teachers:
-            problems.append((path, "no network is frozen, so there is no teacher; add one or remove the term"))
-        learners = common.model_name_list or students
-        if TERMS[name].role == "mutual" and not common.model_name_pairs and len(learners) < 2:
-            problems.append(
-                (path, f"mutual learning needs two students or more; found {', '.join(learners) or 'none'}")
-            )
-        if getattr(TERMS[name], "needs_layers", False):
-            problems += _feature_problems(path, config, common)
+    for term in stated_terms(config):
+        problems += _name_problems(term.path, term.cls.role, term.common, students, teachers)
+        if term.cls.role == "teacher" and not teachers:
+            problems.append((term.path, "no network is frozen, so there is no teacher; add one or remove the term"))
+        learners = term.common.model_name_list or students
+        if term.cls.role == "mutual" and not term.common.model_name_pairs and len(learners) < 2:
+            text = f"mutual learning needs two students or more; found {', '.join(learners) or 'none'}"
+            problems.append((term.path, text))
+        if term.looks_inside:
+            problems += _feature_problems(term.path, config, term.common)
     problems += _label_problems(config)
     if not problems:
         bindings = bind(config)
         problems += _unused_problems(config, bindings)
-        problems += _rudderless(config, bindings)
+        problems += _untaught(config, bindings)
     return problems
 
 
@@ -142,12 +177,13 @@ def unreached(students: Collection[str], bindings: Iterable[Binding]) -> list[st
     return sorted(set(students) - sound)
 
 
-def _rudderless(config: Config, bindings: Sequence[Binding]) -> list[tuple[Path_, str]]:
+def _untaught(config: Config, bindings: Sequence[Binding]) -> list[tuple[Path_, str]]:
     """Students that no label and no teacher reaches, not even by way of those that they learn from.
 
     Such a group agrees on anything, text or not, with a loss that falls to nothing.
     """
-    heavy = [b for b in bindings if ever_counts(_weight_of(config, b))]
+    weights = [term.common.weight for term in stated_terms(config)]
+    heavy = [b for b in bindings if ever_counts(weights[b.term])]
     learners = {b.learner for b in bindings}
     lost = [name for name in unreached(config.students, heavy) if name in learners]
     if not lost:
@@ -159,11 +195,6 @@ def _rudderless(config: Config, bindings: Sequence[Binding]) -> list[tuple[Path_
     return [(("Loss", "loss_config_list"), text)]
 
 
-def _weight_of(config: Config, binding: Binding) -> Weight:
-    ((_, arguments),) = config.Loss.loss_config_list[binding.term].items()
-    return split_arguments(arguments)[0].weight
-
-
 def ever_counts(weight: Weight) -> bool:
     """Whether a term of this weight has any pull, at some time of the training."""
     return any((weight.start, weight.end)) if isinstance(weight, WeightSchedule) else weight != 0
@@ -171,21 +202,18 @@ def ever_counts(weight: Weight) -> bool:
 
 def _label_problems(config: Config) -> list[tuple[Path_, str]]:
     """Terms that need labels where there are none, and images without labels that no term could use."""
-    names = [next(iter(entry)) for entry in config.Loss.loss_config_list]
+    terms = stated_terms(config)
     problems: list[tuple[Path_, str]] = []
     if not config.Train.dataset.label_file_list:
-        for position, name in enumerate(names):
-            if TERMS[name].role == "supervised":
-                path: Path_ = ("Loss", "loss_config_list", str(position), name)
-                problems.append(
-                    (path, "needs labels, and Train.dataset.label_file_list is empty; remove one or the other")
-                )
-        if not any(TERMS[name].role == "teacher" for name in names):
+        text = "needs labels, and Train.dataset.label_file_list is empty; remove one or the other"
+        problems += [(term.path, text) for term in terms if term.cls.role == "supervised"]
+        if not any(term.cls.role == "teacher" for term in terms):
             text = (
                 "there is neither a label nor a teacher term, so nothing says what text is; students that learn from "
+                "each other alone agree on anything"
             )
-            problems.append((("Loss", "loss_config_list"), f"{text}each other alone agree on anything"))
-    if config.Train.unlabeled is not None and all(TERMS[name].role == "supervised" for name in names):
+            problems.append((("Loss", "loss_config_list"), text))
+    if config.Train.unlabeled is not None and all(term.cls.role == "supervised" for term in terms):
         text = "no loss term could learn from images without labels; add a mutual or a teacher term, or remove them"
         problems.append((("Train", "unlabeled"), text))
     return problems
@@ -234,7 +262,12 @@ def _feature_problems(path: Path_, config: Config, common: CommonTermArguments) 
     text = (
         "compares features, and an inference model shows only its map; give {} as Backbone, Neck, Head and pretrained"
     )
-    return [(path, text.format(name)) for name in closed]
+    problems = [(path, text.format(name)) for name in closed]
+    for name in sorted(asked & teachers.keys() - set(closed)):
+        if teachers[name].engine == "onnx":
+            text = f"onnx shows only a map, and {path[-1]} compares features; set auto"
+            problems.append((("Architecture", "Models", name, "engine"), text))
+    return problems
 
 
 def _unused_problems(config: Config, bindings: list[Binding]) -> list[tuple[Path_, str]]:

@@ -64,6 +64,9 @@ def _network_problems(config: Config) -> list[tuple[Path_, str]]:
             problems.append(
                 ((*path, "engine"), "an inference model cannot run as a layer; choose auto, paddle or onnx")
             )
+        if network.freeze_params and not network.inference_model and network.engine == "paddle":
+            text = "runs exported models; a network of parts runs as a layer or in ONNX: choose auto, layer or onnx"
+            problems.append(((*path, "engine"), text))
         if network.inference_model and (parts or network.pretrained):
             text = f"is used as it is; remove {', '.join(parts or ['pretrained'])}"
             problems.append(((*path, "inference_model"), text))

@@ -12,7 +12,7 @@ import yaml
 
 from ocr_cml import config
 from ocr_cml.binding import TEACHERS, bind, binding_problems, split_arguments
-from ocr_cml.losses import TERMS
+from ocr_cml.losses import TERMS, FeatureTerm
 from ocr_cml.schema import Config, WeightSchedule
 from ppocr_data.errors import ConfigError
 
@@ -132,7 +132,7 @@ def test_labels_are_unique_and_count_from_the_second() -> None:
 
 @pytest.mark.parametrize("term", sorted(TERMS))
 def test_every_term_binds_to_one_student_and_its_label_begins_with_its_own_name(term: str) -> None:
-    arguments = {"layers": [["neck", "neck"]]} if getattr(TERMS[term], "needs_layers", False) else {}
+    arguments = {"layers": [["neck", "neck"]]} if issubclass(TERMS[term], FeatureTerm) else {}
     teachers = OPEN if TERMS[term].role == "teacher" else None
     count = 2 if TERMS[term].role == "mutual" else 1
     peers = [LABELS] if TERMS[term].role == "mutual" else []

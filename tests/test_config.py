@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -407,6 +408,23 @@ def test_training_and_evaluation_must_normalise_alike() -> None:
 def test_an_engine_that_would_be_ignored_is_refused() -> None:
     (line,) = mistakes("Architecture.Models.Teacher.engine=layer")
     assert "Architecture.Models.Teacher.engine" in line
+
+
+def test_a_network_with_parts_runs_in_no_engine_for_exported_models(tiny_set: Path, tmp_path: Path) -> None:
+    data = tiny.settings(tiny_set, tmp_path, terms=[tiny.LABELS, tiny.TEACHER], students=1, teacher=tmp_path)
+    data["Architecture"]["Models"]["Teacher"]["engine"] = "paddle"
+    with pytest.raises(ConfigError, match=r"Teacher\.engine: runs exported models; .* choose auto, layer or onnx"):
+        tiny.load(data, tmp_path)
+    data["Loss"]["loss_config_list"] = [tiny.LABELS, {"ATLoss": {"layers": [["neck", "neck"]]}}]
+    data["Architecture"]["Models"]["Teacher"]["engine"] = "onnx"
+    with pytest.raises(ConfigError, match=r"Teacher\.engine: onnx shows only a map, and ATLoss compares features"):
+        tiny.load(data, tmp_path)
+
+
+def test_options_of_the_other_kind_of_a_teacher_term_are_refused() -> None:
+    (line,) = mistakes("Loss.loss_config_list.TeacherLoss.temperature=4.0")
+    assert "TeacherLoss.temperature, balance: are for kind: soft" in line
+    load("Loss.loss_config_list.TeacherLoss.temperature=4.0", "Loss.loss_config_list.TeacherLoss.kind=soft")
 
 
 def test_a_teacher_s_keys_do_nothing_for_a_student_and_are_refused() -> None:

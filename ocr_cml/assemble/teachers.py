@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ocr_cml import model_store
 from ocr_cml.assemble.data import normalization
+from ocr_cml.binding import stated_terms
 from ocr_cml.fastest import fastest
-from ocr_cml.losses import TERMS
 from ocr_cml.models import build_detector
 from ocr_cml.models.weights import LoadReport, find_weights, load_into, read_weights, select
 from ocr_cml.runtime import FrozenDetector, LayerDetector, open_detector
@@ -24,23 +24,19 @@ def build_teachers(
     teachers: dict[str, tuple[FrozenDetector, float]] = {}
     reports: dict[str, LoadReport] = {}
     on_gpu = device.startswith("gpu")
+    seen_inside = any(term.looks_inside for term in stated_terms(config))
     for name, network in config.teachers.items():
         if network.inference_model:
-            engine = "auto" if network.engine in ("auto", "layer") else network.engine
-            where = _found(name, network.inference_model)
-            teacher: FrozenDetector = open_detector(
-                where, engine=engine, device="gpu" if on_gpu else "cpu", threads=threads
-            )
+            where, place = _found(name, network.inference_model), "gpu" if on_gpu else "cpu"
+            teacher: FrozenDetector = open_detector(where, network.engine, place, threads)
         else:
             layer = build_detector(network.spec)
             file = model_store.weight_file(str(network.pretrained))
             weights, rest = select(read_weights(file, name), name)
             report = load_into(layer, weights, frozen=True, source=str(network.pretrained))
             reports[name] = replace(report, left_aside=rest)
-            seen_inside = any(getattr(TERMS[name], "needs_layers", False) for name in _term_names(config))
-            as_layer = seen_inside or network.engine in ("layer", "paddle")
             source = str(network.pretrained)
-            if as_layer:
+            if seen_inside or network.engine == "layer":
                 teacher = LayerDetector(layer, normalization(config), source)
             else:
                 teacher = fastest(layer, normalization(config), threads, source)
@@ -53,10 +49,6 @@ def _found(name: str, inference_model: str) -> Path:
         return model_store.resolve(inference_model)
     except ModelError as error:
         raise ModelError(f"Architecture.Models.{name}.inference_model: {error}") from None
-
-
-def _term_names(config: Config) -> list[str]:
-    return [next(iter(entry)) for entry in config.Loss.loss_config_list]
 
 
 def teacher_record(config: Config) -> dict[str, dict[str, str]]:

@@ -8,9 +8,8 @@ import paddle
 
 from ocr_cml.assemble.data import normalization
 from ocr_cml.assemble.seeds import mixed
-from ocr_cml.binding import TEACHERS, bind, split_arguments
+from ocr_cml.binding import TEACHERS, bind, stated_terms
 from ocr_cml.cohort import BoundTerm, Cohort
-from ocr_cml.losses import TERMS
 from ocr_cml.losses.base import FeatureTerm
 from ocr_cml.models.detector import Detector
 from ocr_cml.runtime import FrozenDetector, LayerDetector
@@ -36,13 +35,13 @@ def build_cohort(
         channels[name] = teacher.layer.feature_channels if isinstance(teacher, LayerDetector) else {}
     channels[TEACHERS] = {}
     terms = []
+    stated = stated_terms(config)
     for number, binding in enumerate(bind(config)):
-        ((name, arguments),) = config.Loss.loss_config_list[binding.term].items()
-        common, own = split_arguments(arguments)
+        of = stated[binding.term]
         paddle.seed(mixed(config.Global.seed, 1000 + number))
-        term = TERMS[name](**own)
+        term = of.cls(**of.own)
         if isinstance(term, FeatureTerm):
             term.bind(channels[binding.learner], channels[binding.guide or binding.learner])
-        terms.append(BoundTerm(binding, term, common.weight))
+        terms.append(BoundTerm(binding, term, of.common.weight))
     update, compiled = config.Loss.update, config.Global.to_static
     return Cohort(students, teachers, terms, normalization(config), update, compiled=compiled, side_by_side=at_once)

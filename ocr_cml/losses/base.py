@@ -165,7 +165,6 @@ class FeatureTerm(nn.Layer):
 
     role: ClassVar[Role] = "teacher"
     log_name: ClassVar[str]
-    needs_layers: ClassVar[bool] = True
 
     def __init__(self, *, layers: Sequence[tuple[str, str]]) -> None:
         super().__init__()

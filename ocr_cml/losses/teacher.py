@@ -90,6 +90,8 @@ class TeacherLoss(nn.Layer):
         require(0 < thresh < 1, f"TeacherLoss.thresh: must lie between 0 and 1, is {thresh}")
         even = dilation >= 0 and dilation % 2 == 0
         require(even, f"TeacherLoss.dilation: grows both sides alike, so must be 0, 2, 4, ...; is {dilation}")
+        softly = kind == "soft" or (temperature == 1 and balance == "pixels")
+        require(softly, "TeacherLoss.temperature, balance: are for kind: soft; leave them out or set kind to soft")
         self.kind, self.thresh, self.dilation, self.alpha, self.eps = kind, thresh, dilation, alpha, eps
         self.main_loss_type, self.balance_loss, self.ohem_ratio = main_loss_type, balance_loss, ohem_ratio
         self.use_mask, self.temperature, self.confidence, self.balance = use_mask, temperature, confidence, balance
