@@ -6,7 +6,6 @@ work in `workable`: what can be known to fail from the text alone is refused bef
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from ocr_cml.schema import Config
 from ocr_cml.wellformed import named_section_problems, placed, validate
 from ocr_cml.workable import problems_of
 from ocr_cml.yaml_source import Source, apply_override, read_yaml
+from ppocr_data.atomic import replacing
 from ppocr_data.errors import ConfigError
 
 
@@ -81,6 +81,5 @@ def dump(config: Config) -> str:
 
 def save(config: Config, path: Path) -> None:
     """Write the resolved configuration, whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(dump(config), encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(path) as fresh:
+        fresh.write_text(dump(config), encoding="utf-8")

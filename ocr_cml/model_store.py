@@ -15,6 +15,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from ppocr_data.atomic import replacing
 from ppocr_data.errors import ModelError, WeightsError
 from ppocr_data.spelling import hint
 
@@ -129,13 +130,9 @@ def cached_at(address: str) -> Path:
 def _fetch(address: str, target: Path) -> None:
     """Download, whole or not at all; processes that do so at once do not disturb each other."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with urllib.request.urlopen(address, timeout=_SECONDS) as answer, temporary.open("wb") as file:
+    with replacing(target) as fresh:
+        with urllib.request.urlopen(address, timeout=_SECONDS) as answer, fresh.open("wb") as file:
             shutil.copyfileobj(answer, file)
             promised, got = answer.headers.get("Content-Length"), file.tell()
         if promised is not None and int(promised) != got:
             raise OSError(f"it ended after {got} of {promised} bytes")
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from ppocr_data.atomic import replacing
 from ppocr_data.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,12 +50,10 @@ def draw(dataset: DetDataset, path: Path, count: int = 8) -> None:
 
 def _write(path: Path, picture: np.ndarray) -> None:
     encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
-    temporary = path.with_name(f"{path.name}.tmp")
     try:
-        temporary.write_bytes(encoded.tobytes())
-        os.replace(temporary, path)
+        with replacing(path) as fresh:
+            fresh.write_bytes(encoded.tobytes())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(f"{path}: the preview cannot be written: {error.strerror}") from None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from ocr_cml.checkpoint import BEST, LATEST, finish_interrupted_save
 from ocr_cml.loggers import Logger, close, tell
 from ocr_cml.progress import ToPeople
 from ocr_cml.schema import Config
+from ppocr_data.atomic import replacing
 from ppocr_data.errors import ConfigError, UserError
 
 LOG = logging.getLogger("ocr_cml")
@@ -185,9 +185,8 @@ class RunFolder:
         steps = [_step_of(line) for line in lines]
         kept = [line for line, at in zip(lines, steps, strict=True) if at <= step]
         try:
-            temporary = path.with_name(f"{_METRICS}.tmp")
-            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-            os.replace(temporary, path)
+            with replacing(path) as fresh:
+                fresh.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
             self._metrics = path.open("a", encoding="utf-8")
         except OSError as error:
             raise self._unwritable(error) from None

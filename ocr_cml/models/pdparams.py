@@ -7,7 +7,6 @@ in it is refused before it is looked up.
 from __future__ import annotations
 
 import codecs
-import contextlib
 import math
 import os
 import pickle
@@ -18,9 +17,12 @@ from typing import Any, BinaryIO, ClassVar, NoReturn
 
 import numpy as np
 
+from ppocr_data.atomic import replacing
 from ppocr_data.errors import WeightsError
 
 Weights = dict[str, np.ndarray]
+_NUMBERS = frozenset({"f2", "f4", "f8", "b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))})
+"""The types of arrays that a weight file may hold, as numpy writes them into a pickle."""
 
 
 class _Inert:
@@ -41,9 +43,10 @@ class _Dtype(_Inert):
     """numpy.dtype("f4", align, copy), then its state (version, byte order, ...)."""
 
     def __init__(self, code: str, *_: Any) -> None:
-        self.dtype = np.dtype(str(code))
-        if self.dtype.kind not in "fiub" or self.dtype.itemsize > 8:
-            raise pickle.UnpicklingError(f"an array of {self.dtype}, where numbers are expected")
+        # numpy itself takes far more for a type: lists of types, and texts that its parser chokes on.
+        if not isinstance(code, str) or code not in _NUMBERS:
+            raise pickle.UnpicklingError(f"an array of {str(code)[:40]}, where numbers are expected")
+        self.dtype = np.dtype(code)
 
     def __setstate__(self, state: Any) -> None:
         self.dtype = self.dtype.newbyteorder(state[1] if state[1] in ("<", ">") else "=")
@@ -217,17 +220,11 @@ def write_pdparams(weights: Mapping[str, np.ndarray], path: Path) -> None:
     content["StructuredToParameterName@@"] = {name: name for name in weights}
     # The name stands once, as text between opcodes; later arrays refer to it by number.
     data = pickle.dumps(content, protocol=3).replace(_NEW_NAME, _NAME, 1)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with replacing(path, sync=True) as fresh:
+            fresh.write_bytes(data)
     except OSError as error:
-        with contextlib.suppress(OSError):  # a folder on its path may be a file
-            temporary.unlink()
         raise WeightsError(
             f"{path}: the weights could not be written ({error.strerror}); no earlier file was touched"
         ) from None

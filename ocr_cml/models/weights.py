@@ -6,9 +6,7 @@ noise; both happened to users of PaddleOCR. So what does not fit is an error tha
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import pickle
 import struct
 import zipfile
@@ -24,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ocr_cml.models.pdparams import Weights, read_pdparams
+from ppocr_data.atomic import replacing
 from ppocr_data.errors import WeightsError
 
 PARTS = ("backbone", "neck", "head")
@@ -128,16 +127,11 @@ def save_weights(detector_state: Mapping[str, np.ndarray], path: str | Path) -> 
         WeightsError: the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({key: np.ascontiguousarray(value) for key, value in detector_state.items()}, temporary)
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        with replacing(path, sync=True) as fresh:
+            save_file({key: np.ascontiguousarray(value) for key, value in detector_state.items()}, fresh)
     except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):  # a folder on its path may be a file
-            temporary.unlink()
         raise WeightsError(f"{path}: the weights could not be written ({error}); no earlier file was touched") from None
 
 

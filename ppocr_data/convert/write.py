@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import filecmp
 import json
-import os
 import shlex
 import shutil
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from ppocr_data.atomic import replacing
 from ppocr_data.convert.record import Progress, Record
 from ppocr_data.errors import DataError
 from ppocr_data.labels import read_labels
@@ -160,12 +160,8 @@ def _label_line(record: Record, below: str) -> str:
 
 def _replace(path: Path, content: bytes | Path) -> None:
     """Write bytes, or copy a file, so that a reader sees the old content or the new, never a part."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as fresh:
         if isinstance(content, Path):
             shutil.copyfile(content, fresh)
         else:
             fresh.write_bytes(content)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)

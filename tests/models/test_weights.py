@@ -231,6 +231,15 @@ def test_array_whose_size_lies_is_refused(tmp_path: Path) -> None:
         read_weights(tmp_path / "w.pdparams")
 
 
+def test_a_type_that_numpys_own_parser_chokes_on_is_no_type_of_numbers(tmp_path: Path) -> None:
+    """numpy takes "04" for a list of types, and its parser raises SyntaxError."""
+    data = pickle.dumps({"a": np.zeros(3, "f4")}, protocol=2)
+    assert b"f4" in data
+    (tmp_path / "w.pdparams").write_bytes(data.replace(b"f4", b"04"))
+    with pytest.raises(WeightsError, match="an array of 04, where numbers are expected"):
+        read_weights(tmp_path / "w.pdparams")
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4), st.sampled_from([2, 4])

@@ -1,0 +1,34 @@
+"""Files that are whole at every moment: what stood at a place, or what replaces it, never a part."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
+    """A path beside `path` to write to. At the end of the block it takes the place of `path`.
+
+    Where the block or the replacing fails nothing is left of it, and `path` is as it was. The name is this process's
+    own, so that several may write one file at once, and ends as `path` does, for writers that go by the ending.
+
+    Args:
+        path: what is to be replaced, or made.
+        sync: wait until the content is on the disk, for what must survive a power cut.
+
+    Raises:
+        OSError: it cannot be written; the caller knows what that means to people.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        if sync:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):  # gone where it was moved; a folder on its path may be a file
+            temporary.unlink()
