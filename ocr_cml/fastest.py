@@ -21,6 +21,17 @@ from ppocr_data.errors import ModelError
 LOG = logging.getLogger(__name__)
 
 
+_WORTH_CONVERTING = 30
+"""Images from which on a CPU it pays to convert a network."""
+
+
+def answering(layer: Detector, normalization: Normalization, threads: int, source: str, images: int) -> FrozenDetector:
+    """What answers so many images soonest: the network converted by `fastest`, or for few of them as it is."""
+    if images >= _WORTH_CONVERTING:
+        return fastest(layer, normalization, threads, source)
+    return LayerDetector(layer, normalization, source)
+
+
 def fastest(layer: Detector, normalization: Normalization, threads: int, source: str) -> FrozenDetector:
     """The network as it is now, in ONNX Runtime where that works and agrees; else, and on a GPU, the layer itself.
 

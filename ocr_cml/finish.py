@@ -6,39 +6,35 @@ import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ocr_cml import checkpoint, report, validation
 from ocr_cml.evaluate import MapFunction
-from ocr_cml.fastest import fastest
+from ocr_cml.fastest import answering
 from ocr_cml.models import build_detector
 from ocr_cml.run import LOG
-from ocr_cml.runtime import LayerDetector
+from ocr_cml.training import Training
 from ppocr_data.errors import UserError
 
-if TYPE_CHECKING:
-    from ocr_cml.trainer import Trainer
 
-
-def conclude(trainer: Trainer) -> None:
+def conclude(training: Training) -> None:
     """Record the validation pictures of the best weights and write `report.html` (rank 0).
 
     Neither is worth losing a finished training for: what fails is a warning.
     """
-    if trainer.rank != 0:
+    if training.rank != 0:
         return
-    if trainer.skipped:
-        LOG.warning("%d bad samples were skipped; each is listed above", len(trainer.skipped))
+    if training.skipped:
+        LOG.warning("%d bad samples were skipped; each is listed above", len(training.skipped))
     with _no_harm():
-        _examine(trainer)
-    write_report(trainer)
+        _examine(training)
+    write_report(training)
 
 
-def write_report(trainer: Trainer) -> None:
+def write_report(training: Training) -> None:
     """Write `report.html` as far as the run has come (rank 0): after every evaluation, and at the end."""
-    if trainer.rank == 0:
+    if training.rank == 0:
         with _no_harm():
-            report.write_report(trainer.run.path)
+            report.write_report(training.run.path)
 
 
 @contextlib.contextmanager
@@ -51,37 +47,35 @@ def _no_harm() -> Iterator[None]:
         LOG.exception("the report is not complete, by a defect of this program; the training goes on")
 
 
-def _examine(trainer: Trainer) -> None:
-    best = trainer.progress.best
-    if best is None or validation.is_recorded(best, trainer.run.path):
+def _examine(training: Training) -> None:
+    best = training.progress.best
+    if best is None or validation.is_recorded(best, training.run.path):
         return
     began = time.perf_counter()
-    students = _best_students(trainer, trainer.run.path / checkpoint.BEST)
-    teachers = {name: teacher.probability for name, (teacher, _) in trainer.cohort.teachers.items()}
-    asked = trainer.evaluator
+    students = _best_students(training, training.run.path / checkpoint.BEST)
+    teachers = {name: teacher.probability for name, (teacher, _) in training.cohort.teachers.items()}
+    asked = training.evaluator
     examination = validation.Examination(asked.dataset, asked.postprocess, students, teachers, asked.batch_size)
-    validation.record(examination, best, trainer.run.path)
+    validation.record(examination, best, training.run.path)
     LOG.info(
         "looked at %d evaluation images with the best weights in %.1f s: %s",
         len(examination.indices),
         time.perf_counter() - began,
-        trainer.run.path / validation.FOLDER,
+        training.run.path / validation.FOLDER,
     )
 
 
-def _best_students(trainer: Trainer, folder: Path) -> dict[str, MapFunction]:
+def _best_students(training: Training, folder: Path) -> dict[str, MapFunction]:
     """Every student as `best/` holds it. Raises WeightsError where that is damaged."""
     found = checkpoint.open_checkpoint(folder)
-    normalization = trainer.cohort.normalization
+    normalization = training.cohort.normalization
     networks: dict[str, MapFunction] = {}
-    for name, network in trainer.config.students.items():
+    for name, network in training.config.students.items():
         if name not in found.stems:  # it was dropped
             continue
         layer = build_detector(network.spec)
         checkpoint.restore_layers({"": layer}, found.arrays(name), f"{folder}: {name}")
         layer.eval()
-        if trainer.worth_converting:
-            networks[name] = fastest(layer, normalization, trainer.threads, name).probability
-        else:
-            networks[name] = LayerDetector(layer, normalization, name).probability
+        images = len(training.evaluator.dataset)
+        networks[name] = answering(layer, normalization, training.threads, name, images).probability
     return networks

@@ -7,27 +7,27 @@ from typing import TYPE_CHECKING
 
 from ocr_cml import divergence
 from ocr_cml.run import LOG
+from ocr_cml.training import Training
 from ppocr_data.errors import UserError
 
 if TYPE_CHECKING:
-    from ocr_cml.trainer import Trainer
     from ppocr_data.loader import Batch
 
 _MOST_RESTARTS = 3
 
 
-def recover(trainer: Trainer, finding: divergence.Finding, drawn: Sequence[Batch]) -> None:
+def recover(training: Training, finding: divergence.Finding, drawn: Sequence[Batch]) -> None:
     """Leave out, or begin anew, the students that are to blame. Nothing was updated; the step is made again.
 
     Raises:
         UserError: that is not asked for (Global.on_divergence), or would not help.
     """
-    mode, progress = trainer.config.Global.on_divergence, trainer.progress
-    names = list(trainer.cohort.students)
-    culprits = divergence.agreed(finding, names, trainer.world_size)
+    mode, progress = training.config.Global.on_divergence, training.progress
+    names = list(training.cohort.students)
+    culprits = divergence.agreed(finding, names, training.world_size)
     step = progress.step + 1
-    unseen = trainer.last_checked_step < progress.step
-    since = f"it began after step {trainer.last_checked_step}" if unseen else "nothing was updated"
+    unseen = training.last_checked_step < progress.step
+    since = f"it began after step {training.last_checked_step}" if unseen else "nothing was updated"
     hint = (
         f"{since}. Lower Optimizer.lr.learning_rate or set Optimizer.clip_norm"
         f"{'; Global.on_divergence says whether others go on' if mode == 'stop' and len(names) > 1 else ''}; "
@@ -39,19 +39,19 @@ def recover(trainer: Trainer, finding: divergence.Finding, drawn: Sequence[Batch
         raise UserError(f"step {step}: {finding.text}{again}; {hint}")
     for name in culprits:
         try:
-            _drop(trainer, name) if mode == "drop" else _restart(trainer, name)
+            _drop(training, name) if mode == "drop" else _restart(training, name)
         except ValueError as error:
             raise UserError(f"step {step}: {finding.text}; {error}; {hint}") from None
-    trainer.run.record({"step": progress.step, "divergence": {"students": culprits, mode: finding.text}})
+    training.run.record({"step": progress.step, "divergence": {"students": culprits, mode: finding.text}})
     done = "dropped; the others go on" if mode == "drop" else "restarted from the initial weights"
     LOG.warning("step %d: %s; %s: %s", step, finding.text, ", ".join(culprits), done)
 
 
-def _drop(trainer: Trainer, name: str) -> None:
-    trainer.learners.drop(name)
-    trainer.progress.dropped[name] = trainer.progress.step
+def _drop(training: Training, name: str) -> None:
+    training.learners.drop(name)
+    training.progress.dropped[name] = training.progress.step
 
 
-def _restart(trainer: Trainer, name: str) -> None:
-    trainer.learners.restart(name)
-    trainer.progress.restarts.setdefault(name, []).append(trainer.progress.step)
+def _restart(training: Training, name: str) -> None:
+    training.learners.restart(name)
+    training.progress.restarts.setdefault(name, []).append(training.progress.step)

@@ -5,29 +5,26 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ocr_cml import checkpoint, validation
 from ocr_cml.checkpoint import BEST, Best, Checkpoint, Progress
 from ocr_cml.distributed import largest_of_ranks
 from ocr_cml.run import LOG, different_keys
+from ocr_cml.training import Training
 from ppocr_data.errors import ConfigError, UserError, WeightsError
-
-if TYPE_CHECKING:
-    from ocr_cml.trainer import Trainer
 
 _SCORED_BY = ("Eval.dataset.", "PostProcess.", "Metric.")
 """Sections that say how an hmean comes about: under others it is another number."""
 
 
-def resume(trainer: Trainer) -> None:
-    """Bring a trainer to where its run stands, and record its configuration.
+def resume(training: Training) -> None:
+    """Bring a training to where its run stands, and record its configuration.
 
     Raises:
         WeightsError: there is no whole checkpoint, or it is one of another cohort.
         UserError: the processes that train together do not all stand at one step, or steps have other sizes now.
     """
-    run = trainer.run
+    run = training.run
     found = None
     if run.resume_from is None:
         run.forget_after(-1)  # a run killed before its first checkpoint left records
@@ -36,19 +33,19 @@ def resume(trainer: Trainer) -> None:
         for line in damaged:
             LOG.warning("passed over a damaged checkpoint: %s", line)
     # Before anything else that processes do together: one of them may see no checkpoint.
-    _stand_together(trainer, 0 if found is None else found.progress.step)
+    _stand_together(training, 0 if found is None else found.progress.step)
     if found is not None:
-        _take_over(trainer, found)
+        _take_over(training, found)
     # Not before: a folder whose checkpoint does not fit keeps the configuration that it was made with.
-    run.record_config(trainer.config)
+    run.record_config(training.config)
 
 
-def _take_over(trainer: Trainer, found: Checkpoint) -> None:
-    _same_samples(found.progress, trainer.progress)
+def _take_over(training: Training, found: Checkpoint) -> None:
+    _same_samples(found.progress, training.progress)
     for name, step in found.progress.dropped.items():
         LOG.info("%s had diverged at step %d and was dropped", name, step + 1)
-    trainer.learners.restore(found)
-    today = trainer.progress
+    training.learners.restore(found)
+    today = training.progress
     if today.teachers != found.progress.teachers:
         LOG.warning("the teachers are not those of the checkpoint (path or SHA-256 differ); going on with today's")
     if found.progress.trained_on not in ("", today.trained_on):
@@ -56,22 +53,22 @@ def _take_over(trainer: Trainer, found: Checkpoint) -> None:
             "the training labels are not those of the checkpoint; going on with today's, in an order and with "
             "schedules that follow from their number"
         )
-    progress = trainer.progress = replace(
+    progress = training.progress = replace(
         found.progress,
         teachers=today.teachers,
         trained_on=today.trained_on,
         scored_on=today.scored_on,
         samples_a_step=today.samples_a_step,
     )
-    reason = _why_not_best(trainer, found) if trainer.rank == 0 and progress.best else ""
-    if largest_of_ranks(bool(reason), trainer.world_size):
+    reason = _why_not_best(training, found) if training.rank == 0 and progress.best else ""
+    if largest_of_ranks(bool(reason), training.world_size):
         if reason:
             LOG.warning("%s; the best student is looked for anew", reason)
-            validation.forget(trainer.run.path)  # pictures of what counts no more
+            validation.forget(training.run.path)  # pictures of what counts no more
         progress.best, progress.evaluation_due = None, True
-    elif trainer.rank == 0 and progress.best:
-        _put_best_in_place(trainer.run.path, progress.best)
-    reached = trainer.run.forget_after(progress.step)
+    elif training.rank == 0 and progress.best:
+        _put_best_in_place(training.run.path, progress.best)
+    reached = training.run.forget_after(progress.step)
     LOG.info("resumed from %s at step %d", found.folder, progress.step)
     if reached > progress.step:
         LOG.info("steps %d to %d had not been saved; they are made again", progress.step + 1, reached)
@@ -95,19 +92,19 @@ def _counted(samples: tuple[int, int] | None) -> list[str]:
     return [f"{count} {kind} image{'s' * (count != 1)}" for count, kind in kinds if count]
 
 
-def _why_not_best(trainer: Trainer, found: Checkpoint) -> str:
+def _why_not_best(training: Training, found: Checkpoint) -> str:
     """Why the recorded best result cannot be kept: its weights are missing, or it was scored in another way."""
     best = found.progress.best
     if best is None:
         return ""
     told = f"the best so far, {best.student} at step {best.step}, hmean {best.hmean:.4f}"
-    if best not in _kept_in(trainer.run.path):
-        return f"{told}, does not lie in {trainer.run.path / BEST}"
+    if best not in _kept_in(training.run.path):
+        return f"{told}, does not lie in {training.run.path / BEST}"
     try:
-        differing = different_keys(found.folder / "config.yml", trainer.config)
+        differing = different_keys(found.folder / "config.yml", training.config)
     except ConfigError:
         return f"{told}, was scored by a configuration that this version does not read"
-    if found.progress.scored_on not in ("", trainer.progress.scored_on):
+    if found.progress.scored_on not in ("", training.progress.scored_on):
         return f"{told}, was scored on other labels"
     scored = [key for key in differing if key.startswith(_SCORED_BY)]
     return f"{told}, was scored with another {', '.join(scored[:3])}" if scored else ""
@@ -138,12 +135,13 @@ def _kept_in(run: Path) -> list[Best | None]:
     return found
 
 
-def _stand_together(trainer: Trainer, step: int) -> None:
+def _stand_together(training: Training, step: int) -> None:
     """A process that began elsewhere would learn from other images at another rate, and drift away unseen."""
-    ranks = trainer.world_size
+    ranks = training.world_size
     first, last = -largest_of_ranks(-step, ranks), largest_of_ranks(step, ranks)
     if first != last:
         raise UserError(
-            f"process {trainer.rank} stands at step {step}, others at {first if step == last else last}: all of them "
-            f"must see one and the same {trainer.run.path}; put Global.save_model_dir on a disk that the machines share"
+            f"process {training.rank} stands at step {step}, others at {first if step == last else last}: all of "
+            f"them must see one and the same {training.run.path}; put Global.save_model_dir on a disk that the "
+            "machines share"
         )

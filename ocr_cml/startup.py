@@ -18,53 +18,53 @@ from ocr_cml.losses import TeacherLoss
 from ocr_cml.losses.base import TEXT_LEVEL
 from ocr_cml.run import LOG
 from ocr_cml.runtime import LayerDetector
+from ocr_cml.training import Training
 from ppocr_data.targets import MakeShrinkMap
 
 if TYPE_CHECKING:
     from ocr_cml.models.weights import LoadReport
-    from ocr_cml.trainer import Trainer
 
 _CROPS = 12
 
 
-def look(trainer: Trainer) -> None:
+def look(training: Training) -> None:
     """Print the start-up table, draw the preview, score the teachers and compare them with the labels."""
-    if trainer.rank == 0:
-        LOG.info("%s", overview(trainer))
-        if trainer.config.Global.use_amp is True and not trainer.gradients.amp:
+    if training.rank == 0:
+        LOG.info("%s", overview(training))
+        if training.config.Global.use_amp is True and not training.gradients.amp:
             LOG.warning("Global.use_amp: true has no effect on a CPU, where Paddle has no mixed precision")
-        if warning := without_text(trainer.evaluator.dataset):
+        if warning := without_text(training.evaluator.dataset):
             LOG.warning("%s", warning)
-        for problem in trainer.dataset.problems:
+        for problem in training.dataset.problems:
             LOG.warning("left out or mended: %s", problem)
-        preview.draw(trainer.dataset, trainer.run.path / "preview.jpg")
-        LOG.info("preview: %s shows training samples as the networks see them", trainer.run.path / "preview.jpg")
-    unfinished = trainer.progress.step < trainer.timetable.last_step
-    if unfinished and trainer.config.Global.teacher_check and trainer.cohort.teachers:
-        _check_teachers(trainer)
+        preview.draw(training.dataset, training.run.path / "preview.jpg")
+        LOG.info("preview: %s shows training samples as the networks see them", training.run.path / "preview.jpg")
+    unfinished = training.progress.step < training.timetable.last_step
+    if unfinished and training.config.Global.teacher_check and training.cohort.teachers:
+        _check_teachers(training)
 
 
-def overview(trainer: Trainer) -> str:
+def overview(training: Training) -> str:
     """The start-up table: machine, networks with what was loaded, data, lengths, terms."""
-    config, times = trainer.config, trainer.timetable
+    config, times = training.config, training.timetable
     last = times.last_step
     workers = config.Train.loader.num_workers
     threads = os.environ.get("MKL_NUM_THREADS", "default")
-    amp, at_once = config.Global.amp_dtype if trainer.gradients.amp else "off", trainer.cohort.side_by_side.at_once
-    held = "backbones computed again in the backward pass, " if trainer.recomputes else ""
+    amp, at_once = config.Global.amp_dtype if training.gradients.amp else "off", training.cohort.side_by_side.at_once
+    held = "backbones computed again in the backward pass, " if training.recomputes else ""
     rows = {
         "versions": ", ".join(_versions()),
-        "device": f"{_device(trainer.device)}, {cpu_cores()} cores, {threads} threads, {at_once} student(s) at once, "
-        f"{held}AMP {amp}, {trainer.world_size} process(es), {workers} worker(s)",
-        "memory": memory(trainer.device),
-        "networks": "\n".join(_networks(trainer)),
-        "data": "\n".join(_data(trainer)),
-        "steps": f"{last} in all, {times.steps_per_epoch:.1f} an epoch, batches of {_batch(trainer)}, "
-        f"{times.evaluations_after(trainer.progress.step)} evaluation(s) to come",
-        f"terms, {config.Loss.update}": "\n".join(term.binding.label for term in trainer.cohort.terms),
+        "device": f"{_device(training.device)}, {cpu_cores()} cores, {threads} threads, {at_once} student(s) at once, "
+        f"{held}AMP {amp}, {training.world_size} process(es), {workers} worker(s)",
+        "memory": memory(training.device),
+        "networks": "\n".join(_networks(training)),
+        "data": "\n".join(_data(training)),
+        "steps": f"{last} in all, {times.steps_per_epoch:.1f} an epoch, batches of {_batch(training)}, "
+        f"{times.evaluations_after(training.progress.step)} evaluation(s) to come",
+        f"terms, {config.Loss.update}": "\n".join(term.binding.label for term in training.cohort.terms),
     }
-    if trainer.progress.step:
-        rows["steps"] += f", {trainer.progress.step} done"
+    if training.progress.step:
+        rows["steps"] += f", {training.progress.step} done"
     if last < times.schedule_steps:
         rows["steps"] += (
             f"\nthe schedules span {times.schedule_steps} steps and the run stops at {last}, before the learning "
@@ -96,18 +96,18 @@ def _device(device: str) -> str:
     return f"{device} ({paddle.device.cuda.get_device_name()})" if device.startswith("gpu") else device
 
 
-def _networks(trainer: Trainer) -> list[str]:
+def _networks(training: Training) -> list[str]:
     """A line each, in columns: name, role, size, where its weights come from."""
     rows = []
-    for name, student in trainer.cohort.students.items():
-        loaded = trainer.load_reports.get(name)
+    for name, student in training.cohort.students.items():
+        loaded = training.load_reports.get(name)
         origin = f"{loaded.share:.1%} loaded from {loaded.source}{_left_aside(loaded)}" if loaded else "from scratch"
-        if trainer.progress.step:  # whatever it began with
-            origin = f"from the checkpoint of step {trainer.progress.step}"
+        if training.progress.step:  # whatever it began with
+            origin = f"from the checkpoint of step {training.progress.step}"
         rows.append((name, "student", _parameters(student), origin))
-    for name, (teacher, _) in trainer.cohort.teachers.items():
+    for name, (teacher, _) in training.cohort.teachers.items():
         size = _parameters(teacher.layer) if isinstance(teacher, LayerDetector) else "as exported"
-        rest = _left_aside(trainer.load_reports.get(name))
+        rest = _left_aside(training.load_reports.get(name))
         rows.append((name, "teacher, frozen", size, f"{teacher.source}, runs in {teacher.engine}{rest}"))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return ["  ".join((*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3])) for row in rows]
@@ -124,42 +124,42 @@ def _left_aside(loaded: LoadReport | None) -> str:
     return f"; the file also holds {', '.join(others)}" if others else ""
 
 
-def _data(trainer: Trainer) -> list[str]:
-    train, evaluated = trainer.config.Train, trainer.config.Eval.dataset
+def _data(training: Training) -> list[str]:
+    train, evaluated = training.config.Train, training.config.Eval.dataset
     lines = []
-    if trainer.labelled is not None:
-        lines.append(f"{len(trainer.labelled)} labelled training images of {', '.join(train.dataset.label_file_list)}")
-    if trainer.unlabelled is not None and train.unlabeled is not None:
-        lines.append(f"{len(trainer.unlabelled)} unlabelled training images of {', '.join(train.unlabeled.images)}")
-    return [*lines, f"{len(trainer.evaluator.dataset)} evaluation images of {', '.join(evaluated.label_file_list)}"]
+    if training.labelled is not None:
+        lines.append(f"{len(training.labelled)} labelled training images of {', '.join(train.dataset.label_file_list)}")
+    if training.unlabelled is not None and train.unlabeled is not None:
+        lines.append(f"{len(training.unlabelled)} unlabelled training images of {', '.join(train.unlabeled.images)}")
+    return [*lines, f"{len(training.evaluator.dataset)} evaluation images of {', '.join(evaluated.label_file_list)}"]
 
 
-def _batch(trainer: Trainer) -> str:
+def _batch(training: Training) -> str:
     """Images of a batch of this process; where labels are given to some alone, of either kind."""
-    train = trainer.config.Train
-    labelled = train.loader.batch_size_per_card if trainer.labelled is not None else 0
+    train = training.config.Train
+    labelled = train.loader.batch_size_per_card if training.labelled is not None else 0
     if train.unlabeled is None:
         return str(labelled)
     unlabelled = f"{train.unlabeled.batch_size_per_card} without labels"
     return f"{labelled} and {unlabelled}" if labelled else unlabelled
 
 
-def _check_teachers(trainer: Trainer) -> None:
+def _check_teachers(training: Training) -> None:
     """Score each teacher as a student would be, then sweep shrink ratios (rank 0)."""
-    scores = trainer.evaluator.score({name: t.probability for name, (t, _) in trainer.cohort.teachers.items()})
-    trainer.teacher_hmean = max(score["hmean"] for score in scores.values())
-    if trainer.rank != 0:
+    scores = training.evaluator.score({name: t.probability for name, (t, _) in training.cohort.teachers.items()})
+    training.teacher_hmean = max(score["hmean"] for score in scores.values())
+    if training.rank != 0:
         return
-    trainer.run.record({"step": trainer.progress.step, "teacher": scores})
+    training.run.record({"step": training.progress.step, "teacher": scores})
     LOG.info("teachers on the evaluation set, with this run's post-process\n%s", table(scores))
-    records = [trainer.dataset[0, index] for index in range(min(_CROPS, len(trainer.dataset)))]
+    records = [training.dataset[0, index] for index in range(min(_CROPS, len(training.dataset)))]
     crops = [Crop(r["image"], r["polygons"], r["ignore"]) for r in records if r["has_label"]]
-    shrink = next(op for op in trainer.dataset.ops if isinstance(op, MakeShrinkMap))
+    shrink = next(op for op in training.dataset.ops if isinstance(op, MakeShrinkMap))
     configured = shrink.schedule.at(0)
     ratios = sorted({*RATIOS, configured})
     if crops:
-        for name, (teacher, _) in trainer.cohort.teachers.items():
-            thresh, dilation = _target_of(trainer, name)
+        for name, (teacher, _) in training.cohort.teachers.items():
+            thresh, dilation = _target_of(training, name)
             fits = sweep(
                 *(teacher, crops), thresh=thresh, dilation=dilation, ratios=ratios, min_text_size=shrink.min_text_size
             )
@@ -167,9 +167,9 @@ def _check_teachers(trainer: Trainer) -> None:
             (LOG.warning if contradicts else LOG.info)("%s", line)
 
 
-def _target_of(trainer: Trainer, teacher: str) -> tuple[float, int]:
+def _target_of(training: Training, teacher: str) -> tuple[float, int]:
     """Threshold and dilation by which the teacher's map becomes a target: those of the first term that makes one."""
-    for bound in trainer.cohort.terms:
+    for bound in training.cohort.terms:
         term = bound.term
         if bound.binding.guide in (teacher, TEACHERS) and isinstance(term, TeacherLoss) and term.kind == "dilated":
             return term.thresh, term.dilation

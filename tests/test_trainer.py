@@ -394,7 +394,7 @@ def test_seconds_are_those_of_all_steps_since_the_last_log_point_and_of_nothing_
 ) -> None:
     """Step 3 lies between a log point and an evaluation that is none; a clock that steps and evaluations move."""
     clock = [0.0]
-    step, evaluate, save = Trainer.step, Trainer._evaluate, Trainer._save
+    step, evaluate, save = Trainer.step, Trainer._evaluate, Trainer.save
 
     def taking(seconds: float, what: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*arguments: Any) -> Any:
@@ -406,7 +406,7 @@ def test_seconds_are_those_of_all_steps_since_the_last_log_point_and_of_nothing_
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
     monkeypatch.setattr(Trainer, "step", taking(1, step))
     monkeypatch.setattr(Trainer, "_evaluate", taking(100, evaluate))
-    monkeypatch.setattr(Trainer, "_save", taking(10, save))
+    monkeypatch.setattr(Trainer, "save", taking(10, save))
     trainer = fit(
         tiny.settings(tiny_set, tmp_path / "run", Global__print_batch_step=2, Global__eval_batch_step=[0, 3]),
         max_steps=5,

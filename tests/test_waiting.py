@@ -148,7 +148,7 @@ def test_on_a_gpu_trouble_is_named_at_the_next_log_point_and_never_saved(
         with pytest.raises(
             UserError, match=r"step 5: .*Student2's weights.*since some step after 4; nothing was saved"
         ):
-            trainer._save("latest")
+            trainer.save("latest")
         with pytest.raises(UserError, match=r"step 6: .*Student2's weights are not finite.*it began after step 4"):
             waits(trainer, 1)
     assert not (tmp_path / "run" / "latest").exists()
