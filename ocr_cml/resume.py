@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,22 +111,14 @@ def _why_not_best(training: Training, found: Checkpoint) -> str:
 
 def _put_best_in_place(run: Path, best: Best) -> None:
     """Where `best.previous` holds the best of what goes on, and `best` that of steps which are made anew: swap them."""
-    current, previous = run / BEST, run / f"{BEST}.previous"
-    if _kept_in(run)[0] == best:
-        return
-    aside = current.with_name(f"{BEST}.tmp")  # a start after a kill puts it back, where best/ is missing
-    shutil.rmtree(aside, ignore_errors=True)
-    if current.is_dir():
-        current.rename(aside)
-    previous.rename(current)
-    if aside.is_dir():
-        aside.rename(previous)
+    if _kept_in(run)[0] != best:
+        checkpoint.swap_with_previous(run / BEST)
 
 
 def _kept_in(run: Path) -> list[Best | None]:
     """The results whose weights best/ and best.previous/ hold; None of one that is not there or damaged."""
     found: list[Best | None] = []
-    for folder in (run / BEST, run / f"{BEST}.previous"):
+    for folder in (run / BEST, checkpoint.previous_of(run / BEST)):
         try:
             found.append(checkpoint.open_checkpoint(folder).progress.best)
         except WeightsError:

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import yaml
 
 from ocr_cml import config as configuration
-from ocr_cml.checkpoint import BEST, LATEST, finish_interrupted_save
+from ocr_cml.checkpoint import BEST, LATEST, finish_interrupted_save, is_kept, previous_of
 from ocr_cml.loggers import Logger, close, tell
 from ocr_cml.progress import ToPeople
 from ocr_cml.schema import Config
@@ -43,7 +43,7 @@ _FREE_KEYS = (
 )
 
 _LOCK, _METRICS = ".lock", "metrics.jsonl"
-_SIGNS = (_LOCK, _METRICS, LATEST, BEST, f"{LATEST}.previous", f"{BEST}.previous")
+_SIGNS = (_LOCK, _METRICS, *(name for folder in (LATEST, BEST) for name in (folder, previous_of(Path(folder)).name)))
 """By which a folder is known as a run's; a run makes the first before anything else."""
 _WRITTEN = ("config.yml", "preview.jpg", "report.html", "train.log", "validation")
 
@@ -135,7 +135,7 @@ class RunFolder:
     def _decide(self, config: Config) -> Path | None:
         """Where to resume from. A run that is here is never overwritten by another without being asked."""
         asked = Path(config.Global.checkpoints) if config.Global.checkpoints else None
-        kept = {name for name in (LATEST, BEST) if any((self.path / n).is_dir() for n in (name, f"{name}.previous"))}
+        kept = {name for name in (LATEST, BEST) if is_kept(self.path / name)}
         if not kept or (asked is not None and self._is_here(asked)):
             return asked
         recorded = self.path / "config.yml"

@@ -98,7 +98,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone_however_it_went(fol
 
 
 def test_the_lock_ends_with_close(folder: Path) -> None:
-    with started(folder):
+    with started(folder), pytest.raises(UserError, match="another process"), started(folder):
         pass
     with started(folder):
         pass

@@ -187,7 +187,7 @@ def _convert(data_format: str, arguments: argparse.Namespace) -> int:
             copy=arguments.copy,
             progress=progress,
         )
-    print(summary(done.train, done.val, done.notes, _program()))
+    print(summary(done.train, done.val, done.notes, called("prepare_data")))
     return 0
 
 
@@ -266,13 +266,8 @@ def _synthesise(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     print(f"train: {arguments.train} images\nval: {arguments.val} images\n")
-    print(next_steps(Part(folder / "train.txt", folder), Part(folder / "val.txt", folder), _program()))
+    print(next_steps(Part(folder / "train.txt", folder), Part(folder / "val.txt", folder), called("prepare_data")))
     return 0
-
-
-def _program() -> str:
-    """How this tool was called: `tools/__main__.py` names itself in the first argument."""
-    return "ocr-cml prepare" if sys.argv[0].startswith("ocr-cml ") else "python tools/prepare_data.py"
 
 
 @contextmanager

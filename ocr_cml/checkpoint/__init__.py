@@ -13,9 +13,10 @@ stands.
 from __future__ import annotations
 
 from ocr_cml.checkpoint.arrays import Arrays, arrays_of, optimizer_arrays, restore_layers, restore_optimizer
+from ocr_cml.checkpoint.places import BEST, LATEST, is_kept, previous_of
 from ocr_cml.checkpoint.progress import Best, Progress
-from ocr_cml.checkpoint.reading import BEST, LATEST, Checkpoint, find, open_checkpoint
-from ocr_cml.checkpoint.writing import finish_interrupted_save, save
+from ocr_cml.checkpoint.reading import Checkpoint, find, open_checkpoint
+from ocr_cml.checkpoint.writing import finish_interrupted_save, save, swap_with_previous
 
 __all__ = [
     "BEST",
@@ -27,9 +28,12 @@ __all__ = [
     "arrays_of",
     "find",
     "finish_interrupted_save",
+    "is_kept",
     "open_checkpoint",
     "optimizer_arrays",
+    "previous_of",
     "restore_layers",
     "restore_optimizer",
     "save",
+    "swap_with_previous",
 ]

@@ -10,11 +10,11 @@ from pathlib import Path
 from safetensors.numpy import load_file
 
 from ocr_cml.checkpoint.arrays import Arrays
+from ocr_cml.checkpoint.places import LATEST, previous_of
 from ocr_cml.checkpoint.progress import Progress
 from ppocr_data.errors import WeightsError
 
 FORMAT = 1
-LATEST, BEST = "latest", "best"
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ def _candidates(where: Path) -> list[Path]:
     A run folder holds `latest/`, or after a kill between two renames only the one before it. Any other folder is taken
     for a checkpoint, which after such a kill may itself be gone or cut short while its predecessor lies beside it.
     """
-    in_run = [where / LATEST, where / f"{LATEST}.previous"]
+    in_run = [where / LATEST, previous_of(where / LATEST)]
     if any(folder.is_dir() for folder in in_run):
         return [folder for folder in in_run if folder.is_dir()]
-    alone = [folder for folder in (where, where.with_name(f"{where.name}.previous")) if folder.is_dir()]
+    alone = [folder for folder in (where, previous_of(where)) if folder.is_dir()]
     return alone if any((folder / "state.json").is_file() for folder in alone) else []
 
 

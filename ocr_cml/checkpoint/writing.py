@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from ocr_cml.checkpoint.arrays import Arrays
+from ocr_cml.checkpoint.places import previous_of, temporary_of
 from ocr_cml.checkpoint.progress import Progress
 from ocr_cml.checkpoint.reading import FORMAT, digest, open_checkpoint
 from ppocr_data.errors import UserError, WeightsError
@@ -32,7 +33,7 @@ def save(folder: Path, files: Mapping[str, Arrays], progress: Progress, config_y
     Raises:
         UserError: the disk is full or the folder cannot be written; existing checkpoints are whole.
     """
-    temporary = folder.with_name(f"{folder.name}.tmp")
+    temporary = temporary_of(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(temporary, ignore_errors=True)
@@ -78,7 +79,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _swap_in(temporary: Path, folder: Path) -> None:
     """Put the new checkpoint in place. Between any two renames at least one whole checkpoint has a known name."""
-    previous = folder.with_name(f"{folder.name}.previous")
+    previous = previous_of(folder)
     if _is_whole(folder):
         shutil.rmtree(previous, ignore_errors=True)
         os.rename(folder, previous)
@@ -93,10 +94,24 @@ def finish_interrupted_save(folder: Path) -> None:
 
     Only the run's owner may call it: what looks abandoned could else be a save at work.
     """
-    temporary = folder.with_name(f"{folder.name}.tmp")
+    temporary = temporary_of(folder)
     if not folder.exists() and temporary.is_dir() and _is_whole(temporary):
         with contextlib.suppress(OSError):  # a folder that cannot be written is told by whoever writes next
             os.rename(temporary, folder)
+
+
+def swap_with_previous(folder: Path) -> None:
+    """Let a checkpoint and the one before it change places; `folder` itself may be missing.
+
+    After a kill in between `finish_interrupted_save` puts back what stood in `folder`.
+    """
+    previous, aside = previous_of(folder), temporary_of(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+    if folder.is_dir():
+        folder.rename(aside)
+    previous.rename(folder)
+    if aside.is_dir():
+        aside.rename(previous)
 
 
 def _is_whole(folder: Path) -> bool:
