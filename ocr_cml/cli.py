@@ -1,44 +1,74 @@
-"""What every command-line tool shares: a person's mistake is one message and exit code 2, an interrupt is 130."""
+"""What every command-line tool shares: a mistake is one message and exit code 2; Ctrl-C is 130, SIGTERM 143."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 from ppocr_data.errors import ConfigError, UserError
 
 USER_MISTAKE = 2
 INTERRUPTED = 130
+TERMINATED = 143
+
+
+class Terminated(BaseException):
+    """SIGTERM came: whoever has something to clean up does so on the way out, as after Ctrl-C."""
 
 
 def exit_cleanly(main: Callable[..., int]) -> Callable[..., int]:
     """Decorate a tool's `main` so that it returns the exit code that the command-line contract promises.
 
-    0 for success, 2 with one message on standard error for a `UserError`, 130 for an interrupt, 0 where the reader of
-    our output went away (`| head`). Anything else is a defect of ours and keeps its traceback.
+    0 for success, 2 with one message on standard error for a `UserError`, 130 for Ctrl-C, 143 for SIGTERM, 0 where the
+    reader of our output went away (`| head`). Anything else is a defect of ours and keeps its traceback.
     """
 
     @functools.wraps(main)
     def wrapped(argv: list[str] | None = None) -> int:
         try:
-            return main(argv)
+            with _terminable():
+                return main(argv)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return USER_MISTAKE
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return INTERRUPTED
+        except Terminated:
+            print("terminated", file=sys.stderr)
+            return TERMINATED
         except BrokenPipeError:
             # Python would complain once more when it flushes standard output at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
 
     return wrapped
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """In which SIGTERM raises `Terminated`. A training notes it instead while it makes steps (`ocr_cml.signals`)."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def called(tool: str) -> str:

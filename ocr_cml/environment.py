@@ -13,7 +13,9 @@ import ctypes
 import importlib.metadata
 import os
 import platform
+import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -76,6 +78,13 @@ def process_threads(processes: int = 1) -> int:
     """
     wanted = os.environ.get("MKL_NUM_THREADS", "")
     return int(wanted) if wanted.isdigit() and int(wanted) else share_of(cpu_cores(), processes)
+
+
+def take_back_sigterm() -> None:
+    """Undo what importing paddle does to SIGTERM, which it answers with the report of a crash."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def tune_process(processes: int | None = None) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,13 @@ from ocr_cml.runtime import open_detector, probe_images
 from ppocr_data.errors import ModelError
 from ppocr_data.transforms import DetResizeForTest
 
+LOG = logging.getLogger(__name__)
 MAP_TOLERANCE = 1e-4
+"""How far rounding moves the map of a network that has settled; a map that lies further away is told."""
+
+MAP_LIMIT = 1e-3
+"""A map that lies further away is refused, whatever its boxes: the runtime demands no less of two engines."""
+
 # The weights go first and inference.yml, without which PaddleOCR does not open the folder, last.
 PRODUCTS = ("inference.pdiparams", "inference.json", "inference.onnx", inference_yml.FILE_NAME)
 
@@ -169,6 +176,12 @@ def _complete(config: InferenceConfig, workspace: Path, opset: int) -> None:
     inference_yml.write(config, workspace / inference_yml.FILE_NAME)
 
 
+_UNSETTLED = (
+    "so does a network of a training's first steps, whose running statistics do not fit yet, by rounding alone: train "
+    "it further, or export another checkpoint or student"
+)
+
+
 def _check(
     graph: nn.Layer, config: InferenceConfig, workspace: Path, images: Sequence[np.ndarray]
 ) -> tuple[float, int]:
@@ -188,11 +201,23 @@ def _check(
             answer = detector.probability(pixels)[0]
             difference = float(np.abs(answer - expected).max())
             where = f"check image {number + 1} of {len(images)}, {detector.engine}"
-            if not difference <= MAP_TOLERANCE:
-                raise ModelError(f"{where}: the map differs from the network's by {difference:.2g} > {MAP_TOLERANCE:g}")
+            if not difference <= MAP_LIMIT:
+                raise ModelError(
+                    f"{where}: the map differs from the network's by {difference:.2g} > {MAP_LIMIT:g}; {_UNSETTLED}"
+                )
             if not _same_boxes(expected, answer, image.shape[:2], config.postprocess, found):
-                raise ModelError(f"{where}: the boxes differ from the network's by more than pixels on the threshold")
+                raise ModelError(
+                    f"{where}: the boxes differ from the network's by more than pixels on the threshold; {_UNSETTLED}"
+                )
             largest = max(largest, difference)
+    if largest > MAP_TOLERANCE:
+        LOG.warning(
+            "maps differ from the network's by up to %.1e, more than rounding does in a network that has settled; the "
+            "%d boxes of %d check images are the same",
+            largest,
+            boxes,
+            len(images),
+        )
     return largest, boxes
 
 

@@ -36,7 +36,7 @@ Made from the code by `python -m ocr_cml.reference docs/configuration.md`; a tes
 
     python tools/train.py -c configs/det_cml.yml -o Global.max_steps=100 Optimizer.lr.learning_rate=0.001 --show-config
 
-A step of a list is found by its name: `Train.dataset.transforms.MakeShrinkMap.shrink_ratio=0.4`. An unknown key, a
+A step of a list is found by its name: `Train.dataset.transforms.MakeShrinkMap.min_text_size=4`. An unknown key, a
 wrong type or a value out of range is refused before anything starts, with the line where it stands and the nearest
 known word.
 """

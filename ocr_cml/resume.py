@@ -52,9 +52,15 @@ def _take_over(training: Training, found: Checkpoint) -> None:
             "the training labels are not those of the checkpoint; going on with today's, in an order and with "
             "schedules that follow from their number"
         )
+    if found.progress.unlabelled not in ("", today.unlabelled):
+        LOG.warning(
+            "the images without labels are not those of the checkpoint; going on with today's, in an order that "
+            "follows from their number"
+        )
     progress = training.progress = replace(
         found.progress,
         teachers=today.teachers,
+        unlabelled=today.unlabelled,
         trained_on=today.trained_on,
         scored_on=today.scored_on,
         samples_a_step=today.samples_a_step,
@@ -81,8 +87,8 @@ def _same_samples(then: Progress, now: Progress) -> None:
     raise UserError(
         f"the run learnt from {before} a step until step {then.step}, today's settings make {today}: the place in the "
         "data and the schedules, which are counted in steps, would be lost. Keep the product of processes, "
-        "batch_size_per_card and Optimizer.accumulate, or begin a new run from these weights: "
-        "-o Global.pretrained_model=RUN/latest Global.save_model_dir=ANOTHER"
+        "batch_size_per_card and Optimizer.accumulate (with -o Global.checkpoints=RUN), or begin a new run from these "
+        "weights: -o Global.pretrained_model=RUN/latest Global.save_model_dir=ANOTHER"
     )
 
 

@@ -42,8 +42,8 @@ _FREE_KEYS = (
     "Optimizer.lr.decay_steps",
 )
 
-_LOCK, _METRICS = ".lock", "metrics.jsonl"
-_SIGNS = (_LOCK, _METRICS, *(name for folder in (LATEST, BEST) for name in (folder, previous_of(Path(folder)).name)))
+_LOCK, METRICS = ".lock", "metrics.jsonl"
+_SIGNS = (_LOCK, METRICS, *(name for folder in (LATEST, BEST) for name in (folder, previous_of(Path(folder)).name)))
 """By which a folder is known as a run's; a run makes the first before anything else."""
 _WRITTEN = ("config.yml", "preview.jpg", "report.html", "train.log", "validation")
 
@@ -105,7 +105,7 @@ class RunFolder:
     def _open_metrics(self) -> None:
         """A run that starts from nothing begins its metrics anew."""
         try:
-            self._metrics = (self.path / _METRICS).open("a" if self.resume_from else "w", encoding="utf-8")
+            self._metrics = (self.path / METRICS).open("a" if self.resume_from else "w", encoding="utf-8")
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -176,7 +176,7 @@ class RunFolder:
         Returns:
             The last step that was dropped; `step` where there is none.
         """
-        path = self.path / _METRICS
+        path = self.path / METRICS
         if self._metrics is None:
             return step
         self._metrics.close()

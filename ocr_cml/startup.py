@@ -35,6 +35,11 @@ def look(training: Training) -> None:
             LOG.warning("Global.use_amp: true has no effect on a CPU, where Paddle has no mixed precision")
         if warning := without_text(training.evaluator.dataset):
             LOG.warning("%s", warning)
+        if training.labelled is not None and not any(sample.readable for sample in training.labelled.samples):
+            LOG.warning(
+                "no training image has a readable text (none at all, or all of it don't care): labels teach nothing "
+                "but background; look at Train.dataset.label_file_list"
+            )
         for problem in training.dataset.problems:
             LOG.warning("left out or mended: %s", problem)
         preview.draw(training.dataset, training.run.path / "preview.jpg")

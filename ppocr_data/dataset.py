@@ -202,7 +202,7 @@ class EvalDataset:
     @property
     def readable(self) -> int:
         """Number of texts that are not don't care: what can be found."""
-        return sum(int((~sample.ignore).sum()) for sample in self.samples)
+        return sum(sample.readable for sample in self.samples)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One image and what is true of it.

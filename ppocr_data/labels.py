@@ -54,6 +54,11 @@ class Sample:
     source: str
     labelled: bool = True
 
+    @property
+    def readable(self) -> int:
+        """How many of its texts are not don't care."""
+        return int((~self.ignore).sum())
+
 
 @dataclass(frozen=True, slots=True)
 class LabelReport:
@@ -116,7 +121,7 @@ def read_images(where: Path | Sequence[Path]) -> list[Sample]:
         paths = sorted(p for p in visible_files(folder) if p.suffix.lower() in IMAGE_SUFFIXES)
     else:
         paths = [Path(p) for p in where]
-        missing = [f"{p}: no such image" for p in paths if not p.is_file()]
+        missing = [f"{p}: no such image or folder" for p in paths if not p.is_file()]
         if missing:
             raise DataError("\n".join([*missing[:_SHOWN], *_more(missing)]))
     if not paths:
@@ -185,7 +190,8 @@ def _image_path(name: str, data_dir: Path, allow_outside: bool) -> Path:
         raise _BadLine(f"image {name[:80]} cannot be looked up ({error.strerror})") from error
     if not exists:
         hint = "; folders are parted by / here" if "\\" in name else ""
-        raise _BadLine(f"no such image: {path}; image names are relative to data_dir{hint}")
+        seen_from = "" if path.is_absolute() else f", which is seen from {Path.cwd()}"
+        raise _BadLine(f"no such image: {path}; image names are relative to data_dir{seen_from}{hint}")
     return path
 
 

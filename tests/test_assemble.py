@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,22 @@ def test_images_without_labels_from_a_folder_a_file_and_a_list(tiny_set: Path, t
     gone = {"images": [str(tmp_path / "gone.txt")], "batch_size_per_card": 1}
     with pytest.raises(DataError, match=r"gone\.txt"):
         assemble.unlabelled_dataset(loaded(tiny_set, tmp_path, Train__unlabeled=gone))
+
+
+def test_pictures_of_a_run_in_a_folder_of_images_are_not_learnt_from(tiny_set: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(tiny_set / "train", photos / "more")
+    config = loaded(tiny_set, tmp_path, Train__unlabeled={"images": [str(photos)], "batch_size_per_card": 1})
+    digest = assemble.unlabelled_digest(config)
+    shutil.copytree(tiny_set / "val", photos / "run/validation")
+    (photos / "run/metrics.jsonl").touch()
+    dataset = assemble.unlabelled_dataset(config)
+    assert dataset is not None
+    assert {sample.image.parent for sample in dataset.samples} == {photos / "more"}
+    assert assemble.unlabelled_digest(config) == digest
+    shutil.copy(tiny_set / "val/000000.jpg", photos / "new.jpg")
+    assert assemble.unlabelled_digest(config) != digest
+    assert assemble.unlabelled_digest(loaded(tiny_set, tmp_path)) == ""
 
 
 def test_check_images_are_a_few_of_the_evaluations(tiny_set: Path, tmp_path: Path) -> None:

@@ -66,6 +66,17 @@ def test_exit_codes_of_a_process(repository: Path) -> None:
     assert "Traceback" in defect.stderr
 
 
+def test_a_process_that_is_terminated_reports_no_crash(repository: Path) -> None:
+    """Importing paddle answers SIGTERM with a crash report of its own."""
+    done = run(
+        "import os, signal, time, paddle\n    from ocr_cml.environment import take_back_sigterm\n"
+        "    take_back_sigterm(); os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)",
+        repository,
+    )
+    assert done.returncode == 143
+    assert done.stderr.endswith("terminated\n") and "Traceback" not in done.stderr
+
+
 def test_a_reader_that_went_away_is_no_error(repository: Path) -> None:
     script = (
         "import sys\nfrom ocr_cml.cli import exit_cleanly\n"

@@ -12,6 +12,7 @@ from ocr_cml.assemble.data import (
     resize_rule,
     samples_a_step,
     unlabelled_dataset,
+    unlabelled_digest,
 )
 from ocr_cml.assemble.machine import recomputes, side_by_side, use_device, uses_amp
 from ocr_cml.assemble.students import build_students, refuse_twins
@@ -35,6 +36,7 @@ __all__ = [
     "side_by_side",
     "teacher_record",
     "unlabelled_dataset",
+    "unlabelled_digest",
     "use_device",
     "uses_amp",
 ]

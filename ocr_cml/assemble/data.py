@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ocr_cml.assemble.seeds import mixed
+from ocr_cml.run import METRICS
 from ocr_cml.runtime import Normalization
 from ocr_cml.schema import Config
 from ppocr_data import synth
@@ -77,11 +78,18 @@ def unlabelled_dataset(config: Config) -> DetDataset | None:
         return None
     transforms = section.transforms or config.Train.dataset.transforms
     return DetDataset.from_images(
-        [path for entry in section.images for path in _images_of(Path(entry))],
+        _unlabelled_images(section.images),
         [build_op(entry) for entry in transforms],
         seed=mixed(config.Global.seed, _UNLABELLED),
         on_bad=section.on_bad_sample,
     )
+
+
+def unlabelled_digest(config: Config) -> str:
+    """SHA-256 of the names of the images without labels, in their order; of none the empty text."""
+    section = config.Train.unlabeled
+    names = [path.name for path in _unlabelled_images(section.images)] if section else []
+    return hashlib.sha256("\n".join(names).encode("utf-8", "backslashreplace")).hexdigest() if names else ""
 
 
 def labels_digest(files: Sequence[str]) -> str:
@@ -101,10 +109,19 @@ def samples_a_step(config: Config, processes: int) -> tuple[int, int]:
     return labelled * times, unlabelled * times
 
 
+def _unlabelled_images(entries: Sequence[str]) -> list[Path]:
+    return [path for entry in entries for path in _images_of(Path(entry))]
+
+
 def _images_of(entry: Path) -> list[Path]:
-    """The images that one entry of `Train.unlabeled.images` names."""
+    """The images that one entry of `Train.unlabeled.images` names.
+
+    A run's folder below a folder of images is left out: the pictures of its report are those of held-out images.
+    """
     if entry.is_dir():
-        return [sample.image for sample in read_images(entry)]
+        found = [sample.image for sample in read_images(entry)]
+        of_runs = {path.parent for path in found if any(map(_is_run, _between(path.parent, entry)))}
+        return [path for path in found if path.parent not in of_runs]
     if entry.suffix != ".txt":
         return [entry]
     try:
@@ -112,6 +129,15 @@ def _images_of(entry: Path) -> list[Path]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"Train.unlabeled.images: {entry} cannot be read: {error}") from None
     return [entry.parent / line.strip() for line in lines if line.strip()]
+
+
+def _between(folder: Path, top: Path) -> list[Path]:
+    """A folder and those above it, below `top`."""
+    return [above for above in (folder, *folder.parents) if top in above.parents]
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / METRICS).is_file()
 
 
 def eval_dataset(config: Config) -> EvalDataset:

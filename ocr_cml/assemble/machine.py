@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import paddle
 
-from ocr_cml.environment import process_threads
+from ocr_cml.environment import process_threads, take_back_sigterm
 from ocr_cml.schema import Config
 from ocr_cml.side_by_side import SideBySide
 from ppocr_data.errors import ConfigError
@@ -12,6 +12,7 @@ from ppocr_data.errors import ConfigError
 
 def use_device(config: Config) -> str:
     """Choose the device that Global.use_gpu names; returns `cpu` or `gpu:N`."""
+    take_back_sigterm()  # the first that every tool asks of paddle
     wanted = config.Global.use_gpu
     present = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     if wanted is True and not present:

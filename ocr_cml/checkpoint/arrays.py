@@ -72,7 +72,10 @@ def restore_optimizer(optimizer: paddle.optimizer.Optimizer, layers: Mapping[str
     )
     made = {f"{name}/{slot}": value for name, slot, value in _optimizer_state(optimizer, layers)}
     if wrong := _unfit(made, arrays):
-        raise WeightsError(f"the optimizer's state is of another optimizer or network: {wrong[0]!r} does not fit")
+        raise WeightsError(
+            f"the optimizer's state is of another optimizer or network: {wrong[0]!r} does not fit. Go on with the "
+            "Optimizer that it was trained with, or begin a new run from its weights by Global.pretrained_model"
+        )
     _fill(made, arrays)
 
 

@@ -29,6 +29,7 @@ class Progress:
         restarts: for each student that diverged and began anew, the steps after which it did.
         evaluation_due: the evaluation of this step could not be made, and comes first when the run goes on.
         loss_scale: float16's factor of the loss, and the steps since it last changed.
+        unlabelled: SHA-256 of the names of the images without labels; empty without such, and in old checkpoints.
         trained_on, scored_on: SHA-256 of the label files for training and for evaluation; empty in old checkpoints.
         mean_updates: how often each student's exponential mean was moved; old checkpoints leave it to the step.
         samples_a_step: labelled and unlabelled samples of a step, in all processes; None in old checkpoints. With
@@ -45,6 +46,7 @@ class Progress:
     evaluation_due: bool = False
     trained_on: str = ""
     scored_on: str = ""
+    unlabelled: str = ""
     mean_updates: dict[str, int] = field(default_factory=dict)
     samples_a_step: tuple[int, int] | None = None
 
@@ -63,6 +65,7 @@ class Progress:
             loss_scale=(float(scale[0]), int(scale[1])) if scale else None,
             trained_on=str(data.get("trained_on", "")),
             scored_on=str(data.get("scored_on", "")),
+            unlabelled=str(data.get("unlabelled", "")),
             mean_updates=dict(data.get("mean_updates", {})),
             samples_a_step=(int(samples[0]), int(samples[1])) if samples else None,
         )

@@ -82,6 +82,8 @@ def find_weights(path: str | Path, name: str | None = None) -> Path:
         if len(files) == 1:
             mean = files[0].with_name(f"{files[0].stem}.mean.safetensors")
             return mean if mean.is_file() else files[0]
+        if not files and (path / "best").is_dir():
+            raise WeightsError(f"{path}: is a run's folder; its best weights are {path / 'best'}")
         found = ", ".join(f.name for f in files) or "none"
         raise WeightsError(f"{path}: expected one weight file ({kinds}) for {name or 'the network'}, found: {found}")
     if path.is_file():

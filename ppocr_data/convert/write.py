@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import filecmp
 import json
 import shlex
@@ -101,10 +102,13 @@ def write(
             ]
             _refuse_to_overwrite(pairs)
             _copy(pairs, progress)
-        for name, content, records, folder in zip(FILES, contents, chosen, folders, strict=True):
-            path = output / name
-            # Half an emoji, which JSON may hold and UTF-8 may not, is written as JSON escapes it.
-            _replace(path, content.encode("utf-8", "backslashreplace"))
+        paths = [output / name for name in FILES]
+        # Both are written before either takes its place: one of this split beside one of another would share images.
+        with contextlib.ExitStack() as stack:
+            for path, content in zip(paths, contents, strict=True):
+                # Half an emoji, which JSON may hold and UTF-8 may not, is written as JSON escapes it.
+                stack.enter_context(replacing(path)).write_bytes(content.encode("utf-8", "backslashreplace"))
+        for path, records, folder in zip(paths, chosen, folders, strict=True):
             parts.append(_part(path, output if copy else folder, records))
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error})") from error
@@ -127,7 +131,8 @@ def _copy(pairs: Sequence[tuple[Path, Path]], progress: Progress | None) -> None
     for done, (source, target) in enumerate(pairs, start=1):
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():
-            _replace(target, source)
+            with replacing(target) as fresh:
+                shutil.copyfile(source, fresh)
         if progress is not None:
             progress(done, len(pairs))
 
@@ -156,12 +161,3 @@ def _label_line(record: Record, below: str) -> str:
         {"transcription": text, "points": polygon} for text, polygon in zip(record.texts, record.polygons, strict=True)
     ]
     return f"{below}{record.image}\t{json.dumps(boxes, ensure_ascii=False)}\n"
-
-
-def _replace(path: Path, content: bytes | Path) -> None:
-    """Write bytes, or copy a file, so that a reader sees the old content or the new, never a part."""
-    with replacing(path) as fresh:
-        if isinstance(content, Path):
-            shutil.copyfile(content, fresh)
-        else:
-            fresh.write_bytes(content)

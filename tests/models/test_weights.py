@@ -231,6 +231,12 @@ def test_array_whose_size_lies_is_refused(tmp_path: Path) -> None:
         read_weights(tmp_path / "w.pdparams")
 
 
+def test_a_runs_folder_is_told_from_its_best_weights(tmp_path: Path) -> None:
+    (tmp_path / "run/best").mkdir(parents=True)
+    with pytest.raises(WeightsError, match=r"run: is a run's folder; its best weights are .*run/best"):
+        find_weights(tmp_path / "run", "Student")
+
+
 def test_a_type_that_numpys_own_parser_chokes_on_is_no_type_of_numbers(tmp_path: Path) -> None:
     """numpy takes "04" for a list of types, and its parser raises SyntaxError."""
     data = pickle.dumps({"a": np.zeros(3, "f4")}, protocol=2)

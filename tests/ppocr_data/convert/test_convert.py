@@ -80,6 +80,31 @@ def test_the_source_is_not_touched_and_conversion_repeats_itself(source: Path) -
     assert snapshot(source / "img") | snapshot(source / "gt") == before
 
 
+@pytest.mark.parametrize("moment", ["Path.write_bytes", "write._part"])
+def test_an_interrupt_leaves_both_files_of_one_split(
+    moment: str, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of each split would share images, and a score on those says nothing."""
+    run(source)
+    first = snapshot(source / "out")
+    run(source, split=partial(by_number, first=2))
+    second = snapshot(source / "out")
+    assert not first.items() & second.items()
+    run(source)
+    calls: list[object] = []
+
+    def interrupted(*_: object) -> None:
+        calls.append(1)
+        if len(calls) == 2 or moment == "write._part":
+            raise KeyboardInterrupt
+
+    place = Path if moment == "Path.write_bytes" else sys.modules["ppocr_data.convert.write"]
+    monkeypatch.setattr(place, moment.partition(".")[2], interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(source, split=partial(by_number, first=2))
+    assert snapshot(source / "out") == (first if moment == "Path.write_bytes" else second)
+
+
 def test_copy_makes_a_folder_that_stands_alone(source: Path) -> None:
     (source / "img" / "below").mkdir()
     (source / "img" / "img_2.jpg").rename(source / "img" / "below" / "img_2.jpg")
