@@ -74,7 +74,7 @@ def table(evidence: Sequence[Evidence]) -> list[str]:
 
 
 def pull_table(evidence: Sequence[Evidence]) -> list[str]:
-    """How hard each kind of term pulls at the end of the training, one line each, in Markdown; empty without any."""
+    """How hard each kind of term pulls at the step of the weights, one line each, in Markdown; empty without any."""
     rows = [(entry.label, *found) for entry in evidence for found in entry.mean_pulls()]
     lines = [f"| {label} | {kind} | {strength:.3f} | {cosine:+.2f} |" for label, kind, strength, cosine in rows]
     return ["| run | term | strength | direction |", "|---|---|---|---|", *lines] if rows else []
@@ -97,9 +97,10 @@ def markdown(lines: Sequence[str], pulls: Sequence[str], settings: Mapping[str, 
     ]
     if pulls:
         reading += [
-            "- **Pull**: the length of each term's gradient on a student's weights, its weight included, over that of "
-            "its labels (*strength*), and the cosine between the two (*direction*): above 0 it pulls where the labels "
-            "do. A term of strength .01 does next to nothing, whatever its value; one of 3 drowns the labels.",
+            "- **Pull**: the length of each term's gradient on a student's weights, its weight at that step included, "
+            "over that of its labels (*strength*), and the cosine between the two (*direction*): above 0 it pulls "
+            "where the labels do. A term of strength .01 does next to nothing, whatever its value; one of 3 drowns the "
+            "labels.",
         ]
     figures = [f"![{name}]({name}.png)" for name in ("noise", "doubt", "agreement")]
     return "\n".join(["# Why", "", *lines, "", *pulls, "", *reading, "", *figures, ""])
