@@ -35,6 +35,7 @@ from ocr_cml.compare.results import (
     read_results,
     seconds_a_step,
 )
+from ocr_cml.compare.same_data import refuse_other_data
 from ocr_cml.models import build_detector
 from ppocr_data.errors import ConfigError, UserError, WeightsError
 
@@ -284,6 +285,46 @@ def test_what_has_finished_is_not_trained_again(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*")}
     assert run_all(plan, {}, "the command") == ""
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*")} == before
+
+
+def begin(run: PlannedRun, data: Path) -> None:
+    """The checkpoint of a run that began with the files as they are."""
+    finish(run, [0.1] * len(run.config.students), code=130)
+    progress: dict[str, Any] = {"step": 1, "trained_on": assemble.labels_digest([str(data / "train.txt")])}
+    progress["scored_on"] = assemble.labels_digest([str(data / "val.txt")])
+    progress["teachers"] = assemble.teacher_record(run.config)
+    (run.folder / "latest").mkdir()
+    (run.folder / "latest" / "state.json").write_text(json.dumps({"progress": progress}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ("train.txt", r"one/seed1: the lines of Train\.dataset\.label_file_list .* were not today's"),
+        ("val.txt", r"one/seed1: the lines of Eval\.dataset\.label_file_list .* were not today's"),
+        ("teacher.safetensors", r"one/seed1: the files of Architecture\.Models\.Teacher \(.*\) were not today's"),
+    ],
+)
+def test_what_changed_on_disk_since_a_run_began_is_refused(changed: str, expected: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("train.txt", "val.txt"):
+        (data / name).write_text("a.jpg\t[]\n")
+    teachers = {"network": {"pretrained": str(tiny.teacher_weights(data / "teacher.safetensors")), **tiny.STUDENT}}
+    plan = plan_of(tmp_path, [ALONE, ONE], seeds=[1], teachers=teachers)
+    begin(plan.run("one", 1), data)
+    refuse_other_data(plan, today=True)
+    tiny.teacher_weights(data / changed, seed=78) if "teacher" in changed else (data / changed).write_text("b.jpg\t[]")
+    with pytest.raises(ConfigError, match=expected):
+        run_all(plan, {}, "the command")
+    refuse_other_data(plan, today=False)  # its tables are still those of one data set
+    begin(plan.run("alone", 1), data)
+    if "teacher" not in changed:
+        with pytest.raises(ConfigError, match=r"one/seed1: .* were not those of .*alone/seed1"):
+            refuse_other_data(plan, today=False)
+    (data / changed).unlink()  # what is not there says nothing
+    if "teacher" in changed:
+        refuse_other_data(plan, today=True)
 
 
 def test_missing_teacher_weights_are_said_before_the_first_training(tmp_path: Path) -> None:

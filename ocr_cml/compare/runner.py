@@ -38,7 +38,8 @@ def compare(
         differences: a method of which pictures are drawn as well; see `write_differences`.
 
     Raises:
-        ConfigError: mistakes in the configuration; runs of another configuration in the output folder; no such method.
+        ConfigError: mistakes in the configuration; runs of another configuration, or of other labels or teachers, in
+            the output folder; no such method.
         WeightsError: a teacher's weights are missing.
         UserError: runs that failed, when all others have finished.
         KeyboardInterrupt: after a signal; the running training has saved its state.
@@ -48,6 +49,7 @@ def compare(
     from ocr_cml.compare.differences import reference_of, write_differences
     from ocr_cml.compare.plan import make_plan
     from ocr_cml.compare.report import write_report
+    from ocr_cml.compare.same_data import refuse_other_data
     from ocr_cml.run import start_logging
 
     plan = make_plan(config_path, overrides)
@@ -59,6 +61,8 @@ def compare(
     except OSError as error:
         raise UserError(f"output: {plan.output} cannot be made: {error.strerror}") from None
     start_logging(plan.output / "compare.log")
+    if report_only:
+        refuse_other_data(plan, today=False)
     failed = "" if report_only else run_all(plan, environment, command)
     sys.stdout.write(write_report(plan, command))
     if differences:
@@ -80,15 +84,18 @@ def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
         A line for each run that failed.
 
     Raises:
-        ConfigError, WeightsError: before the first run, where one of them could not go on or begin.
+        ConfigError, WeightsError: before the first run, where one of them could not go on or begin; before a later one,
+            where labels or teachers have changed meanwhile.
         KeyboardInterrupt: a signal came; the running trainings have saved their state.
     """
     from ocr_cml.compare.plan import missing_weights
     from ocr_cml.compare.report import write_report
+    from ocr_cml.compare.same_data import refuse_other_data
     from ocr_cml.run import LOG
     from ppocr_data.errors import WeightsError
 
     todo = [run for run in plan.runs if not is_finished(run)]
+    refuse_other_data(plan, today=bool(todo))
     if missing := missing_weights(plan) if todo else []:
         hint = "train or fetch them first, or leave those methods out with -o only=[...]"
         raise WeightsError("\n".join([*missing, hint]))
@@ -97,6 +104,7 @@ def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
 
     def begins(index: int) -> None:
         run = todo[index]
+        refuse_other_data(plan, today=True)  # a label may have been corrected while the one before was trained
         LOG.info("run %d of %d: %s, seed %d, in %s", index + 1, len(todo), run.method, run.seed, run.folder)
 
     def ends(index: int, code: int) -> bool:
