@@ -278,6 +278,16 @@ def test_loudness_and_place_may_change_and_length_and_learning_may_not(tmp_path:
             is_finished(make_plan(path, [change]).run("dml2", 1))
 
 
+def test_what_failed_before_it_saved_anything_may_begin_with_other_values(tmp_path: Path) -> None:
+    run = plan_of(tmp_path).run("dml2", 1)
+    finish(run, code=2)
+    mended = make_plan(described(tmp_path), ["Train.dataset.data_dir=there"]).run("dml2", 1)
+    assert not is_finished(mended)
+    (run.folder / "latest").mkdir()
+    with pytest.raises(ConfigError, match=r"other values of Train\.dataset\.data_dir"):
+        is_finished(mended)
+
+
 def test_what_has_finished_is_not_trained_again(tmp_path: Path) -> None:
     """There are no data: a training that was started would fail."""
     plan = plan_of(tmp_path)

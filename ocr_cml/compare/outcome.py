@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 OUTCOME = "outcome.json"
 """In a run folder: exit code, seconds and peak memory of its process, written when that ends."""
 
+_CHECKPOINTS = ("latest", "latest.previous", "best", "best.previous")
+
 # Values that a run may be continued with, and that would make it longer, or scored more often, than the others.
 _LENGTH = ("Global.epoch_num", "Global.max_steps", "Global.eval_batch_step", "Optimizer.lr.decay_steps")
 
@@ -29,8 +31,10 @@ def is_finished(run: PlannedRun) -> bool:
     """
     from ocr_cml.run import different_keys
 
-    recorded, outcome = run.folder / "config.yml", run.folder / OUTCOME
-    begun = outcome.is_file() or any((run.folder / name).is_dir() for name in ("latest", "latest.previous"))
+    recorded = run.folder / "config.yml"
+    ended_well = (run.folder / OUTCOME).is_file() and read_outcome(run)["exit_code"] == 0
+    # What failed before it saved anything is no run yet: its cause may be mended, by other values too.
+    begun = ended_well or any((run.folder / name).is_dir() for name in _CHECKPOINTS)
     if not begun or not recorded.is_file():
         return False
     differing = different_keys(recorded, run.config) + _other_length(recorded, run.config.model_dump(mode="json"))
@@ -39,7 +43,7 @@ def is_finished(run: PlannedRun) -> bool:
             f"{run.folder}: holds a run with other values of {', '.join(differing[:5])}"
             f"{' and more' if len(differing) > 5 else ''}; choose another output, or remove that folder"
         )
-    return outcome.is_file() and read_outcome(run)["exit_code"] == 0
+    return ended_well
 
 
 def read_outcome(run: PlannedRun) -> dict[str, Any]:
