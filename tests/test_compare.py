@@ -526,6 +526,32 @@ def test_one_student_is_held_against_the_first_alone(tmp_path: Path) -> None:
     assert gain.verdict == "within noise"
 
 
+def test_fewer_methods_keep_the_students_that_were_trained_alone(tmp_path: Path) -> None:
+    """Seed 1 of all methods is there, with four students alone; of seed 2 two methods want two."""
+    four = {**DML, "name": "dml4", "students": 4}
+    finish(plan_of(tmp_path, [ALONE, DML, four]).run("alone", 1), [0.50, 0.60, 0.90, 0.90])
+    plan = plan_of(tmp_path, [ALONE, DML, four], only=["alone", "dml2"])
+    assert [len(plan.run("alone", seed).config.students) for seed in (1, 2)] == [4, 2]
+    assert is_finished(plan.run("alone", 1))
+    finish(plan.run("alone", 2), [0.70, 0.40])
+    finish(plan.run("dml2", 1), [0.66, 0.62])
+    finish(plan.run("dml2", 2), [0.60, 0.72])
+    alone, dml = make_rows(plan, read_results(plan))
+    assert (alone.label, alone.students, alone.ensemble) == ("alone (first 2 of 4)", 2, None)
+    assert alone.mean.mean == pytest.approx((0.50 + 0.60 + 0.70 + 0.40) / 4)
+    assert alone.seconds == pytest.approx((0.5 * 2 / 4 + 0.5) / 2)
+    assert dml.gain_best is not None
+    assert dml.gain_best.mean == pytest.approx((0.66 - 0.60 + 0.72 - 0.70) / 2)
+
+
+def test_methods_that_need_more_students_alone_say_so(tmp_path: Path) -> None:
+    four = {**DML, "name": "dml4", "students": 4}
+    finish(plan_of(tmp_path, [ALONE, DML, four], only=["alone", "dml2"]).run("alone", 1), [0.5, 0.6])
+    plan = plan_of(tmp_path, [ALONE, DML, four])
+    with pytest.raises(ConfigError, match=r"seed1: alone was trained with 2 students, and this comparison asks for 4;"):
+        is_finished(plan.run("alone", 1))
+
+
 def test_seeds_without_both_sides_are_not_compared(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
     finish(plan.run("alone", 1), [0.5, 0.6])

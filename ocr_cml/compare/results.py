@@ -209,8 +209,8 @@ def gains(plan: Plan, method: Method, seed: int, results: Results) -> tuple[floa
     own, other = results.get((method.name, seed)), results.get((reference.name, seed))
     if own is None or other is None or reference.name == method.name:
         return None
-    alone = other.students[: method.count]
-    return statistics.fmean(own.students) - statistics.fmean(alone), max(own.students) - max(alone)
+    ours, alone = own.students[: method.count], other.students[: method.count]
+    return statistics.fmean(ours) - statistics.fmean(alone), max(ours) - max(alone)
 
 
 def make_rows(plan: Plan, results: Results) -> list[Row]:
@@ -223,16 +223,18 @@ def make_rows(plan: Plan, results: Results) -> list[Row]:
 
 
 def _row(plan: Plan, method: Method, count: int, results: Results) -> Row | None:
-    """A method's row, or that of the first `count` of its students."""
+    """A method's row, or that of the first `count` students of its runs."""
     own = {seed: results[method.name, seed] for seed in plan.settings.seeds if (method.name, seed) in results}
     if not own:
         return None
-    whole = count == method.count
+    most = max(len(result.students) for result in own.values())
+    whole = count == most
     firsts = [result.students[:count] for result in own.values()]
     ensembles = [result.ensemble for result in own.values() if result.ensemble is not None]
-    paired = [found for seed in own if (found := gains(plan, method, seed, results)) is not None] if whole else []
+    pairs = [gains(plan, method, seed, results) for seed in own] if count == method.count else []
+    paired = [pair for pair in pairs if pair is not None]
     return Row(
-        label=method.name if whole else f"{method.name} (first {count} of {method.count})",
+        label=method.name if whole else f"{method.name} (first {count} of {most})",
         students=count,
         seeds=len(own),
         mean=Spread.of([statistics.fmean(students) for students in firsts]),
@@ -240,7 +242,7 @@ def _row(plan: Plan, method: Method, count: int, results: Results) -> Row | None
         ensemble=Spread.of(ensembles) if ensembles and whole else None,
         gain_mean=Gain.of([mean for mean, _ in paired]) if paired else None,
         gain_best=Gain.of([best for _, best in paired]) if paired else None,
-        seconds=statistics.fmean(result.seconds for result in own.values()) * count / method.count,
+        seconds=statistics.fmean(result.seconds * count / len(result.students) for result in own.values()),
         shared_time=not whole,
         peak_bytes=max(result.peak_bytes for result in own.values()) if whole else None,
         parameters=max(result.parameters for result in own.values()),
