@@ -457,7 +457,8 @@ def test_how_often_noise_passes_for_a_gain() -> None:
     assert by_chance(2000) == pytest.approx(math.erfc(2 / math.sqrt(2)), abs=2e-4)
 
 
-def test_seconds_are_counted_from_the_record_before() -> None:
+def test_seconds_a_step_leave_out_evaluations_and_what_a_stop_cut_off() -> None:
+    """The evaluation at 15 cuts nothing off the ten steps to 20; of those to 40 a resumed process made two."""
     records: list[dict[str, Any]] = [
         {"step": 0, "teacher": {}},
         {"step": 10, "seconds": 40.0},
@@ -466,7 +467,8 @@ def test_seconds_are_counted_from_the_record_before() -> None:
         {"step": 30, "seconds": 30.0},
         {"step": 30, "eval": {}},
     ]
-    assert seconds_a_step(records) == 3.0  # the median of 4, 2 and 3
+    assert seconds_a_step(records) == 3.0  # the median of 4, 1 and 3
+    assert seconds_a_step([*records, {"step": 40, "seconds": 20.0, "steps": 2}]) == 3.5  # of 4, 1, 3 and 10
 
 
 def test_deployed_parameters_leave_out_the_threshold_map() -> None:

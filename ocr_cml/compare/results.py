@@ -180,12 +180,15 @@ def _score(evaluations: Sequence[Mapping[str, Any]], name: str, score: str) -> f
 
 
 def seconds_a_step(records: Sequence[Mapping[str, Any]]) -> float:
-    """The median over log points of the seconds a step; the clock of a log point starts at the record before it."""
+    """The median over log points of the seconds a step, evaluations left out as the trainer's clock leaves them out.
+
+    After a resume `steps` are fewer than from log point to log point; old runs do not record them.
+    """
     paces, before = [], 0
     for record in records:
-        if "seconds" in record and record["step"] > before:
-            paces.append(record["seconds"] / (record["step"] - before))
-        before = record["step"]
+        if "seconds" in record and (steps := record.get("steps", record["step"] - before)) > 0:
+            paces.append(record["seconds"] / steps)
+            before = record["step"]
     return statistics.median(paces)
 
 
