@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 import tiny
 import yaml
+from matplotlib.figure import Figure
 
 from ocr_cml import assemble, config
-from ocr_cml.compare import OUTCOME, is_finished, run_all
+from ocr_cml.compare import OUTCOME, chart, is_finished, run_all
 from ocr_cml.compare.plan import Plan, PlannedRun, make_plan, missing_weights
 from ocr_cml.compare.processes import Job, core_shares, run_jobs
 from ocr_cml.compare.report import COLUMNS, write_report
@@ -620,14 +621,26 @@ def test_the_course_is_drawn_of_runs_that_were_evaluated_twice(tmp_path: Path) -
     finish(plan.run("alone", 1), [0.10, 0.20], [0.50, 0.40])
     finish(plan.run("alone", 2), [0.30, 0.20], [0.60, 0.70])
     finish(plan.run("dml2", 1), [0.25, 0.15])
-    assert read_result(plan.run("alone", 1), "last").course == ((10, 0.20), (20, 0.50))
+    assert read_result(plan.run("alone", 1), "last").course == ((10, pytest.approx(0.15)), (20, pytest.approx(0.45)))
     write_report(plan, "it")
     drawn = tmp_path / "out" / "compare_steps.svg"
     first = drawn.read_bytes()
     assert first.count(b"<svg ") == 1 and (tmp_path / "out" / "compare_steps.png").is_file()
-    assert "![hmean over the steps](compare_steps.png)" in (tmp_path / "out" / "compare.md").read_text()
+    assert (
+        "![hmean of the mean student over the steps](compare_steps.png)"
+        in (tmp_path / "out" / "compare.md").read_text()
+    )
     write_report(plan, "it")
     assert drawn.read_bytes() == first
+
+
+def test_more_methods_than_colours_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(chart, "save_figure", lambda figure, files: drawn.append(figure))
+    chart.draw_course({f"method{i}": [[(1, 0.1), (2, 0.2)]] for i in range(17)}, [])
+    lines = drawn[0].axes[0].get_lines()
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines) == 17
+    assert drawn[0].axes[0].get_ylabel() == "hmean of the mean student"
 
 
 def test_damaged_records_are_named(tmp_path: Path) -> None:

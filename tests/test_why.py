@@ -12,6 +12,7 @@ import numpy as np
 import paddle
 import pytest
 import tiny
+from matplotlib.figure import Figure
 
 from ocr_cml import assemble, config
 from ocr_cml.binding import Binding
@@ -24,7 +25,7 @@ from ocr_cml.why import runner as why
 from ocr_cml.why.data import crops, students, text_page
 from ocr_cml.why.evidence import Doubt, DoubtMeter, Evidence, NetworkEvidence, noise_curve, noisy, supervised_loss
 from ocr_cml.why.pull import Pull, pulls, pulls_at, pulls_of
-from ocr_cml.why.report import pull_table, table
+from ocr_cml.why.report import draw_noise, pull_table, table
 from ocr_cml.why.runs import FinishedRun, agreement_of, label_of, read_run
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.geometry import fill
@@ -314,6 +315,14 @@ def test_a_label_means_its_networks_and_pools_their_pixels() -> None:
     blind = Evidence("y", [NetworkEvidence("r", "S", [1.0, 2.0], None)])
     assert blind.mean_of("entropy") is None
     assert table([blind])[-1] == "| y | 1 | 1.0000 | 1.0000 | – | – | – | – |"
+
+
+def test_more_labels_than_colours_are_told_apart() -> None:
+    evidence = [Evidence(f"{i}", [NetworkEvidence("r", "S", [1.0, 2.0], None)]) for i in range(17)]
+    figure = Figure()
+    draw_noise(figure, evidence, {"sigmas": [0, 0.1], "scale": "relative"})
+    lines = [line for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines) == 17
 
 
 # --- the tool --------------------------------------------------------------------------------------------------------

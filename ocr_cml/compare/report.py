@@ -26,8 +26,8 @@ COLUMNS = (
 def write_report(plan: Plan, command: str) -> str:
     """Write compare.md, compare.csv and the charts that there are runs for; returns the table's text.
 
-    `compare.png` and `.svg` show where the methods end; `compare_steps.png` and `.svg` how they came there, where a run
-    was evaluated more than once.
+    `compare.png` and `.svg` show where the methods end; `compare_steps.png` and `.svg` how their mean students came
+    there, where a run was evaluated more than once.
 
     Args:
         plan: what was to be trained.
@@ -119,7 +119,7 @@ def markdown(plan: Plan, results: Results, rows: Sequence[Row], command: str) ->
         parts += ["", f"**Not finished:** {', '.join(missing)}."]
     parts += ["", "![hmean of each method](compare.png)"]
     if _courses(plan, results):
-        parts += ["", "![hmean over the steps](compare_steps.png)"]
+        parts += ["", "![hmean of the mean student over the steps](compare_steps.png)"]
     parts += ["", "## Commands", "", f"    {command}", ""]
     parts += ["which runs, for each method and seed:", ""]
     parts += [f"    python tools/train.py -c {run.config_file.as_posix()}" for run in plan.runs]

@@ -38,7 +38,7 @@ class Result:
         peak_bytes, wall_seconds: of its process.
         parameters: of the best student, as deployed.
         teachers: hmean of each teacher, where the run scored them.
-        course: of each evaluation the step and the highest hmean of a student.
+        course: of each evaluation the step and the students' mean hmean.
     """
 
     students: tuple[float, ...]
@@ -166,7 +166,9 @@ def read_result(run: PlannedRun, score: str) -> Result:
             wall_seconds=float(outcome["wall_seconds"]),
             parameters=deployed_parameters(json.dumps(run.config.students[best].spec)),
             teachers={name: s["hmean"] for r in records if "teacher" in r for name, s in r["teacher"].items()},
-            course=tuple((r["step"], max(r["eval"][name]["hmean"] for name in names)) for r in evaluations),
+            course=tuple(
+                (r["step"], statistics.fmean(r["eval"][name]["hmean"] for name in names)) for r in evaluations
+            ),
         )
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise UserError(
