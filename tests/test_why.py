@@ -26,7 +26,7 @@ from ocr_cml.why.data import crops, students, text_page
 from ocr_cml.why.evidence import Doubt, DoubtMeter, Evidence, NetworkEvidence, noise_curve, noisy, supervised_loss
 from ocr_cml.why.pull import Pull, pulls, pulls_at, pulls_of
 from ocr_cml.why.report import draw_noise, pull_table, table
-from ocr_cml.why.runs import FinishedRun, agreement_of, label_of, read_run
+from ocr_cml.why.runs import FinishedRun, agreement_of, label_of, other_crops, read_run
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.geometry import fill
 from ppocr_data.targets import MakeShrinkMap, shrink_target
@@ -402,6 +402,22 @@ def test_a_run_whose_teacher_is_gone_is_still_looked_at(tiny_set: Path, tool_her
     assert f"{tmp_path / 'taught'}: how hard its terms pull was not measured: " in out
     assert "| taught | teacher |" not in out
     assert str(teacher) in (tmp_path / "out/why.md").read_text(encoding="utf-8")
+
+
+def test_runs_that_learned_from_other_crops_are_told(tiny_set: Path, finished: dict[str, Path], tmp_path: Path) -> None:
+    alone = read_run(str(finished["alone"]))
+    assert other_crops(read_run(str(finished["pair"])), alone, "latest") == ""
+    lines = (tiny_set / "train.txt").read_text(encoding="utf-8").splitlines()
+    for name, kept in (("renamed", lines), ("fewer", lines[:4])):
+        (tmp_path / f"{name}.txt").write_text("\n".join(kept), encoding="utf-8")
+        data = tiny.settings(tiny_set, tmp_path / name, terms=[tiny.LABELS], students=1)
+        data["Train"]["dataset"]["label_file_list"] = [str(tmp_path / f"{name}.txt")]
+        with tiny.Run(data, max_steps=1) as trainer:
+            trainer.fit()
+    assert other_crops(read_run(str(tmp_path / "renamed")), alone, "latest") == ""
+    note = other_crops(read_run(str(tmp_path / "fewer")), alone, "latest")
+    assert note.startswith(f"{tmp_path / 'fewer'}: learned from other crops than {finished['alone']}")
+    assert "(Train.dataset.label_file_list)" in note
 
 
 def test_mistakes_are_one_message(finished: dict[str, Path], tool_here: Tool, tmp_path: Path, tiny_set: Path) -> None:

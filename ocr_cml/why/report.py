@@ -26,7 +26,7 @@ def write(evidence: Sequence[Evidence], settings: Mapping[str, Any], notes: Sequ
     Args:
         evidence: one entry a label, in the order of the figures.
         settings: how it was measured.
-        notes: what was not measured, and why.
+        notes: what was not measured, or not alike for all, and why.
         output: the folder.
 
     Raises:
@@ -38,7 +38,7 @@ def write(evidence: Sequence[Evidence], settings: Mapping[str, Any], notes: Sequ
         output.mkdir(parents=True, exist_ok=True)
         data = {"settings": dict(settings), "notes": list(notes), "runs": [asdict(entry) for entry in evidence]}
         _write(output / "why.json", json.dumps(data, indent=1, allow_nan=False))
-        _write(output / "why.md", markdown(lines, [*pull_table(evidence), *_paragraphs(notes)], settings))
+        _write(output / "why.md", markdown(lines, pull_table(evidence), notes, settings))
         for name, draw in figures.items():
             save_figure(_drawn(draw, evidence, settings), [output / f"{name}.png", output / f"{name}.svg"])
     except OSError as error:
@@ -78,7 +78,7 @@ def pull_table(evidence: Sequence[Evidence]) -> list[str]:
     return ["| run | term | strength | direction |", "|---|---|---|---|", *lines] if rows else []
 
 
-def markdown(lines: Sequence[str], pulls: Sequence[str], settings: Mapping[str, Any]) -> str:
+def markdown(lines: Sequence[str], pulls: Sequence[str], notes: Sequence[str], settings: Mapping[str, Any]) -> str:
     """why.md: the tables, the figures, and how to read them."""
     largest, of = settings["sigmas"][-1], "of each tensor's root mean square" if _is_relative(settings) else "absolute"
     reading = [
@@ -101,7 +101,7 @@ def markdown(lines: Sequence[str], pulls: Sequence[str], settings: Mapping[str, 
             "labels.",
         ]
     figures = [f"![{name}]({name}.png)" for name in ("noise", "doubt", "agreement")]
-    return "\n".join(["# Why", "", *lines, "", *pulls, "", *reading, "", *figures, ""])
+    return "\n".join(["# Why", "", *lines, "", *pulls, *_paragraphs(notes), "", *reading, "", *figures, ""])
 
 
 def _is_relative(settings: Mapping[str, Any]) -> bool:

@@ -60,7 +60,7 @@ def explain(
     from ocr_cml.why import data as why_data
     from ocr_cml.why.evidence import Evidence, NetworkEvidence
     from ocr_cml.why.report import write
-    from ocr_cml.why.runs import agreement_of, check_comparable, read_run
+    from ocr_cml.why.runs import agreement_of, check_comparable, other_crops, read_run
 
     found = [read_run(text) for text in runs]
     check_comparable(found)
@@ -72,7 +72,7 @@ def explain(
     crops = why_data.crops(reference.config, images, _BATCH)
     pages = why_data.pages(reference.config, images)
     evidence: dict[str, Evidence] = {}
-    notes: list[str] = []
+    notes = [note for run in found if (note := other_crops(run, reference, weights))]
     for run in found:
         entry = evidence.setdefault(run.label, Evidence(run.label))
         networks = why_data.students(run, weights)
