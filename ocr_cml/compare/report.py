@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shlex
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,7 +104,7 @@ def table(rows: Sequence[Row]) -> list[str]:
 def markdown(plan: Plan, results: Results, rows: Sequence[Row], command: str) -> str:
     """compare.md: the table, how to read it, what is missing, and the commands."""
     settings = plan.settings
-    changes = f" with `{' '.join(settings.overrides)}`" if settings.overrides else ""
+    changes = f" with `{shlex.join(settings.overrides)}`" if settings.overrides else ""
     counted = "its last evaluation" if settings.score == "last" else "its own best evaluation"
     parts = [
         "# Which method helps",
@@ -122,7 +123,7 @@ def markdown(plan: Plan, results: Results, rows: Sequence[Row], command: str) ->
         parts += ["", "![hmean of the mean student over the steps](compare_steps.png)"]
     parts += ["", "## Commands", "", f"    {command}", ""]
     parts += ["which runs, for each method and seed:", ""]
-    parts += [f"    python tools/train.py -c {run.config_file.as_posix()}" for run in plan.runs]
+    parts += [f"    {shlex.join(['python', 'tools/train.py', '-c', run.config_file.as_posix()])}" for run in plan.runs]
     return "\n".join([*parts, ""])
 
 

@@ -7,6 +7,7 @@ will: what has finished is kept, what has begun goes on from its checkpoint. The
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,7 +56,7 @@ def compare(
     plan = make_plan(config_path, overrides)
     if differences:
         reference_of(plan, differences)  # before hours of training
-    command = " ".join(["python", "tools/compare.py", "-c", config_path, *(["-o", *overrides] if overrides else [])])
+    command = shlex.join(["python", "tools/compare.py", "-c", config_path, *(["-o", *overrides] if overrides else [])])
     try:
         plan.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
