@@ -5,6 +5,7 @@ Paddle is imported inside the functions, after `tune_process`: threads and memor
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -43,7 +44,7 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
     start_logging(run.path / "train.log" if rank == 0 else None)
     try:
         if rank == 0:
-            LOG.info("command: %s", " ".join(sys.argv))
+            LOG.info("command: %s", shlex.join(sys.argv))
             LOG.info("environment: %s", ", ".join(environment))
             for note in source.notes:
                 LOG.info("read from PaddleOCR's configuration: %s", note)

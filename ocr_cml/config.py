@@ -16,7 +16,7 @@ from ocr_cml.schema import Config
 from ocr_cml.wellformed import named_section_problems, placed, validate
 from ocr_cml.workable import problems_of
 from ocr_cml.yaml_source import Source, apply_override, read_yaml
-from ppocr_data.atomic import replacing
+from ppocr_data.atomic import write_text
 from ppocr_data.errors import ConfigError
 
 
@@ -81,5 +81,4 @@ def dump(config: Config) -> str:
 
 def save(config: Config, path: Path) -> None:
     """Write the resolved configuration, whole or not at all."""
-    with replacing(path) as fresh:
-        fresh.write_text(dump(config), encoding="utf-8")
+    write_text(path, dump(config))

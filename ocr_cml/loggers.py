@@ -24,7 +24,7 @@ LIBRARIES = {"visualdl": "visualdl", "tensorboard": "tensorboardX", "wandb": "wa
 
 LOG = logging.getLogger("ocr_cml")
 _SCORES = ("hmean", "precision", "recall")
-_NOT_SHOWN = ("step", "seconds", "eval_seconds")
+_NOT_SHOWN = ("step", "seconds", "steps", "eval_seconds")
 
 
 class Logger(Protocol):

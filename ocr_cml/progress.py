@@ -61,6 +61,7 @@ class Pace:
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self._since = self._clock()
         self._unlogged = 0.0
+        self._logged_at = 0
         self.steps = 0
         self.evaluation_seconds: float | None = None
 
@@ -73,10 +74,11 @@ class Pace:
         self.steps += 1
         self._since = now
 
-    def logged(self) -> float:
-        """A log point; returns the seconds of the steps since the one before, the first step's as well."""
-        seconds, self._unlogged = self._unlogged, 0.0
-        return seconds
+    def logged(self) -> tuple[float, int]:
+        """A log point; returns the seconds and the number of this process's steps since the one before."""
+        seconds, steps = self._unlogged, self.steps - self._logged_at
+        self._unlogged, self._logged_at = 0.0, self.steps
+        return seconds, steps
 
     def evaluated(self) -> float:
         """An evaluation is done; returns its seconds."""

@@ -16,7 +16,7 @@ from ocr_cml.checkpoint import BEST, LATEST, finish_interrupted_save, is_kept, p
 from ocr_cml.loggers import Logger, close, tell
 from ocr_cml.progress import ToPeople
 from ocr_cml.schema import Config
-from ppocr_data.atomic import replacing
+from ppocr_data.atomic import write_text
 from ppocr_data.errors import ConfigError, UserError
 
 LOG = logging.getLogger("ocr_cml")
@@ -185,8 +185,7 @@ class RunFolder:
         steps = [_step_of(line) for line in lines]
         kept = [line for line, at in zip(lines, steps, strict=True) if at <= step]
         try:
-            with replacing(path) as fresh:
-                fresh.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            write_text(path, "".join(f"{line}\n" for line in kept))
             self._metrics = path.open("a", encoding="utf-8")
         except OSError as error:
             raise self._unwritable(error) from None

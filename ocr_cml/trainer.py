@@ -82,7 +82,7 @@ class Trainer(Training):
                     batches.prepare()
                 self.display.stepped(step)
                 if self.timetable.logs_at(step):
-                    self._log(result, self.display.pace.logged())
+                    self._log(result, *self.display.pace.logged())
                 evaluate = self.timetable.evaluates_at(step)
                 if evaluate:
                     self._evaluate_or_save()
@@ -181,12 +181,13 @@ class Trainer(Training):
 
     # --- looking ---
 
-    def _log(self, result: StepResult, seconds: float) -> None:
+    def _log(self, result: StepResult, seconds: float, steps: int) -> None:
         parts = {label: float(value) for label, value in result.parts.items()}
         step, loss = self.progress.step, float(result.total)
         rate = self.timetable.rate(step - 1)
         alike = student_agreements({name: said.shrink_logit for name, said in result.answers.items()})
-        self.run.record({"step": step, "loss": loss, "lr": rate, "seconds": seconds, **parts, **alike})
+        took = {"seconds": seconds, "steps": steps}  # after a resume fewer steps than from log point to log point
+        self.run.record({"step": step, "loss": loss, "lr": rate, **took, **parts, **alike})
         self.display.logged(loss, parts, alike, rate)
 
     def _evaluate(self) -> None:

@@ -32,3 +32,9 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # gone where it was moved; a folder on its path may be a file
             temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all. Raises OSError where it cannot be written."""
+    with replacing(path) as fresh:
+        fresh.write_text(text, encoding="utf-8")

@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 import tiny
 import yaml
+from matplotlib.figure import Figure
 
 from ocr_cml import assemble, config
-from ocr_cml.compare import OUTCOME, is_finished, run_all
+from ocr_cml.compare import OUTCOME, chart, is_finished, run_all
 from ocr_cml.compare.plan import Plan, PlannedRun, make_plan, missing_weights
 from ocr_cml.compare.processes import Job, core_shares, run_jobs
 from ocr_cml.compare.report import COLUMNS, write_report
@@ -35,6 +36,7 @@ from ocr_cml.compare.results import (
     read_results,
     seconds_a_step,
 )
+from ocr_cml.compare.same_data import refuse_other_data
 from ocr_cml.models import build_detector
 from ppocr_data.errors import ConfigError, UserError, WeightsError
 
@@ -277,6 +279,16 @@ def test_loudness_and_place_may_change_and_length_and_learning_may_not(tmp_path:
             is_finished(make_plan(path, [change]).run("dml2", 1))
 
 
+def test_what_failed_before_it_saved_anything_may_begin_with_other_values(tmp_path: Path) -> None:
+    run = plan_of(tmp_path).run("dml2", 1)
+    finish(run, code=2)
+    mended = make_plan(described(tmp_path), ["Train.dataset.data_dir=there"]).run("dml2", 1)
+    assert not is_finished(mended)
+    (run.folder / "latest").mkdir()
+    with pytest.raises(ConfigError, match=r"other values of Train\.dataset\.data_dir"):
+        is_finished(mended)
+
+
 def test_what_has_finished_is_not_trained_again(tmp_path: Path) -> None:
     """There are no data: a training that was started would fail."""
     plan = plan_of(tmp_path)
@@ -284,6 +296,46 @@ def test_what_has_finished_is_not_trained_again(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*")}
     assert run_all(plan, {}, "the command") == ""
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*")} == before
+
+
+def begin(run: PlannedRun, data: Path) -> None:
+    """The checkpoint of a run that began with the files as they are."""
+    finish(run, [0.1] * len(run.config.students), code=130)
+    progress: dict[str, Any] = {"step": 1, "trained_on": assemble.labels_digest([str(data / "train.txt")])}
+    progress["scored_on"] = assemble.labels_digest([str(data / "val.txt")])
+    progress["teachers"] = assemble.teacher_record(run.config)
+    (run.folder / "latest").mkdir()
+    (run.folder / "latest" / "state.json").write_text(json.dumps({"progress": progress}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ("train.txt", r"one/seed1: the lines of Train\.dataset\.label_file_list .* were not today's"),
+        ("val.txt", r"one/seed1: the lines of Eval\.dataset\.label_file_list .* were not today's"),
+        ("teacher.safetensors", r"one/seed1: the files of Architecture\.Models\.Teacher \(.*\) were not today's"),
+    ],
+)
+def test_what_changed_on_disk_since_a_run_began_is_refused(changed: str, expected: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("train.txt", "val.txt"):
+        (data / name).write_text("a.jpg\t[]\n")
+    teachers = {"network": {"pretrained": str(tiny.teacher_weights(data / "teacher.safetensors")), **tiny.STUDENT}}
+    plan = plan_of(tmp_path, [ALONE, ONE], seeds=[1], teachers=teachers)
+    begin(plan.run("one", 1), data)
+    refuse_other_data(plan, today=True)
+    tiny.teacher_weights(data / changed, seed=78) if "teacher" in changed else (data / changed).write_text("b.jpg\t[]")
+    with pytest.raises(ConfigError, match=expected):
+        run_all(plan, {}, "the command")
+    refuse_other_data(plan, today=False)  # its tables are still those of one data set
+    begin(plan.run("alone", 1), data)
+    if "teacher" not in changed:
+        with pytest.raises(ConfigError, match=r"one/seed1: .* were not those of .*alone/seed1"):
+            refuse_other_data(plan, today=False)
+    (data / changed).unlink()  # what is not there says nothing
+    if "teacher" in changed:
+        refuse_other_data(plan, today=True)
 
 
 def test_missing_teacher_weights_are_said_before_the_first_training(tmp_path: Path) -> None:
@@ -406,7 +458,8 @@ def test_how_often_noise_passes_for_a_gain() -> None:
     assert by_chance(2000) == pytest.approx(math.erfc(2 / math.sqrt(2)), abs=2e-4)
 
 
-def test_seconds_are_counted_from_the_record_before() -> None:
+def test_seconds_a_step_leave_out_evaluations_and_what_a_stop_cut_off() -> None:
+    """The evaluation at 15 cuts nothing off the ten steps to 20; of those to 40 a resumed process made two."""
     records: list[dict[str, Any]] = [
         {"step": 0, "teacher": {}},
         {"step": 10, "seconds": 40.0},
@@ -415,7 +468,8 @@ def test_seconds_are_counted_from_the_record_before() -> None:
         {"step": 30, "seconds": 30.0},
         {"step": 30, "eval": {}},
     ]
-    assert seconds_a_step(records) == 3.0  # the median of 4, 2 and 3
+    assert seconds_a_step(records) == 3.0  # the median of 4, 1 and 3
+    assert seconds_a_step([*records, {"step": 40, "seconds": 20.0, "steps": 2}]) == 3.5  # of 4, 1, 3 and 10
 
 
 def test_deployed_parameters_leave_out_the_threshold_map() -> None:
@@ -473,6 +527,32 @@ def test_one_student_is_held_against_the_first_alone(tmp_path: Path) -> None:
     assert gain.mean == pytest.approx((0.58 - 0.50 + 0.69 - 0.70) / 2)
     assert gain.error == pytest.approx(0.045)
     assert gain.verdict == "within noise"
+
+
+def test_fewer_methods_keep_the_students_that_were_trained_alone(tmp_path: Path) -> None:
+    """Seed 1 of all methods is there, with four students alone; of seed 2 two methods want two."""
+    four = {**DML, "name": "dml4", "students": 4}
+    finish(plan_of(tmp_path, [ALONE, DML, four]).run("alone", 1), [0.50, 0.60, 0.90, 0.90])
+    plan = plan_of(tmp_path, [ALONE, DML, four], only=["alone", "dml2"])
+    assert [len(plan.run("alone", seed).config.students) for seed in (1, 2)] == [4, 2]
+    assert is_finished(plan.run("alone", 1))
+    finish(plan.run("alone", 2), [0.70, 0.40])
+    finish(plan.run("dml2", 1), [0.66, 0.62])
+    finish(plan.run("dml2", 2), [0.60, 0.72])
+    alone, dml = make_rows(plan, read_results(plan))
+    assert (alone.label, alone.students, alone.ensemble) == ("alone (first 2 of 4)", 2, None)
+    assert alone.mean.mean == pytest.approx((0.50 + 0.60 + 0.70 + 0.40) / 4)
+    assert alone.seconds == pytest.approx((0.5 * 2 / 4 + 0.5) / 2)
+    assert dml.gain_best is not None
+    assert dml.gain_best.mean == pytest.approx((0.66 - 0.60 + 0.72 - 0.70) / 2)
+
+
+def test_methods_that_need_more_students_alone_say_so(tmp_path: Path) -> None:
+    four = {**DML, "name": "dml4", "students": 4}
+    finish(plan_of(tmp_path, [ALONE, DML, four], only=["alone", "dml2"]).run("alone", 1), [0.5, 0.6])
+    plan = plan_of(tmp_path, [ALONE, DML, four])
+    with pytest.raises(ConfigError, match=r"seed1: alone was trained with 2 students, and this comparison asks for 4;"):
+        is_finished(plan.run("alone", 1))
 
 
 def test_seeds_without_both_sides_are_not_compared(tmp_path: Path) -> None:
@@ -541,14 +621,26 @@ def test_the_course_is_drawn_of_runs_that_were_evaluated_twice(tmp_path: Path) -
     finish(plan.run("alone", 1), [0.10, 0.20], [0.50, 0.40])
     finish(plan.run("alone", 2), [0.30, 0.20], [0.60, 0.70])
     finish(plan.run("dml2", 1), [0.25, 0.15])
-    assert read_result(plan.run("alone", 1), "last").course == ((10, 0.20), (20, 0.50))
+    assert read_result(plan.run("alone", 1), "last").course == ((10, pytest.approx(0.15)), (20, pytest.approx(0.45)))
     write_report(plan, "it")
     drawn = tmp_path / "out" / "compare_steps.svg"
     first = drawn.read_bytes()
     assert first.count(b"<svg ") == 1 and (tmp_path / "out" / "compare_steps.png").is_file()
-    assert "![hmean over the steps](compare_steps.png)" in (tmp_path / "out" / "compare.md").read_text()
+    assert (
+        "![hmean of the mean student over the steps](compare_steps.png)"
+        in (tmp_path / "out" / "compare.md").read_text()
+    )
     write_report(plan, "it")
     assert drawn.read_bytes() == first
+
+
+def test_more_methods_than_colours_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(chart, "save_figure", lambda figure, files: drawn.append(figure))
+    chart.draw_course({f"method{i}": [[(1, 0.1), (2, 0.2)]] for i in range(17)}, [])
+    lines = drawn[0].axes[0].get_lines()
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines) == 17
+    assert drawn[0].axes[0].get_ylabel() == "hmean of the mean student"
 
 
 def test_damaged_records_are_named(tmp_path: Path) -> None:
@@ -600,7 +692,7 @@ def test_two_run_side_by_side_on_cores_of_their_own(tmp_path: Path) -> None:
     began: list[int] = []
     ended: list[tuple[int, int]] = []
     make = recorder(tmp_path, seconds=1.0)
-    assert run_jobs(map(make, range(4)), 2, os.environ, began.append, lambda *end: ended.append(end) is None)
+    assert run_jobs(map(make, range(4)), 2, os.environ, began.append, lambda *end: ended.append(end) or 0) == 0
     spans = [json.loads((tmp_path / f"{i}.json").read_text()) for i in range(4)]
     assert began == [0, 1, 2, 3]
     assert sorted(ended) == [(0, 0), (1, 0), (2, 0), (3, 0)]
@@ -617,7 +709,7 @@ def test_one_that_was_told_to_stop_stops_the_others_and_begins_no_more(tmp_path:
     jobs = (make(0), long(1), make(2))
     began: list[int] = []
     started = time.monotonic()
-    assert not run_jobs(jobs, 2, os.environ, began.append, lambda index, code: False)
+    assert run_jobs(jobs, 2, os.environ, began.append, lambda index, code: signal.SIGTERM) == signal.SIGTERM
     assert time.monotonic() - started < 30
     assert began == [0, 1]
 
@@ -660,8 +752,8 @@ def test_two_methods_interrupted_and_taken_up_again(tiny_set: Path, tmp_path: Pa
     while not (runs / "alone" / "seed4" / ".lock").exists():
         assert stopped.poll() is None, stopped.communicate()
         time.sleep(0.02)
-    stopped.send_signal(signal.SIGINT)
-    assert stopped.wait(timeout=300) == 130
+    stopped.send_signal(signal.SIGTERM)  # as a scheduler does
+    assert stopped.wait(timeout=300) == 143
     assert not (runs / "dml2").exists()
 
     done = compare(path, "-o", "jobs=2")

@@ -21,7 +21,7 @@ def box(x: float, y: float, width: float = 40, height: float = 20) -> np.ndarray
 
 
 def answer(*found: bool) -> Answer:
-    return Answer([], np.zeros(0, bool), np.array(found, bool))
+    return Answer([], np.zeros(0, bool), np.zeros(0, bool), np.array(found, bool))
 
 
 def page(truth: list[np.ndarray], alone: Answer, method: Answer, care: list[bool] | None = None) -> Compared:

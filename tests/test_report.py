@@ -189,6 +189,15 @@ def test_time_a_step_counts_from_the_last_log_point(run: Path) -> None:
     assert read_run(run).step_seconds == [(10, 2.0), (20, 1.0)]
 
 
+def test_steps_of_a_resumed_run_are_those_of_its_process(tmp_path: Path) -> None:
+    """Stopped at 18 and resumed: the two steps to 20 took 2 s, the eight before are in no record and count alike."""
+    records = [{"step": 10, "loss": 1.0, "seconds": 20.0, "steps": 10}, {"step": 20, "seconds": 2.0, "steps": 2}]
+    found = read_run(make_run(tmp_path / "resumed", records))
+    assert found.step_seconds == [(10, 2.0), (20, 1.0)]
+    assert found.seconds == 30.0
+    assert read_run(make_run(tmp_path / "elsewhere", records[1:])).seconds == 2.0, "another run made the steps to 18"
+
+
 def test_hostile_text_is_shown_not_run(tmp_path: Path) -> None:
     name = f"St{HOSTILE}"
     records = [

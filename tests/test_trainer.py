@@ -380,7 +380,7 @@ def test_a_log_point_has_step_loss_rate_and_each_term_at_full_precision(tiny_set
     found = records(tmp_path / "run")
     assert [record["step"] for record in found] == [1, 2, 3]
     for record in found:
-        assert set(record) == {"step", "loss", "lr", "agreement/Student,Student2", *terms}
+        assert set(record) == {"step", "loss", "lr", "steps", "agreement/Student,Student2", *terms}
         assert record["loss"] == pytest.approx(sum(record[term] for term in terms), rel=1e-6)
         assert float(np.float32(record["loss"])) == record["loss"]  # every bit of the float32
     assert found[0]["lr"] == pytest.approx(0.0015)
@@ -414,7 +414,8 @@ def test_seconds_are_those_of_all_steps_since_the_last_log_point_and_of_nothing_
     )
     assert trainer.display.pace.seconds_a_step == 1.0  # what is shown is what is written
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [(line["step"], line["seconds"]) for line in lines if "loss" in line] == [(2, 2.0), (4, 2.0), (5, 1.0)]
+    told = [(line["step"], line["seconds"], line["steps"]) for line in lines if "loss" in line]
+    assert told == [(2, 2.0, 2), (4, 2.0, 2), (5, 1.0, 1)]
 
 
 def test_a_checkpoint_holds_students_and_optimizers_and_no_teacher(

@@ -12,18 +12,21 @@ import numpy as np
 import paddle
 import pytest
 import tiny
+from matplotlib.figure import Figure
 
+from ocr_cml import assemble, config
 from ocr_cml.binding import Binding
+from ocr_cml.checkpoint import open_checkpoint, restore_layers
 from ocr_cml.cohort import BoundTerm, Cohort
 from ocr_cml.losses import DBLoss, DMLLoss, decode_targets
 from ocr_cml.models import Detector, build_detector
 from ocr_cml.runtime import Normalization
 from ocr_cml.why import runner as why
-from ocr_cml.why.data import text_page
+from ocr_cml.why.data import crops, students, text_page
 from ocr_cml.why.evidence import Doubt, DoubtMeter, Evidence, NetworkEvidence, noise_curve, noisy, supervised_loss
-from ocr_cml.why.pull import Pull, pulls
-from ocr_cml.why.report import pull_table, table
-from ocr_cml.why.runs import agreement_of, label_of, read_run
+from ocr_cml.why.pull import Pull, pulls, pulls_at, pulls_of
+from ocr_cml.why.report import draw_noise, pull_table, table
+from ocr_cml.why.runs import FinishedRun, agreement_of, label_of, other_crops, read_run
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.geometry import fill
 from ppocr_data.targets import MakeShrinkMap, shrink_target
@@ -193,7 +196,7 @@ def test_a_pull_is_the_gradient_beside_that_of_the_labels() -> None:
     mutual = BoundTerm(Binding(1, "mutual/A<-B", "A", "B", 0.25), DMLLoss(), 2.0)
     cohort = Cohort({"A": student, "B": other}, {}, [db, half, mutual], Normalization())
     before = {name: p.numpy().copy() for name, p in student.named_parameters() if not p.stop_gradient}
-    again, peer = pulls(cohort, ["db/A"], [tiny.batch(2)])
+    again, peer = pulls(cohort, ["db/A"], [tiny.batch(2)], 1.0)
     for name, parameter in student.named_parameters():
         if name in before:
             np.testing.assert_array_equal(parameter.numpy(), before[name])
@@ -214,6 +217,51 @@ def test_a_pull_is_the_gradient_beside_that_of_the_labels() -> None:
     assert peer.strength == pytest.approx(0.5 * np.linalg.norm(towards) / np.linalg.norm(labels), rel=1e-3)
     cosine = towards @ labels / np.linalg.norm(towards) / np.linalg.norm(labels)
     assert peer.direction == pytest.approx(cosine, abs=1e-3)
+
+
+def taught(
+    tiny_set: Path, teacher: Path, folder: Path, term: dict[str, Any], steps: int, **sections: Any
+) -> FinishedRun:
+    """A student of labels and one term with a teacher, trained for some steps."""
+    terms = [tiny.LABELS, term]
+    data = tiny.settings(tiny_set, folder, terms=terms, students=1, teacher=teacher, **sections)
+    with tiny.Run(data, max_steps=steps) as trainer:
+        trainer.fit()
+    return read_run(str(folder))
+
+
+@pytest.mark.parametrize(("sections", "share"), [({}, 3 / 12), ({"Optimizer__lr__decay_steps": 30}, 3 / 30)])
+def test_a_schedule_is_where_the_run_stands(
+    sections: dict[str, Any], share: float, tiny_set: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    """Three steps, of four epochs of six images in twos or of a longer schedule: the teacher has not faded yet."""
+    fading = {"TeacherLoss": {"weight": {"start": 1.0, "end": 0.0, "over": [0.0, 1.0]}}}
+    run = taught(tiny_set, tiny_teacher, tmp_path / "run", fading, 3, **sections)
+    batches = crops(run.config, 2, 2)
+    ((found,), left_out) = pulls_at(run, "latest", students(run, "latest"), batches, 1)
+    constant = config.load(run.folder / "config.yml", [f"Loss.loss_config_list.1.TeacherLoss.weight={1 - share}"])
+    (expected,) = pulls_of(constant, students(run, "latest"), batches, 1)
+    assert left_out == []
+    assert found.strength == pytest.approx(expected.strength, rel=1e-4)
+    assert found.direction == pytest.approx(expected.direction, rel=1e-4)
+
+
+def test_terms_are_measured_with_the_connectors_that_they_were_trained_with(
+    tiny_set: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    run = taught(tiny_set, tiny_teacher, tmp_path / "run", {"OFDLoss": {"layers": [["neck", "neck"]]}}, 3)
+    batches = crops(run.config, 2, 2)
+    teachers, _ = assemble.build_teachers(run.config, 1, "cpu")
+    cohort = assemble.build_cohort(run.config, students(run, "latest"), teachers)
+    found = open_checkpoint(run.folder / "latest")
+    restore_layers(cohort.connectors("Student"), found.arrays("Student.connectors"), "here")
+    expected = pulls(cohort, ["db/Student"], batches, 1.0)
+    assert len(expected) == 1
+    assert pulls_at(run, "latest", students(run, "latest"), batches, 1) == (expected, [])
+    assert pulls_of(run.config, students(run, "latest"), batches, 1) != expected, "fresh ones pull elsewhere"
+    assert pulls_at(run, "best", students(run, "best"), batches, 1) == ([], [expected[0].label])
+    (note,) = why._add_pulls(Evidence("ofd"), run, "best", students(run, "best"), batches)
+    assert expected[0].label in note and "best/ does not hold the connectors" in note
 
 
 def test_pulls_are_meant_by_kind() -> None:
@@ -269,6 +317,14 @@ def test_a_label_means_its_networks_and_pools_their_pixels() -> None:
     assert table([blind])[-1] == "| y | 1 | 1.0000 | 1.0000 | – | – | – | – |"
 
 
+def test_more_labels_than_colours_are_told_apart() -> None:
+    evidence = [Evidence(f"{i}", [NetworkEvidence("r", "S", [1.0, 2.0], None)]) for i in range(17)]
+    figure = Figure()
+    draw_noise(figure, evidence, {"sigmas": [0, 0.1], "scale": "relative"})
+    lines = [line for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines) == 17
+
+
 # --- the tool --------------------------------------------------------------------------------------------------------
 
 
@@ -292,8 +348,6 @@ def tool_here(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> Tool:
 
 @pytest.mark.slow
 def test_two_runs_in_three_figures(finished: dict[str, Path], tool_here: Tool, tmp_path: Path) -> None:
-    from ocr_cml.why.data import students
-
     options = ["--output", tmp_path, "--images", 3, "--draws", 2, "--noise", 0, 0.2]
     code, out, err = tool_here("why", finished["alone"], finished["pair"], *options)
     assert code == 0, err
@@ -348,6 +402,22 @@ def test_a_run_whose_teacher_is_gone_is_still_looked_at(tiny_set: Path, tool_her
     assert f"{tmp_path / 'taught'}: how hard its terms pull was not measured: " in out
     assert "| taught | teacher |" not in out
     assert str(teacher) in (tmp_path / "out/why.md").read_text(encoding="utf-8")
+
+
+def test_runs_that_learned_from_other_crops_are_told(tiny_set: Path, finished: dict[str, Path], tmp_path: Path) -> None:
+    alone = read_run(str(finished["alone"]))
+    assert other_crops(read_run(str(finished["pair"])), alone, "latest") == ""
+    lines = (tiny_set / "train.txt").read_text(encoding="utf-8").splitlines()
+    for name, kept in (("renamed", lines), ("fewer", lines[:4])):
+        (tmp_path / f"{name}.txt").write_text("\n".join(kept), encoding="utf-8")
+        data = tiny.settings(tiny_set, tmp_path / name, terms=[tiny.LABELS], students=1)
+        data["Train"]["dataset"]["label_file_list"] = [str(tmp_path / f"{name}.txt")]
+        with tiny.Run(data, max_steps=1) as trainer:
+            trainer.fit()
+    assert other_crops(read_run(str(tmp_path / "renamed")), alone, "latest") == ""
+    note = other_crops(read_run(str(tmp_path / "fewer")), alone, "latest")
+    assert note.startswith(f"{tmp_path / 'fewer'}: learned from other crops than {finished['alone']}")
+    assert "(Train.dataset.label_file_list)" in note
 
 
 def test_mistakes_are_one_message(finished: dict[str, Path], tool_here: Tool, tmp_path: Path, tiny_set: Path) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
+
+from ocr_cml.figures import line_style, save_figure
 
 if TYPE_CHECKING:
     from ocr_cml.compare.results import Row
@@ -44,11 +44,13 @@ def draw(rows: Sequence[Row], files: Sequence[Path]) -> None:
     axes.set_xlabel("hmean (bars: standard deviation over seeds)")
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    _save(figure, files)
+    save_figure(figure, files)
 
 
 def draw_course(courses: Mapping[str, Sequence[Sequence[tuple[int, float]]]], files: Sequence[Path]) -> None:
-    """Draw the best student's hmean over the steps: mean over seeds, from the lowest to the highest shaded.
+    """Draw the mean student's hmean over the steps: mean over seeds, from the lowest to the highest shaded.
+
+    Not the best student's: the best of four is above the best of one by having been chosen.
 
     Args:
         courses: by method, for each seed (step, hmean) of its evaluations. A step that not all seeds have is left out.
@@ -59,23 +61,17 @@ def draw_course(courses: Mapping[str, Sequence[Sequence[tuple[int, float]]]], fi
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    for name, seeds in courses.items():
+    for place, (name, seeds) in enumerate(courses.items()):
         steps = sorted(set.intersection(*(({step for step, _ in course}) for course in seeds)))
         values = [[dict(course)[step] for course in seeds] for step in steps]
-        (line,) = axes.plot(steps, [statistics.fmean(v) for v in values], marker="o", markersize=4, label=name)
+        style = line_style(place)
+        axes.plot(steps, [statistics.fmean(v) for v in values], marker="o", markersize=4, label=name, **style)
         if len(seeds) > 1:
-            axes.fill_between(steps, list(map(min, values)), list(map(max, values)), color=line.get_color(), alpha=0.15)
+            low, high = list(map(min, values)), list(map(max, values))
+            axes.fill_between(steps, low, high, color=style["color"], alpha=0.15)
     axes.set_xlabel("step")
-    axes.set_ylabel("hmean of the best student")
+    axes.set_ylabel("hmean of the mean student")
     axes.set_title("mean of the seeds; shaded: lowest to highest", fontsize="medium")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    _save(figure, files)
-
-
-def _save(figure: Figure, files: Sequence[Path]) -> None:
-    with mpl.rc_context({"svg.hashsalt": "compare"}):
-        for path in files:
-            temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp{path.suffix}")
-            figure.savefig(temporary, dpi=120, metadata={"Date": None} if path.suffix == ".svg" else None)
-            os.replace(temporary, path)
+    figure.legend(loc="outside center right", frameon=False, handlelength=3)  # many methods would hide their lines
+    save_figure(figure, files)

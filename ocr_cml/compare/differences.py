@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from ocr_cml.fastest import fastest
 from ocr_cml.metrics import overlap
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.runtime import FrozenDetector
+from ppocr_data.atomic import replacing
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.errors import ConfigError, UserError
 
@@ -27,7 +27,8 @@ __all__ = ["reference_of", "write_differences"]
 WINDOW = (400, 300)
 """Width and height of what a picture shows, in pixels as the networks see them."""
 _ZOOM = 1.5
-_FOUND, _MISSED, _FALSE = (60, 160, 0), (0, 0, 230), (230, 120, 0)  # BGR: green, red, blue
+_FOUND, _MISSED, _FALSE, _NEITHER = (60, 160, 0), (0, 0, 230), (230, 120, 0), (150, 150, 150)
+"""BGR: green, red, blue, grey."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,13 @@ class Answer:
 
     Attributes:
         boxes: each `[4,2]`, in pixels of the page as the networks see it.
+        right: bool for each box: a text that counts is found by it.
         false: bool for each box: it is no text, and in no don't-care region.
         found: bool for each ground truth.
     """
 
     boxes: list[np.ndarray]
+    right: np.ndarray
     false: np.ndarray
     found: np.ndarray
 
@@ -175,8 +178,9 @@ def _compared(page: Page, networks: Sequence[FrozenDetector], postprocess: DBPos
         boxes, _ = postprocess(network.probability(page.image[None])[0], page.original_hw)
         laid = overlap(boxes, page.polygons, page.ignore)
         matches = laid.matches()
-        false = laid.det_care & ~np.isin(np.arange(len(boxes)), matches)
-        answers.append(Answer([box * scale for box in boxes], false, matches >= 0))
+        right = np.isin(np.arange(len(boxes)), matches)
+        false = laid.det_care & ~right
+        answers.append(Answer([box * scale for box in boxes], right, false, matches >= 0))
     truth = [polygon * scale for polygon in page.polygons]
     return Compared(truth, ~np.asarray(page.ignore, bool), (width, height), *answers)
 
@@ -192,7 +196,8 @@ def _head(runs: Sequence[tuple[PlannedRun, str]], pages: Sequence[Compared]) -> 
         f"# {method.method} beside {alone.method}",
         "",
         f"Seed {method.seed}; {first} of {alone.method} on the left, {second} of {method.method} on the right. Green: "
-        "the box of a text that was found; red: a text that was missed; blue: a box that is no text.",
+        "the box of a text that was found; red: a text that was missed; blue: a box that is no text; grey: a box in a "
+        "region that does not count.",
         "",
         f"Of {care} texts both find {both}, only {method.method} {more}, only {alone.method} {less}, neither "
         f"{care - both - more - less}. Boxes that are no text: {false[0]} and {false[1]}.",
@@ -212,9 +217,9 @@ def _picture(image: np.ndarray, page: Compared, corner: tuple[int, int]) -> np.n
     for answer in (page.alone, page.method):
         drawn = large.copy()
         missed = [polygon for polygon, found in zip(page.truth, answer.found | ~page.care, strict=True) if not found]
-        right = [box for box, false in zip(answer.boxes, answer.false, strict=True) if not false]
-        wrong = [box for box, false in zip(answer.boxes, answer.false, strict=True) if false]
-        for polygons, color in ((right, _FOUND), (wrong, _FALSE), (missed, _MISSED)):
+        kinds = ((~answer.right & ~answer.false, _NEITHER), (answer.right, _FOUND), (answer.false, _FALSE))
+        drawings = [([answer.boxes[i] for i in np.flatnonzero(chosen)], color) for chosen, color in kinds]
+        for polygons, color in (*drawings, (missed, _MISSED)):
             placed = [np.rint((polygon - corner) * _ZOOM).astype(np.int32) for polygon in polygons]
             cv2.polylines(drawn, placed, True, color, 2, cv2.LINE_AA)
         sides.append(cv2.copyMakeBorder(drawn, 4, 4, 4, 4, cv2.BORDER_CONSTANT, value=(255, 255, 255)))
@@ -225,7 +230,6 @@ def _write(path: Path, content: np.ndarray | bytes) -> Path:
     """A picture or a text, whole or not at all."""
     if isinstance(content, np.ndarray):
         content = cv2.imencode(".jpg", content, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    with replacing(path) as fresh:
+        fresh.write_bytes(content)
     return path

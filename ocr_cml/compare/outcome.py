@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 OUTCOME = "outcome.json"
 """In a run folder: exit code, seconds and peak memory of its process, written when that ends."""
 
+_CHECKPOINTS = ("latest", "latest.previous", "best", "best.previous")
+
 # Values that a run may be continued with, and that would make it longer, or scored more often, than the others.
 _LENGTH = ("Global.epoch_num", "Global.max_steps", "Global.eval_batch_step", "Optimizer.lr.decay_steps")
 
@@ -29,22 +31,59 @@ def is_finished(run: PlannedRun) -> bool:
     """
     from ocr_cml.run import different_keys
 
-    recorded, outcome = run.folder / "config.yml", run.folder / OUTCOME
-    begun = outcome.is_file() or any((run.folder / name).is_dir() for name in ("latest", "latest.previous"))
-    if not begun or not recorded.is_file():
+    recorded = _record_of(run.folder)
+    if recorded is None:
         return False
     differing = different_keys(recorded, run.config) + _other_length(recorded, run.config.model_dump(mode="json"))
     if differing:
+        kept, wanted = students_kept(run.folder), len(run.config.students)
+        if kept not in (0, wanted):
+            raise ConfigError(
+                f"{run.folder}: {run.method} was trained with {_counted(kept)}, and this comparison asks for "
+                f"{wanted}; choose other methods (only) or another output, or remove that folder"
+            )
         raise ConfigError(
             f"{run.folder}: holds a run with other values of {', '.join(differing[:5])}"
             f"{' and more' if len(differing) > 5 else ''}; choose another output, or remove that folder"
         )
-    return outcome.is_file() and read_outcome(run)["exit_code"] == 0
+    return _ended_well(run.folder)
+
+
+def students_kept(folder: Path) -> int:
+    """How many students a run has that lies in a folder and has begun; 0 where there is none, or it cannot be read."""
+    from ocr_cml import config as configuration
+
+    recorded = _record_of(folder)
+    try:
+        return len(configuration.load_record(recorded).students) if recorded is not None else 0
+    except ConfigError:
+        return 0  # told when the run's turn comes
+
+
+def _record_of(folder: Path) -> Path | None:
+    """The configuration that a run began with; None where nothing has begun.
+
+    What failed before it saved anything is no run yet: its cause may be mended, by other values too.
+    """
+    begun = _ended_well(folder) or any((folder / name).is_dir() for name in _CHECKPOINTS)
+    recorded = folder / "config.yml"
+    return recorded if begun and recorded.is_file() else None
+
+
+def _ended_well(folder: Path) -> bool:
+    return (folder / OUTCOME).is_file() and bool(_read(folder / OUTCOME)["exit_code"] == 0)
+
+
+def _counted(students: int) -> str:
+    return f"{students} student{'s' * (students != 1)}"
 
 
 def read_outcome(run: PlannedRun) -> dict[str, Any]:
     """What the run's process took, see `ocr_cml.compare.measured.run`. Raises UserError where the file is damaged."""
-    path = run.folder / OUTCOME
+    return _read(run.folder / OUTCOME)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         outcome = json.loads(path.read_text(encoding="utf-8"))
         return {key: outcome[key] for key in ("exit_code", "wall_seconds", "peak_bytes")}

@@ -8,13 +8,14 @@ are drawn from the seed, so methods differ in what they are meant to differ in a
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ocr_cml import config as configuration
 from ocr_cml import model_store
+from ocr_cml.compare.outcome import students_kept
 from ocr_cml.compare.schema import CompareConfig, Method
 from ocr_cml.models.weights import find_weights
 from ocr_cml.schema import Config, Network
@@ -34,7 +35,7 @@ class PlannedRun:
     Attributes:
         method: its name.
         seed: its Global.seed.
-        config: the whole configuration.
+        config: the whole configuration; of a reference that has begun it may have more students than the method.
         folder: the run folder.
         config_file: where the configuration is written for `tools/train.py`.
     """
@@ -107,8 +108,7 @@ def make_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
             problems.append(placed(source, _place(settings, method), text))
     if problems:
         raise ConfigError(_listed(path, problems))
-    runs = [_run(settings, method.name, seed, configs[method.name]) for seed in settings.seeds for method in methods]
-    return Plan(settings, tuple(methods), tuple(runs))
+    return Plan(settings, tuple(methods), tuple(_runs(settings, methods, configs, source)))
 
 
 def _listed(path: str | Path, problems: Sequence[str]) -> str:
@@ -258,6 +258,25 @@ def _take_lines(source: Source, at: Path_, written: Source, written_at: Path_) -
     for known, line in written.lines.items():
         if known[: len(written_at)] == written_at:
             source.lines[at + known[len(written_at) :]] = line
+
+
+def _runs(
+    settings: CompareConfig, methods: Sequence[Method], configs: Mapping[str, Config], source: Source
+) -> list[PlannedRun]:
+    """Every method with every seed.
+
+    A run of a reference that has begun with more students than these methods need stays as it is, and its first ones
+    count: each of them learns alone.
+    """
+    runs = []
+    for seed in settings.seeds:
+        for method in methods:
+            run = _run(settings, method.name, seed, configs[method.name])
+            if method.is_reference and (kept := students_kept(run.folder)) > method.count:
+                larger = _config_of(settings, method.model_copy(update={"students": kept}), source)
+                run = _run(settings, method.name, seed, larger)
+            runs.append(run)
+    return runs
 
 
 def _run(settings: CompareConfig, method: str, seed: int, config: Config) -> PlannedRun:

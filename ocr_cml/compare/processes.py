@@ -37,8 +37,8 @@ def run_jobs(
     at_once: int,
     environment: Mapping[str, str],
     begins: Callable[[int], None],
-    ends: Callable[[int, int], bool],
-) -> bool:
+    ends: Callable[[int, int], int],
+) -> int:
     """Run commands in their order, `at_once` of them side by side, until all have ended or a signal came.
 
     Small networks leave cores idle within a step, so that two trainings of one core each get further in an hour than
@@ -49,16 +49,17 @@ def run_jobs(
         at_once: how many run together, >= 1. Each of several is bound to its share of this process's cores.
         environment: their variables.
         begins: told a job's index before its start.
-        ends: told its index and exit code when it has ended; returns whether the others may go on.
+        ends: told its index and exit code when it has ended; returns 0 if the others may go on, else the signal for
+            which they must not.
 
     Returns:
-        Whether all were run: False after a signal, or where `ends` said so. What ran then has been asked to save its
-        state and has ended; so it has where `begins` or `ends` raise.
+        0 where all were run, else the signal that came, to us or as `ends` says. What ran then has been asked to save
+        its state and has ended; so it has where `begins` or `ends` raise.
     """
     shares = core_shares(_cores(), at_once)
     free, waiting = list(range(at_once)), iter(enumerate(jobs))
     running: dict[subprocess.Popen[bytes], tuple[int, int]] = {}
-    stopping = False
+    stopping = 0
     with _signals_passed_on(running) as came, _none_left_behind(running):
         while True:
             while free and not came and not stopping and (following := next(waiting, None)):
@@ -70,12 +71,12 @@ def run_jobs(
                 if came:  # while it was being started: it was not among those that were told
                     child.send_signal(came[-1])
             if not running:
-                return not came and not stopping
+                return came[0] if came else stopping
             for child in [child for child in running if child.poll() is not None]:
                 index, slot = running.pop(child)
                 free.append(slot)
-                if not ends(index, child.returncode) and not stopping:
-                    stopping = True
+                if (told := ends(index, child.returncode)) and not stopping:
+                    stopping = told
                     for other in running:
                         other.send_signal(signal.SIGTERM)
             time.sleep(_POLL_SECONDS)

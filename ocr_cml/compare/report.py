@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import os
+import shlex
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 
 from ocr_cml.compare.chart import draw, draw_course
 from ocr_cml.compare.plan import Plan
 from ocr_cml.compare.results import Results, Row, by_chance, gains, make_rows, read_results
+from ppocr_data.atomic import write_text
 from ppocr_data.errors import UserError
 
 _MB = 1024 * 1024
@@ -26,8 +26,8 @@ COLUMNS = (
 def write_report(plan: Plan, command: str) -> str:
     """Write compare.md, compare.csv and the charts that there are runs for; returns the table's text.
 
-    `compare.png` and `.svg` show where the methods end; `compare_steps.png` and `.svg` how they came there, where a run
-    was evaluated more than once.
+    `compare.png` and `.svg` show where the methods end; `compare_steps.png` and `.svg` how their mean students came
+    there, where a run was evaluated more than once.
 
     Args:
         plan: what was to be trained.
@@ -40,8 +40,8 @@ def write_report(plan: Plan, command: str) -> str:
     rows = make_rows(plan, results)
     lines = table(rows)
     try:
-        _write(plan.output / "compare.csv", csv_text(plan, results))
-        _write(plan.output / "compare.md", markdown(plan, results, rows, command))
+        write_text(plan.output / "compare.csv", csv_text(plan, results))
+        write_text(plan.output / "compare.md", markdown(plan, results, rows, command))
         if rows:
             draw(rows, [plan.output / "compare.png", plan.output / "compare.svg"])
         if courses := _courses(plan, results):
@@ -58,12 +58,6 @@ def _courses(plan: Plan, results: Results) -> dict[str, list[tuple[tuple[int, fl
     }
     several = any(len(course) > 1 for seeds in found.values() for course in seeds)
     return {name: seeds for name, seeds in found.items() if seeds} if several else {}
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def csv_text(plan: Plan, results: Results) -> str:
@@ -103,7 +97,7 @@ def table(rows: Sequence[Row]) -> list[str]:
 def markdown(plan: Plan, results: Results, rows: Sequence[Row], command: str) -> str:
     """compare.md: the table, how to read it, what is missing, and the commands."""
     settings = plan.settings
-    changes = f" with `{' '.join(settings.overrides)}`" if settings.overrides else ""
+    changes = f" with `{shlex.join(settings.overrides)}`" if settings.overrides else ""
     counted = "its last evaluation" if settings.score == "last" else "its own best evaluation"
     parts = [
         "# Which method helps",
@@ -119,10 +113,10 @@ def markdown(plan: Plan, results: Results, rows: Sequence[Row], command: str) ->
         parts += ["", f"**Not finished:** {', '.join(missing)}."]
     parts += ["", "![hmean of each method](compare.png)"]
     if _courses(plan, results):
-        parts += ["", "![hmean over the steps](compare_steps.png)"]
+        parts += ["", "![hmean of the mean student over the steps](compare_steps.png)"]
     parts += ["", "## Commands", "", f"    {command}", ""]
     parts += ["which runs, for each method and seed:", ""]
-    parts += [f"    python tools/train.py -c {run.config_file.as_posix()}" for run in plan.runs]
+    parts += [f"    {shlex.join(['python', 'tools/train.py', '-c', run.config_file.as_posix()])}" for run in plan.runs]
     return "\n".join([*parts, ""])
 
 

@@ -38,7 +38,7 @@ class Result:
         peak_bytes, wall_seconds: of its process.
         parameters: of the best student, as deployed.
         teachers: hmean of each teacher, where the run scored them.
-        course: of each evaluation the step and the highest hmean of a student.
+        course: of each evaluation the step and the students' mean hmean.
     """
 
     students: tuple[float, ...]
@@ -166,7 +166,9 @@ def read_result(run: PlannedRun, score: str) -> Result:
             wall_seconds=float(outcome["wall_seconds"]),
             parameters=deployed_parameters(json.dumps(run.config.students[best].spec)),
             teachers={name: s["hmean"] for r in records if "teacher" in r for name, s in r["teacher"].items()},
-            course=tuple((r["step"], max(r["eval"][name]["hmean"] for name in names)) for r in evaluations),
+            course=tuple(
+                (r["step"], statistics.fmean(r["eval"][name]["hmean"] for name in names)) for r in evaluations
+            ),
         )
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise UserError(
@@ -180,12 +182,15 @@ def _score(evaluations: Sequence[Mapping[str, Any]], name: str, score: str) -> f
 
 
 def seconds_a_step(records: Sequence[Mapping[str, Any]]) -> float:
-    """The median over log points of the seconds a step; the clock of a log point starts at the record before it."""
+    """The median over log points of the seconds a step, evaluations left out as the trainer's clock leaves them out.
+
+    After a resume `steps` are fewer than from log point to log point; old runs do not record them.
+    """
     paces, before = [], 0
     for record in records:
-        if "seconds" in record and record["step"] > before:
-            paces.append(record["seconds"] / (record["step"] - before))
-        before = record["step"]
+        if "seconds" in record and (steps := record.get("steps", record["step"] - before)) > 0:
+            paces.append(record["seconds"] / steps)
+            before = record["step"]
     return statistics.median(paces)
 
 
@@ -209,8 +214,8 @@ def gains(plan: Plan, method: Method, seed: int, results: Results) -> tuple[floa
     own, other = results.get((method.name, seed)), results.get((reference.name, seed))
     if own is None or other is None or reference.name == method.name:
         return None
-    alone = other.students[: method.count]
-    return statistics.fmean(own.students) - statistics.fmean(alone), max(own.students) - max(alone)
+    ours, alone = own.students[: method.count], other.students[: method.count]
+    return statistics.fmean(ours) - statistics.fmean(alone), max(ours) - max(alone)
 
 
 def make_rows(plan: Plan, results: Results) -> list[Row]:
@@ -223,16 +228,18 @@ def make_rows(plan: Plan, results: Results) -> list[Row]:
 
 
 def _row(plan: Plan, method: Method, count: int, results: Results) -> Row | None:
-    """A method's row, or that of the first `count` of its students."""
+    """A method's row, or that of the first `count` students of its runs."""
     own = {seed: results[method.name, seed] for seed in plan.settings.seeds if (method.name, seed) in results}
     if not own:
         return None
-    whole = count == method.count
+    most = max(len(result.students) for result in own.values())
+    whole = count == most
     firsts = [result.students[:count] for result in own.values()]
     ensembles = [result.ensemble for result in own.values() if result.ensemble is not None]
-    paired = [found for seed in own if (found := gains(plan, method, seed, results)) is not None] if whole else []
+    pairs = [gains(plan, method, seed, results) for seed in own] if count == method.count else []
+    paired = [pair for pair in pairs if pair is not None]
     return Row(
-        label=method.name if whole else f"{method.name} (first {count} of {method.count})",
+        label=method.name if whole else f"{method.name} (first {count} of {most})",
         students=count,
         seeds=len(own),
         mean=Spread.of([statistics.fmean(students) for students in firsts]),
@@ -240,7 +247,7 @@ def _row(plan: Plan, method: Method, count: int, results: Results) -> Row | None
         ensemble=Spread.of(ensembles) if ensembles and whole else None,
         gain_mean=Gain.of([mean for mean, _ in paired]) if paired else None,
         gain_best=Gain.of([best for _, best in paired]) if paired else None,
-        seconds=statistics.fmean(result.seconds for result in own.values()) * count / method.count,
+        seconds=statistics.fmean(result.seconds * count / len(result.students) for result in own.values()),
         shared_time=not whole,
         peak_bytes=max(result.peak_bytes for result in own.values()) if whole else None,
         parameters=max(result.parameters for result in own.values()),

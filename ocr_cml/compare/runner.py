@@ -7,11 +7,14 @@ will: what has finished is kept, what has begun goes on from its checkpoint. The
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ocr_cml.cli import Terminated
 from ocr_cml.compare.measured import FORWARDED
 from ocr_cml.compare.outcome import OUTCOME, is_finished
 from ocr_cml.compare.processes import Job, run_jobs
@@ -38,27 +41,31 @@ def compare(
         differences: a method of which pictures are drawn as well; see `write_differences`.
 
     Raises:
-        ConfigError: mistakes in the configuration; runs of another configuration in the output folder; no such method.
+        ConfigError: mistakes in the configuration; runs of another configuration, or of other labels or teachers, in
+            the output folder; no such method.
         WeightsError: a teacher's weights are missing.
         UserError: runs that failed, when all others have finished.
-        KeyboardInterrupt: after a signal; the running training has saved its state.
+        KeyboardInterrupt, Terminated: after a signal; the running training has saved its state.
     """
     environment = dict(os.environ)  # the trainings choose their own threads
     tune_process()
     from ocr_cml.compare.differences import reference_of, write_differences
     from ocr_cml.compare.plan import make_plan
     from ocr_cml.compare.report import write_report
+    from ocr_cml.compare.same_data import refuse_other_data
     from ocr_cml.run import start_logging
 
     plan = make_plan(config_path, overrides)
     if differences:
         reference_of(plan, differences)  # before hours of training
-    command = " ".join(["python", "tools/compare.py", "-c", config_path, *(["-o", *overrides] if overrides else [])])
+    command = shlex.join(["python", "tools/compare.py", "-c", config_path, *(["-o", *overrides] if overrides else [])])
     try:
         plan.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"output: {plan.output} cannot be made: {error.strerror}") from None
     start_logging(plan.output / "compare.log")
+    if report_only:
+        refuse_other_data(plan, today=False)
     failed = "" if report_only else run_all(plan, environment, command)
     sys.stdout.write(write_report(plan, command))
     if differences:
@@ -80,15 +87,18 @@ def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
         A line for each run that failed.
 
     Raises:
-        ConfigError, WeightsError: before the first run, where one of them could not go on or begin.
-        KeyboardInterrupt: a signal came; the running trainings have saved their state.
+        ConfigError, WeightsError: before the first run, where one of them could not go on or begin; before a later one,
+            where labels or teachers have changed meanwhile.
+        KeyboardInterrupt, Terminated: a signal came; the running trainings have saved their state.
     """
     from ocr_cml.compare.plan import missing_weights
     from ocr_cml.compare.report import write_report
+    from ocr_cml.compare.same_data import refuse_other_data
     from ocr_cml.run import LOG
     from ppocr_data.errors import WeightsError
 
     todo = [run for run in plan.runs if not is_finished(run)]
+    refuse_other_data(plan, today=bool(todo))
     if missing := missing_weights(plan) if todo else []:
         hint = "train or fetch them first, or leave those methods out with -o only=[...]"
         raise WeightsError("\n".join([*missing, hint]))
@@ -97,21 +107,23 @@ def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
 
     def begins(index: int) -> None:
         run = todo[index]
+        refuse_other_data(plan, today=True)  # a label may have been corrected while the one before was trained
         LOG.info("run %d of %d: %s, seed %d, in %s", index + 1, len(todo), run.method, run.seed, run.folder)
 
-    def ends(index: int, code: int) -> bool:
+    def ends(index: int, code: int) -> int:
         run = todo[index]
         if code == 0:
             write_report(plan, command)
         elif code in _INTERRUPTS:
-            return False
+            return code - 128
         else:
             failed.append(f"  {run.method}, seed {run.seed}: exit code {code}, see {run.folder / 'train.log'}")
             LOG.warning("%s, seed %d: failed with exit code %d; going on with the next", run.method, run.seed, code)
-        return True
+        return 0
 
-    if not run_jobs(map(_job, todo), plan.settings.jobs, environment, begins, ends):
-        raise KeyboardInterrupt
+    stopped = run_jobs(map(_job, todo), plan.settings.jobs, environment, begins, ends)
+    if stopped:
+        raise Terminated if stopped == signal.SIGTERM else KeyboardInterrupt
     return "\n".join(failed)
 
 

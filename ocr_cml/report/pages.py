@@ -6,9 +6,7 @@ It reads only what the run folder holds, needs neither paddle nor the data, and 
 from __future__ import annotations
 
 import base64
-import contextlib
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -21,6 +19,7 @@ from ocr_cml.report.series import as_teacher, colours, loss_charts, pace_charts,
 from ocr_cml.report.template import code, facts, fold, missing, page, section, table
 from ocr_cml.report.validation import gallery
 from ocr_cml.words import duration
+from ppocr_data.atomic import write_text
 from ppocr_data.errors import UserError
 
 __all__ = ["Run", "read_run", "write_report"]
@@ -53,13 +52,9 @@ def write_report(runs: Path | Sequence[Path], output: Path | None = None) -> Pat
         raise UserError(
             f"{target}: the report is a file, and this is a folder; name one, such as {target / 'report.html'}"
         )
-    temporary = target.with_name(f"{target.name}.tmp")
     try:
-        temporary.write_text(html, encoding="utf-8")
-        os.replace(temporary, target)
+        write_text(target, html)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise UserError(f"{target}: the report cannot be written: {error.strerror}") from None
     return target
 

@@ -27,11 +27,12 @@ class Run:
 
     Attributes:
         path: the folder; `name` is how the pages call it.
-        logged: the log points: step, loss, lr, seconds and the terms by label, finite numbers only.
+        logged: the log points: step, loss, lr, seconds, steps and the terms by label, finite numbers only.
         evaluations: by step.
         teachers: the teachers' scores before the training.
         best: (student, hmean, step), or None before the first evaluation.
         step_seconds: (step, seconds a step) at each log point.
+        seconds: spent in steps; those between a log point and a stop are in no record, and count like those after it.
         evaluation_seconds: spent in all evaluations.
         config: the text of config.yml, "" where there is none.
         log: (level, message) of train.log; a message may have several lines.
@@ -47,6 +48,7 @@ class Run:
     teachers: Scores = field(default_factory=dict)
     best: tuple[str, float, int] | None = None
     step_seconds: list[tuple[float, float]] = field(default_factory=list)
+    seconds: float = 0.0
     evaluation_seconds: float = 0.0
     config: str = ""
     log: list[tuple[str, str]] = field(default_factory=list)
@@ -59,11 +61,6 @@ class Run:
         """Students, then the ensemble: every name that was ever evaluated."""
         names = dict.fromkeys(name for scores in self.evaluations.values() for name in scores)
         return sorted(names, key=lambda name: name == ENSEMBLE)
-
-    @property
-    def seconds(self) -> float:
-        """Spent in steps."""
-        return sum(entry.get("seconds", 0.0) for entry in self.logged)
 
     @property
     def last_step(self) -> int:
@@ -124,9 +121,12 @@ def _read_metrics(run: Run, text: str) -> None:
             continue  # the log's warnings tell it
         else:
             run.logged.append({**_numbers(entry), "step": step})
-            # `seconds` are those of the steps since the last log point, without evaluations and saves.
-            if "seconds" in run.logged[-1] and step > anchor:
-                run.step_seconds.append((step, run.logged[-1]["seconds"] / (step - anchor)))
+            # `seconds` are those of `steps`: after a resume not all since the last log point; old runs do not say.
+            steps = run.logged[-1].get("steps", step - anchor)
+            if "seconds" in run.logged[-1] and steps > 0:
+                pace = run.logged[-1]["seconds"] / steps
+                run.step_seconds.append((step, pace))
+                run.seconds += pace * (step - anchor if anchor else steps)  # it may have begun from another's step
             anchor = step
     run.logged.sort(key=lambda entry: entry["step"])
     if damaged:

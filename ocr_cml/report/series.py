@@ -8,7 +8,7 @@ from ocr_cml.report.template import missing
 from ocr_cml.report.validation import curve, precision_recall
 
 TEACHER_COLOUR = 7
-_OWN = ("step", "loss", "lr", "seconds")
+_OWN = ("step", "loss", "lr", "seconds", "steps")
 _AGREEMENT = "agreement/"
 
 

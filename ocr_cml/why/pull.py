@@ -12,10 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ocr_cml import assemble
+from ocr_cml.checkpoint import Checkpoint, Progress, open_checkpoint, restore_layers
 from ocr_cml.cohort import BoundTerm, Cohort
 from ocr_cml.losses import TERMS
 from ocr_cml.models import Detector
-from ocr_cml.schema import Config
+from ocr_cml.schema import Config, WeightSchedule
+from ocr_cml.timetable import Timetable
+from ocr_cml.why.runs import FinishedRun
 from ppocr_data.loader import Batch
 
 
@@ -34,13 +37,14 @@ class Pull:
     direction: float
 
 
-def pulls(cohort: Cohort, supervised: Sequence[str], batches: Sequence[Batch]) -> list[Pull]:
+def pulls(cohort: Cohort, supervised: Sequence[str], batches: Sequence[Batch], progress: float) -> list[Pull]:
     """Measure every other term of each student that has a supervised one. Weights stay; running statistics move.
 
     Args:
         cohort: the students, as trained, in any mode.
         supervised: labels of the supervised terms.
         batches: labelled crops.
+        progress: how much of the terms' weight schedules is over, in [0, 1].
     """
     cohort.train()
     found = []
@@ -49,20 +53,20 @@ def pulls(cohort: Cohort, supervised: Sequence[str], batches: Sequence[Batch]) -
         labels = [term for term in own if term.binding.label in supervised]
         if not labels:
             continue
-        references = [_gradient(cohort, labels, name, batch) for batch in batches]
+        references = [_gradient(cohort, labels, name, batch, progress) for batch in batches]
         for term in own:
             if term not in labels:
-                measured = [_gradient(cohort, [term], name, batch) for batch in batches]
+                measured = [_gradient(cohort, [term], name, batch, progress) for batch in batches]
                 found.append(_compared(term.binding.label, measured, references))
         student.clear_gradients()
     return found
 
 
-def _gradient(cohort: Cohort, terms: Sequence[BoundTerm], learner: str, batch: Batch) -> np.ndarray:
-    """The gradient of these terms, with their final weights, on the learner's own parameters, as one vector."""
+def _gradient(cohort: Cohort, terms: Sequence[BoundTerm], learner: str, batch: Batch, progress: float) -> np.ndarray:
+    """The gradient of these terms, with their weights at `progress`, on the learner's own parameters, as one vector."""
     alone = Cohort(cohort.students, cohort.teachers, terms, cohort.normalization)
     answers = alone.ask_teachers(batch)
-    alone(batch, 1.0, answers, [learner]).total.backward()
+    alone(batch, progress, answers, [learner]).total.backward()
     parts = []
     for parameter in cohort.students[learner].parameters():
         if not parameter.stop_gradient:
@@ -83,13 +87,73 @@ def _compared(label: str, measured: Sequence[np.ndarray], references: Sequence[n
 
 
 def pulls_of(config: Config, students: dict[str, Detector], batches: Sequence[Batch], threads: int) -> list[Pull]:
-    """`pulls` of a run's own terms on its trained students. Connectors are fresh: they are not part of a student.
+    """`pulls` of any terms on trained students, whether or not these learned from them.
+
+    Weight schedules are at their end, and connectors are fresh: what a run trained is in `pulls_at`.
 
     Raises:
         UserError: a teacher cannot be loaded.
     """
+    cohort = _cohort(config, students, threads)
+    return pulls(cohort, _supervised(config, cohort), batches, 1.0)
+
+
+def pulls_at(
+    run: FinishedRun, weights: str, students: dict[str, Detector], batches: Sequence[Batch], threads: int
+) -> tuple[list[Pull], list[str]]:
+    """`pulls` of a run's own terms where a checkpoint stands: with the weights and the connectors of that step.
+
+    Args:
+        run: the run.
+        weights: `latest` or `best`.
+        students: those of that checkpoint.
+        batches: labelled crops.
+        threads: for teachers that answer in ONNX Runtime.
+
+    Returns:
+        The pulls, and the labels of terms that were left out: `best/` keeps no connectors, and fresh ones would pull
+        elsewhere than the trained ones did.
+
+    Raises:
+        UserError: a teacher, the training images or the connectors cannot be loaded.
+    """
+    found = open_checkpoint(run.folder / weights)
+    cohort = _cohort(run.config, students, threads)
+    left_out = _restore_connectors(cohort, found)
+    cohort.terms = [term for term in cohort.terms if term.binding.label not in left_out]
+    progress = _schedules_at(run.config, cohort.terms, found.progress)
+    return pulls(cohort, _supervised(run.config, cohort), batches, progress), left_out
+
+
+def _cohort(config: Config, students: dict[str, Detector], threads: int) -> Cohort:
     teachers, _ = assemble.build_teachers(config, threads, assemble.use_device(config))
-    cohort = assemble.build_cohort(config, students, teachers)
-    names = {position: next(iter(entry)) for position, entry in enumerate(config.Loss.loss_config_list)}
-    supervised = [t.binding.label for t in cohort.terms if TERMS[names[t.binding.term]].role == "supervised"]
-    return pulls(cohort, supervised, batches)
+    return assemble.build_cohort(config, students, teachers)
+
+
+def _supervised(config: Config, cohort: Cohort) -> list[str]:
+    """The labels of the terms that are between a student and the labels."""
+    names = [next(iter(entry)) for entry in config.Loss.loss_config_list]
+    return [t.binding.label for t in cohort.terms if TERMS[names[t.binding.term]].role == "supervised"]
+
+
+def _restore_connectors(cohort: Cohort, found: Checkpoint) -> list[str]:
+    """Give the terms the connectors that a checkpoint holds; returns the labels of those that it holds none for."""
+    missing = []
+    for name in cohort.students:
+        connectors, stem = cohort.connectors(name), f"{name}.connectors"
+        if stem in found.stems:
+            restore_layers(connectors, found.arrays(stem), f"{found.folder}: {stem}")
+        else:
+            missing += list(connectors)
+    return missing
+
+
+def _schedules_at(config: Config, terms: Sequence[BoundTerm], progress: Progress) -> float:
+    """How much of the weights' schedules was over at a checkpoint, in [0, 1]; without schedules nothing is read."""
+    if not any(isinstance(term.weight, WeightSchedule) for term in terms):
+        return 1.0
+    labelled = assemble.labelled_dataset(config)
+    dataset = labelled if labelled is not None else assemble.unlabelled_dataset(config)
+    assert dataset is not None, "the configuration was checked to have images"
+    taken = progress.samples_a_step or assemble.samples_a_step(config, 1)
+    return Timetable(config, len(dataset), taken[0] or taken[1]).fraction(progress.step)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ocr_cml.figures import line_style, save_figure
+from ppocr_data.atomic import write_text
 from ppocr_data.errors import UserError
 
 if TYPE_CHECKING:
     from ocr_cml.why.evidence import Evidence
-
-_COLOURS = tuple(mpl.color_sequences["tab10"])
 
 
 def write(evidence: Sequence[Evidence], settings: Mapping[str, Any], notes: Sequence[str], output: Path) -> str:
@@ -28,7 +26,7 @@ def write(evidence: Sequence[Evidence], settings: Mapping[str, Any], notes: Sequ
     Args:
         evidence: one entry a label, in the order of the figures.
         settings: how it was measured.
-        notes: what was not measured, and why.
+        notes: what was not measured, or not alike for all, and why.
         output: the folder.
 
     Raises:
@@ -39,10 +37,10 @@ def write(evidence: Sequence[Evidence], settings: Mapping[str, Any], notes: Sequ
     try:
         output.mkdir(parents=True, exist_ok=True)
         data = {"settings": dict(settings), "notes": list(notes), "runs": [asdict(entry) for entry in evidence]}
-        _write(output / "why.json", json.dumps(data, indent=1, allow_nan=False))
-        _write(output / "why.md", markdown(lines, [*pull_table(evidence), *_paragraphs(notes)], settings))
+        write_text(output / "why.json", json.dumps(data, indent=1, allow_nan=False))
+        write_text(output / "why.md", markdown(lines, pull_table(evidence), notes, settings))
         for name, draw in figures.items():
-            _save(draw, evidence, settings, [output / f"{name}.png", output / f"{name}.svg"])
+            save_figure(_drawn(draw, evidence, settings), [output / f"{name}.png", output / f"{name}.svg"])
     except OSError as error:
         raise UserError(f"--output: {output} cannot be written: {error.strerror or error}") from None
     return "\n".join(
@@ -52,12 +50,6 @@ def write(evidence: Sequence[Evidence], settings: Mapping[str, Any], notes: Sequ
 
 def _paragraphs(notes: Sequence[str]) -> list[str]:
     return [line for note in notes for line in ("", note)]
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def table(evidence: Sequence[Evidence]) -> list[str]:
@@ -74,13 +66,13 @@ def table(evidence: Sequence[Evidence]) -> list[str]:
 
 
 def pull_table(evidence: Sequence[Evidence]) -> list[str]:
-    """How hard each kind of term pulls at the end of the training, one line each, in Markdown; empty without any."""
+    """How hard each kind of term pulls at the step of the weights, one line each, in Markdown; empty without any."""
     rows = [(entry.label, *found) for entry in evidence for found in entry.mean_pulls()]
     lines = [f"| {label} | {kind} | {strength:.3f} | {cosine:+.2f} |" for label, kind, strength, cosine in rows]
     return ["| run | term | strength | direction |", "|---|---|---|---|", *lines] if rows else []
 
 
-def markdown(lines: Sequence[str], pulls: Sequence[str], settings: Mapping[str, Any]) -> str:
+def markdown(lines: Sequence[str], pulls: Sequence[str], notes: Sequence[str], settings: Mapping[str, Any]) -> str:
     """why.md: the tables, the figures, and how to read them."""
     largest, of = settings["sigmas"][-1], "of each tensor's root mean square" if _is_relative(settings) else "absolute"
     reading = [
@@ -97,12 +89,13 @@ def markdown(lines: Sequence[str], pulls: Sequence[str], settings: Mapping[str, 
     ]
     if pulls:
         reading += [
-            "- **Pull**: the length of each term's gradient on a student's weights, its weight included, over that of "
-            "its labels (*strength*), and the cosine between the two (*direction*): above 0 it pulls where the labels "
-            "do. A term of strength .01 does next to nothing, whatever its value; one of 3 drowns the labels.",
+            "- **Pull**: the length of each term's gradient on a student's weights, its weight at that step included, "
+            "over that of its labels (*strength*), and the cosine between the two (*direction*): above 0 it pulls "
+            "where the labels do. A term of strength .01 does next to nothing, whatever its value; one of 3 drowns the "
+            "labels.",
         ]
     figures = [f"![{name}]({name}.png)" for name in ("noise", "doubt", "agreement")]
-    return "\n".join(["# Why", "", *lines, "", *pulls, "", *reading, "", *figures, ""])
+    return "\n".join(["# Why", "", *lines, "", *pulls, *_paragraphs(notes), "", *reading, "", *figures, ""])
 
 
 def _is_relative(settings: Mapping[str, Any]) -> bool:
@@ -112,33 +105,28 @@ def _is_relative(settings: Mapping[str, Any]) -> bool:
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
-def _save(
+def _drawn(
     draw: Callable[[Figure, Sequence[Evidence], Mapping[str, Any]], None],
     evidence: Sequence[Evidence],
     settings: Mapping[str, Any],
-    files: Sequence[Path],
-) -> None:
-    """Draw by Agg, without a display; equal evidence makes equal files."""
+) -> Figure:
+    """Drawn by Agg, without a display."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     draw(figure, evidence, settings)
-    with mpl.rc_context({"svg.hashsalt": "why"}):
-        for path in files:
-            temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp{path.suffix}")
-            figure.savefig(temporary, dpi=120, metadata={"Date": None} if path.suffix == ".svg" else None)
-            os.replace(temporary, path)
+    return figure
 
 
-def _colours(evidence: Sequence[Evidence]) -> list[tuple[Evidence, Any]]:
-    return [(entry, _COLOURS[place % len(_COLOURS)]) for place, entry in enumerate(evidence)]
+def _styles(evidence: Sequence[Evidence]) -> list[tuple[Evidence, dict[str, Any]]]:
+    return [(entry, line_style(place)) for place, entry in enumerate(evidence)]
 
 
 def draw_noise(figure: Figure, evidence: Sequence[Evidence], settings: Mapping[str, Any]) -> None:
     """The loss over the deviation of weight noise: thick the mean of a label's networks, thin each network."""
     axes = figure.add_subplot()
-    for entry, colour in _colours(evidence):
+    for entry, style in _styles(evidence):
         for network in entry.networks:
-            axes.plot(settings["sigmas"], network.losses, color=colour, linewidth=0.7, alpha=0.45)
-        axes.plot(settings["sigmas"], entry.mean_losses(), "o-", color=colour, label=_named(entry))
+            axes.plot(settings["sigmas"], network.losses, **style, linewidth=0.7, alpha=0.45)
+        axes.plot(settings["sigmas"], entry.mean_losses(), marker="o", **style, label=_named(entry))
     unit = "root mean square of each weight tensor" if _is_relative(settings) else "absolute"
     axes.set_xlabel(f"deviation of the weight noise ({unit})")
     axes.set_ylabel("supervised loss on training crops")
@@ -148,14 +136,14 @@ def draw_noise(figure: Figure, evidence: Sequence[Evidence], settings: Mapping[s
 def draw_doubt(figure: Figure, evidence: Sequence[Evidence], _: Mapping[str, Any]) -> None:
     """Left the mean entropy (a dot for each network), right the reliability diagram of the pooled pixels."""
     bars, diagram = figure.subplots(1, 2, width_ratios=[1, 1.3])
-    for place, (entry, colour) in enumerate(_colours(evidence)):
-        bars.bar(place, entry.mean_of("entropy") or 0.0, color=colour, alpha=0.6)
+    for place, (entry, style) in enumerate(_styles(evidence)):
+        bars.bar(place, entry.mean_of("entropy") or 0.0, color=style["color"], alpha=0.6)
         dots = [network.doubt.entropy for network in entry.networks if network.doubt is not None]
-        bars.plot([place] * len(dots), dots, "o", color=colour, markersize=4, markeredgecolor="black")
+        bars.plot([place] * len(dots), dots, "o", color=style["color"], markersize=4, markeredgecolor="black")
         points = entry.reliability()
         error = entry.mean_of("error")
         label = entry.label if error is None else f"{entry.label}: error {error:.3f}"
-        diagram.plot([p for p, _, _ in points], [o for _, o, _ in points], "o-", color=colour, label=label)
+        diagram.plot([p for p, _, _ in points], [o for _, o, _ in points], marker="o", **style, label=label)
     bars.set_xticks(range(len(evidence)), [entry.label for entry in evidence], rotation=20)
     bars.set_ylabel("mean entropy on held-out text pixels, nats")
     bars.grid(axis="y", alpha=0.3)
@@ -168,19 +156,17 @@ def draw_doubt(figure: Figure, evidence: Sequence[Evidence], _: Mapping[str, Any
 def draw_agreement(figure: Figure, evidence: Sequence[Evidence], _: Mapping[str, Any]) -> None:
     """Agreement between students over the steps: thick the mean over a label's runs, thin each run."""
     axes = figure.add_subplot()
-    for entry, colour in _colours(evidence):
+    for entry, style in _styles(evidence):
         if not entry.agreement:
             continue
         for series in entry.agreement:
-            axes.plot(
-                [step for step, _ in series], [dice for _, dice in series], color=colour, linewidth=0.7, alpha=0.45
-            )
+            axes.plot([step for step, _ in series], [dice for _, dice in series], **style, linewidth=0.7, alpha=0.45)
         mean = _mean_series(entry.agreement)
         axes.plot(
             [step for step, _ in mean],
             [dice for _, dice in mean],
-            "o-",
-            color=colour,
+            marker="o",
+            **style,
             markersize=3,
             label=_named(entry),
         )

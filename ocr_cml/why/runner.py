@@ -17,7 +17,10 @@ from ocr_cml.environment import process_threads, tune_process
 from ppocr_data.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
-    from ocr_cml.why.evidence import Scale
+    from ocr_cml.models import Detector
+    from ocr_cml.why.evidence import Evidence, Scale
+    from ocr_cml.why.runs import FinishedRun
+    from ppocr_data.loader import Batch
 
 SIGMAS = (0.0, 0.05, 0.1, 0.15, 0.2)
 """Deviations of the weight noise, in root mean squares of each parameter tensor."""
@@ -56,9 +59,8 @@ def explain(
     from ocr_cml import assemble
     from ocr_cml.why import data as why_data
     from ocr_cml.why.evidence import Evidence, NetworkEvidence
-    from ocr_cml.why.pull import pulls_of
     from ocr_cml.why.report import write
-    from ocr_cml.why.runs import agreement_of, check_comparable, read_run
+    from ocr_cml.why.runs import agreement_of, check_comparable, other_crops, read_run
 
     found = [read_run(text) for text in runs]
     check_comparable(found)
@@ -67,11 +69,10 @@ def explain(
         raise ConfigError("no run has training labels, so none has a supervised loss; name one that has beside them")
     assemble.use_device(reference.config)
     assemble.prepare_embedded_set(reference.config)
-    threads = process_threads()
     crops = why_data.crops(reference.config, images, _BATCH)
     pages = why_data.pages(reference.config, images)
     evidence: dict[str, Evidence] = {}
-    notes: list[str] = []
+    notes = [note for run in found if (note := other_crops(run, reference, weights))]
     for run in found:
         entry = evidence.setdefault(run.label, Evidence(run.label))
         networks = why_data.students(run, weights)
@@ -81,14 +82,30 @@ def explain(
             entry.networks.append(NetworkEvidence(run.folder.as_posix(), name, losses, doubt))
         if series := agreement_of(run.records):
             entry.agreement.append(series)
-        try:
-            entry.pulls += pulls_of(run.config, networks, crops[:_PULLED], threads)
-        except UserError as error:  # a run may be looked at where its teacher is not
-            notes.append(f"{run.folder}: how hard its terms pull was not measured: {error}")
+        notes += _add_pulls(entry, run, weights, networks, crops[:_PULLED])
     settings = {"weights": weights, "crops": sum(len(batch.sources) for batch in crops), "pages": len(pages)}
     settings |= {"draws": draws, "sigmas": list(sigmas), "scale": scale, "data": reference.folder.as_posix()}
     sys.stdout.write(write(list(evidence.values()), settings, notes, output))
     return 0
+
+
+def _add_pulls(
+    entry: Evidence, run: FinishedRun, weights: str, networks: dict[str, Detector], batches: Sequence[Batch]
+) -> list[str]:
+    """Measure how hard a run's terms pull; returns a note on what could not be measured."""
+    from ocr_cml.why.pull import pulls_at
+
+    try:
+        found, left_out = pulls_at(run, weights, networks, batches, process_threads())
+    except UserError as error:  # a run may be looked at where its teacher is not
+        return [f"{run.folder}: how hard its terms pull was not measured: {error}"]
+    entry.pulls += found
+    if not left_out:
+        return []
+    return [
+        f"{run.folder}: how hard {', '.join(left_out)} pull was not measured: {weights}/ does not hold the connectors "
+        "that they were trained with; --weights latest measures them"
+    ]
 
 
 def _check_arguments(images: int, draws: int, sigmas: Sequence[float]) -> None:

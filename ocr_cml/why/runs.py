@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ocr_cml import config as configuration
+from ocr_cml.checkpoint import open_checkpoint
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError
 from ppocr_data.targets import MakeShrinkMap
@@ -78,6 +79,30 @@ def check_comparable(runs: Sequence[FinishedRun]) -> None:
                 f"{run.folder}: learned other shrunken text than {first.folder} (MakeShrinkMap differs), so their "
                 "losses and their doubt on its edges cannot be compared"
             )
+
+
+def other_crops(run: FinishedRun, reference: FinishedRun, weights: str) -> str:
+    """A note where a run learned from other crops than those of the reference, which all networks are shown; else "".
+
+    The same labels under another name are no difference. A run without labels is held against none.
+
+    Raises:
+        WeightsError: a checkpoint is missing or damaged.
+    """
+    ours, theirs = run.config.Train.dataset, reference.config.Train.dataset
+    if not ours.label_file_list:
+        return ""
+    digests = [open_checkpoint(each.folder / weights).progress.trained_on for each in (run, reference)]
+    same_labels = digests[0] == digests[1] if all(digests) else ours.label_file_list == theirs.label_file_list
+    differing = [name for name in ("ratio_list", "transforms") if getattr(ours, name) != getattr(theirs, name)]
+    if same_labels and not differing:
+        return ""
+    listed = ", ".join(f"Train.dataset.{name}" for name in [*(["label_file_list"] * (not same_labels)), *differing])
+    return (
+        f"{run.folder}: learned from other crops than {reference.folder}, the first run with labels ({listed}), and "
+        "all are shown crops of that one: losses, rises and pulls are not those on the data of this run; with it named "
+        "first they are others"
+    )
 
 
 def agreement_of(records: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:

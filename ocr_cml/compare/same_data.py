@@ -1,0 +1,83 @@
+"""Whether a comparison's runs learned from the same labels and teachers: their files may change between two calls."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+from ocr_cml import assemble
+from ocr_cml.checkpoint import BEST, LATEST
+from ocr_cml.compare.plan import Plan, PlannedRun
+from ppocr_data.errors import ConfigError, UserError
+
+_CHECKPOINTS = (LATEST, f"{LATEST}.previous", BEST)
+_Digests = dict[tuple[str, str], str]
+"""SHA-256 by what it is of, and by what the configuration names it: only of equal names must the files be equal."""
+
+
+def refuse_other_data(plan: Plan, *, today: bool) -> None:
+    """Methods are compared on equal data: runs that began with other files beside each other are refused.
+
+    Args:
+        plan: the comparison.
+        today: compare with the files that are there now as well, from which the next training would learn. Those that
+            cannot be read count for nothing: a training says that itself.
+
+    Raises:
+        ConfigError: lines of label files, or a teacher's files, are not those with which a run began.
+    """
+    known: dict[tuple[str, str], tuple[str, str]] = {}
+    differing: dict[tuple[str, str], list[str]] = {}
+    for run in plan.runs:
+        recorded = _recorded(run)
+        if today and recorded.keys() - known.keys():
+            known = {key: (digest, "today's") for key, digest in _todays(run).items()} | known
+        for key, digest in recorded.items():
+            if digest != known.setdefault(key, (digest, f"those of {run.folder}"))[0]:
+                differing.setdefault(key, []).append(str(run.folder))
+    for key, folders in differing.items():
+        raise ConfigError(
+            f"{', '.join(folders[:3])}{f' and {len(folders) - 3} more' if len(folders) > 3 else ''}: "
+            f"{key[0]} ({key[1]}) were not {known[key][1]}, and methods are compared on equal data; put the files back "
+            "as they were, choose another output, or remove the folders of one side"
+        )
+
+
+def _recorded(run: PlannedRun) -> _Digests:
+    """What a run's checkpoint says of its files; nothing where there is none, or an old one."""
+    for name in _CHECKPOINTS:
+        try:
+            progress = json.loads((run.folder / name / "state.json").read_text(encoding="utf-8"))["progress"]
+            teachers = {name: record["sha256"] for name, record in progress.get("teachers", {}).items()}
+            return _digests(run, progress.get("trained_on", ""), progress.get("scored_on", ""), teachers)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # one that is damaged is told when it is opened
+    return {}
+
+
+def _todays(run: PlannedRun) -> _Digests:
+    trained_on, scored_on = (_labels(s.dataset.label_file_list) for s in (run.config.Train, run.config.Eval))
+    teachers: dict[str, str] = {}
+    with contextlib.suppress(UserError, OSError):
+        teachers = {name: record["sha256"] for name, record in assemble.teacher_record(run.config).items()}
+    return _digests(run, trained_on, scored_on, teachers)
+
+
+def _labels(files: list[str]) -> str:
+    try:
+        return assemble.labels_digest(files)
+    except OSError:
+        return ""
+
+
+def _digests(run: PlannedRun, trained_on: str, scored_on: str, teachers: dict[str, Any]) -> _Digests:
+    config = run.config
+    found = {
+        ("the lines of Train.dataset.label_file_list", " ".join(config.Train.dataset.label_file_list)): trained_on,
+        ("the lines of Eval.dataset.label_file_list", " ".join(config.Eval.dataset.label_file_list)): scored_on,
+    }
+    for name, network in config.teachers.items():
+        where = str(network.inference_model or network.pretrained)
+        found[f"the files of Architecture.Models.{name}", where] = str(teachers.get(name, ""))
+    return {key: digest for key, digest in found.items() if digest}
