@@ -7,6 +7,7 @@ import contextlib
 import functools
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -83,6 +84,13 @@ def called(tool: str) -> str:
     """
     name = Path(sys.argv[0]).name
     return name if name.startswith("ocr-cml ") else f"python tools/{tool}.py"
+
+
+def command_line() -> str:
+    """How this process was started, quoted so that a shell reads it back."""
+    program, *arguments = sys.argv
+    own = program.startswith("ocr-cml ")  # two words, see `called`
+    return " ".join([program if own else shlex.quote(program), *map(shlex.quote, arguments)])
 
 
 def check_writable(path: Path) -> None:

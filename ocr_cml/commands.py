@@ -5,13 +5,12 @@ Paddle is imported inside the functions, after `tune_process`: threads and memor
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocr_cml.cli import check_writable, write_json
+from ocr_cml.cli import check_writable, command_line, write_json
 from ocr_cml.environment import process_threads, tune_process
 from ppocr_data.errors import ConfigError, DataError, UserError, WeightsError
 
@@ -44,7 +43,7 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
     start_logging(run.path / "train.log" if rank == 0 else None)
     try:
         if rank == 0:
-            LOG.info("command: %s", shlex.join(sys.argv))
+            LOG.info("command: %s", command_line())
             LOG.info("environment: %s", ", ".join(environment))
             for note in source.notes:
                 LOG.info("read from PaddleOCR's configuration: %s", note)

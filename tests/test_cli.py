@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from ocr_cml.cli import add_config_arguments, exit_cleanly
+from ocr_cml.cli import add_config_arguments, command_line, exit_cleanly
 from ppocr_data.errors import ConfigError, DataError, ModelError, UserError, WeightsError
 
 
@@ -99,6 +100,14 @@ def parsed(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_config_arguments(parser)
     return parser.parse_args(arguments)
+
+
+@pytest.mark.parametrize("program", ["tools/train.py", "my tools/train.py", "ocr-cml train"])
+def test_the_command_line_is_read_back_by_a_shell(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["-c", "my photos/a.yml", "-o", "Global.eval_batch_step=[0, 5]"]
+    monkeypatch.setattr(sys, "argv", [program, *arguments])
+    words = program.split() if program.startswith("ocr-cml") else [program]
+    assert shlex.split(command_line()) == [*words, *arguments]
 
 
 def test_overrides_are_collected_in_order() -> None:

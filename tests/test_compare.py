@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -601,6 +602,18 @@ def test_csv_has_a_line_a_run_and_markdown_what_people_ask(tmp_path: Path) -> No
     assert "within noise" in shown
 
 
+def test_commands_of_a_folder_with_a_space_can_be_pasted(tmp_path: Path) -> None:
+    folder = tmp_path / "my photos"
+    folder.mkdir()
+    plan = plan_of(folder, seeds=[1], overrides=["Train.dataset.data_dir=my photos"])
+    finish(plan.run("alone", 1), [0.5, 0.6])
+    write_report(plan, "it")
+    text = (folder / "out" / "compare.md").read_text(encoding="utf-8")
+    (line,) = [line for line in text.splitlines() if "alone.seed1.yml" in line]
+    assert shlex.split(line) == ["python", "tools/train.py", "-c", plan.run("alone", 1).config_file.as_posix()]
+    assert "with `'Train.dataset.data_dir=my photos'`" in text
+
+
 def test_the_chart_is_drawn_and_the_same_again(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
     finish_both(plan)
@@ -770,11 +783,12 @@ def test_two_methods_interrupted_and_taken_up_again(tiny_set: Path, tmp_path: Pa
     assert "| dml2 | 2 | 1 |" in out
 
     before = {name: (runs / name / "seed4" / "metrics.jsonl").read_bytes() for name in lines}
-    again = compare(path, "--report-only", "--differences", "dml2")
+    again = compare(path, "--report-only", "--differences", "dml2", "-o", "only=[alone, dml2, lost]")
     said, complaint = again.communicate()
     assert again.returncode == 0, complaint
     assert "2 of 3 runs" in said
     page = (tmp_path / "out" / "differences" / "dml2.md").read_text(encoding="utf-8")
+    assert "-o 'only=[alone, dml2, lost]'\n" in (tmp_path / "out" / "compare.md").read_text(encoding="utf-8")
     assert page.startswith("# dml2 beside alone\n") and f"pictures in {tmp_path}" in said
     assert {name: (runs / name / "seed4" / "metrics.jsonl").read_bytes() for name in lines} == before
     assert yaml.safe_load((tmp_path / "out" / "configs" / "alone.seed4.yml").read_text())["Global"]["seed"] == 4

@@ -93,6 +93,8 @@ def test_answers_are_judged_in_the_original_and_kept_in_the_pages_pixels() -> No
     left, right = np.hsplit(picture.astype(int), 2)
     red = [(side[..., 2] - side[..., 1] > 150).sum() for side in (left, right)]
     assert red[0] > 500 and red[1] == 0, "only the left one missed a text"
+    grey = [(np.abs(side - 150).max(axis=-1) < 5).sum() for side in (left, right)]
+    assert grey[0] == 0 and grey[1] > 250, "only the right one has a box that does not count, and it is not green"
 
 
 def test_what_cannot_be_compared_is_said_before_anything_is_trained(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def refuse_other_data(plan: Plan, *, today: bool) -> None:
             cannot be read count for nothing: a training says that itself.
 
     Raises:
-        ConfigError: lines of label files, or a teacher's files, are not those with which a run began.
+        ConfigError: lines of label files, images without labels, or a teacher's files are not those of a run's start.
     """
     known: dict[tuple[str, str], tuple[str, str]] = {}
     differing: dict[tuple[str, str], list[str]] = {}
@@ -50,7 +50,8 @@ def _recorded(run: PlannedRun) -> _Digests:
         try:
             progress = json.loads((run.folder / name / "state.json").read_text(encoding="utf-8"))["progress"]
             teachers = {name: record["sha256"] for name, record in progress.get("teachers", {}).items()}
-            return _digests(run, progress.get("trained_on", ""), progress.get("scored_on", ""), teachers)
+            labels = progress.get("trained_on", ""), progress.get("scored_on", "")
+            return _digests(run, *labels, progress.get("unlabelled", ""), teachers)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # one that is damaged is told when it is opened
     return {}
@@ -59,9 +60,12 @@ def _recorded(run: PlannedRun) -> _Digests:
 def _todays(run: PlannedRun) -> _Digests:
     trained_on, scored_on = (_labels(s.dataset.label_file_list) for s in (run.config.Train, run.config.Eval))
     teachers: dict[str, str] = {}
+    unlabelled = ""
+    with contextlib.suppress(UserError, OSError):
+        unlabelled = assemble.unlabelled_digest(run.config)
     with contextlib.suppress(UserError, OSError):
         teachers = {name: record["sha256"] for name, record in assemble.teacher_record(run.config).items()}
-    return _digests(run, trained_on, scored_on, teachers)
+    return _digests(run, trained_on, scored_on, unlabelled, teachers)
 
 
 def _labels(files: list[str]) -> str:
@@ -71,12 +75,14 @@ def _labels(files: list[str]) -> str:
         return ""
 
 
-def _digests(run: PlannedRun, trained_on: str, scored_on: str, teachers: dict[str, Any]) -> _Digests:
+def _digests(run: PlannedRun, trained_on: str, scored_on: str, unlabelled: str, teachers: dict[str, Any]) -> _Digests:
     config = run.config
     found = {
         ("the lines of Train.dataset.label_file_list", " ".join(config.Train.dataset.label_file_list)): trained_on,
         ("the lines of Eval.dataset.label_file_list", " ".join(config.Eval.dataset.label_file_list)): scored_on,
     }
+    if config.Train.unlabeled is not None:
+        found["the images of Train.unlabeled.images", " ".join(config.Train.unlabeled.images)] = unlabelled
     for name, network in config.teachers.items():
         where = str(network.inference_model or network.pretrained)
         found[f"the files of Architecture.Models.{name}", where] = str(teachers.get(name, ""))
