@@ -357,7 +357,7 @@ def test_teachers_alone_teach_without_any_label_file(tiny_set: Path, tmp_path: P
     answer = DetOutput.from_probability(paddle.to_tensor((first + 3 * second) / 4).unsqueeze(1))
     images = assemble.normalization(start["config"]).to_device(batch.image)
     expected = TeacherLoss()(student(images), answer, decode_targets(batch))
-    assert set(record) == {"step", "loss", "lr", "teacher/Student<-Teachers"}
+    assert set(record) == {"step", "loss", "lr", "steps", "teacher/Student<-Teachers"}
     assert record["loss"] == record["teacher/Student<-Teachers"] == pytest.approx(float(expected), rel=1e-5)
 
 

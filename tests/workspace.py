@@ -97,14 +97,14 @@ def prepare(monkeypatch: pytest.MonkeyPatch, tool: Tool) -> None:
     for module in (environment, runner, why):
         monkeypatch.setattr(module, "tune_process", list)  # paddle is imported already
 
-    def run_jobs(jobs: Any, at_once: int, variables: Any, begins: Any, ends: Any) -> bool:
+    def run_jobs(jobs: Any, at_once: int, variables: Any, begins: Any, ends: Any) -> int:
         for index, job in enumerate(jobs):
             begins(index)
             code, _, err = tool("train", "-c", job.command[-1])
             assert code == 0, err
             job.outcome.write_text(json.dumps({"exit_code": code, "wall_seconds": 1.0, "peak_bytes": 10**8}))
             ends(index, code)
-        return True
+        return 0
 
     monkeypatch.setattr(runner, "run_jobs", run_jobs)
 
