@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 
 from ocr_cml import config as configuration
@@ -16,33 +17,21 @@ from ocr_cml.models.detector import DetOutput
 from ocr_cml.progress import Display
 from ocr_cml.recovery import recover
 from ocr_cml.resume import resume
-from ocr_cml.run import LOG, RunFolder
-from ocr_cml.schema import Config
+from ocr_cml.run import LOG
 from ocr_cml.training import Training
 from ppocr_data.errors import UserError
 from ppocr_data.loader import Batch
 
 
 class Trainer(Training):
-    """Trains a cohort and keeps the best student.
+    """Trains a cohort and keeps the best student."""
 
-    Args:
-        config: the validated configuration.
-        run: the run's folder, already locked.
-        rank, world_size: this process among those launched together.
-        device: `cpu` or `gpu:N`.
-
-    Attributes:
-        display: what people see while it runs.
-    """
-
-    def __init__(self, config: Config, run: RunFolder, rank: int, world_size: int, device: str) -> None:
-        super().__init__(config, run, rank, world_size, device)
-        self.display = Display(
-            self.timetable.last_step,
-            self.timetable.evaluations_after,
-            shown=self.rank == 0,
-            memory=lambda: startup.memory(self.device),
+    @functools.cached_property
+    def display(self) -> Display:
+        """What people see while it runs."""
+        times, shown = self.timetable, self.rank == 0
+        return Display(
+            times.last_step, times.evaluations_after, shown=shown, memory=lambda: startup.memory(self.device)
         )
 
     def fit(self) -> Best | None:

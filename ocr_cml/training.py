@@ -85,7 +85,7 @@ class Training:
             teachers=assemble.teacher_record(config),
             trained_on=assemble.labels_digest(config.Train.dataset.label_file_list),
             scored_on=assemble.labels_digest(config.Eval.dataset.label_file_list),
-            unlabelled=assemble.unlabelled_digest(config),
+            unlabelled=assemble.names_digest(s.image for s in self.unlabelled.samples) if self.unlabelled else "",
             samples_a_step=taken,
         )
         self.teacher_hmean: float | None = None

@@ -254,16 +254,16 @@ def test_pictures_of_a_run_in_a_folder_of_images_are_not_learnt_from(tiny_set: P
     photos = tmp_path / "photos"
     shutil.copytree(tiny_set / "train", photos / "more")
     config = loaded(tiny_set, tmp_path, Train__unlabeled={"images": [str(photos)], "batch_size_per_card": 1})
-    digest = assemble.unlabelled_digest(config)
+    digest = assemble.names_digest(assemble.unlabelled_images(config))
     shutil.copytree(tiny_set / "val", photos / "run/validation")
     (photos / "run/metrics.jsonl").touch()
     dataset = assemble.unlabelled_dataset(config)
     assert dataset is not None
     assert {sample.image.parent for sample in dataset.samples} == {photos / "more"}
-    assert assemble.unlabelled_digest(config) == digest
+    assert assemble.names_digest(assemble.unlabelled_images(config)) == digest
     shutil.copy(tiny_set / "val/000000.jpg", photos / "new.jpg")
-    assert assemble.unlabelled_digest(config) != digest
-    assert assemble.unlabelled_digest(loaded(tiny_set, tmp_path)) == ""
+    assert assemble.names_digest(assemble.unlabelled_images(config)) != digest
+    assert assemble.names_digest(assemble.unlabelled_images(loaded(tiny_set, tmp_path))) == ""
 
 
 def test_check_images_are_a_few_of_the_evaluations(tiny_set: Path, tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ from ocr_cml.assemble.data import (
     eval_dataset,
     labelled_dataset,
     labels_digest,
+    names_digest,
     normalization,
     prepare_embedded_set,
     resize_rule,
     samples_a_step,
     unlabelled_dataset,
-    unlabelled_digest,
+    unlabelled_images,
 )
 from ocr_cml.assemble.machine import recomputes, side_by_side, use_device, uses_amp
 from ocr_cml.assemble.students import build_students, refuse_twins
@@ -27,6 +28,7 @@ __all__ = [
     "eval_dataset",
     "labelled_dataset",
     "labels_digest",
+    "names_digest",
     "normalization",
     "prepare_embedded_set",
     "recomputes",
@@ -36,7 +38,7 @@ __all__ = [
     "side_by_side",
     "teacher_record",
     "unlabelled_dataset",
-    "unlabelled_digest",
+    "unlabelled_images",
     "use_device",
     "uses_amp",
 ]

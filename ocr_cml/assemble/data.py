@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -78,18 +78,23 @@ def unlabelled_dataset(config: Config) -> DetDataset | None:
         return None
     transforms = section.transforms or config.Train.dataset.transforms
     return DetDataset.from_images(
-        _unlabelled_images(section.images),
+        unlabelled_images(config),
         [build_op(entry) for entry in transforms],
         seed=mixed(config.Global.seed, _UNLABELLED),
         on_bad=section.on_bad_sample,
     )
 
 
-def unlabelled_digest(config: Config) -> str:
-    """SHA-256 of the names of the images without labels, in their order; of none the empty text."""
+def unlabelled_images(config: Config) -> list[Path]:
+    """The images that `Train.unlabeled` names, in their order. Raises DataError where one cannot be read."""
     section = config.Train.unlabeled
-    names = [path.name for path in _unlabelled_images(section.images)] if section else []
-    return hashlib.sha256("\n".join(names).encode("utf-8", "backslashreplace")).hexdigest() if names else ""
+    return [path for entry in section.images for path in _images_of(Path(entry))] if section else []
+
+
+def names_digest(images: Iterable[Path]) -> str:
+    """SHA-256 of images' names, in their order; of none the empty text."""
+    names = "\n".join(path.name for path in images)
+    return hashlib.sha256(names.encode("utf-8", "backslashreplace")).hexdigest() if names else ""
 
 
 def labels_digest(files: Sequence[str]) -> str:
@@ -109,10 +114,6 @@ def samples_a_step(config: Config, processes: int) -> tuple[int, int]:
     return labelled * times, unlabelled * times
 
 
-def _unlabelled_images(entries: Sequence[str]) -> list[Path]:
-    return [path for entry in entries for path in _images_of(Path(entry))]
-
-
 def _images_of(entry: Path) -> list[Path]:
     """The images that one entry of `Train.unlabeled.images` names.
 
@@ -120,7 +121,8 @@ def _images_of(entry: Path) -> list[Path]:
     """
     if entry.is_dir():
         found = [sample.image for sample in read_images(entry)]
-        of_runs = {path.parent for path in found if any(map(_is_run, _between(path.parent, entry)))}
+        folders = {path.parent for path in found}
+        of_runs = {folder for folder in folders if any(map(_is_run, _between(folder, entry)))}
         return [path for path in found if path.parent not in of_runs]
     if entry.suffix != ".txt":
         return [entry]

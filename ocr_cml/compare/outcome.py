@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 OUTCOME = "outcome.json"
 """In a run folder: exit code, seconds and peak memory of its process, written when that ends."""
 
-_CHECKPOINTS = ("latest", "latest.previous", "best", "best.previous")
-
 # Values that a run may be continued with, and that would make it longer, or scored more often, than the others.
 _LENGTH = ("Global.epoch_num", "Global.max_steps", "Global.eval_batch_step", "Optimizer.lr.decay_steps")
 
@@ -65,7 +63,9 @@ def _record_of(folder: Path) -> Path | None:
 
     What failed before it saved anything is no run yet: its cause may be mended, by other values too.
     """
-    begun = _ended_well(folder) or any((folder / name).is_dir() for name in _CHECKPOINTS)
+    from ocr_cml.checkpoint import BEST, LATEST, is_kept
+
+    begun = _ended_well(folder) or any(is_kept(folder / name) for name in (LATEST, BEST))
     recorded = folder / "config.yml"
     return recorded if begun and recorded.is_file() else None
 

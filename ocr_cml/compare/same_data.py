@@ -7,11 +7,10 @@ import json
 from typing import Any
 
 from ocr_cml import assemble
-from ocr_cml.checkpoint import BEST, LATEST
+from ocr_cml.checkpoint import BEST, LATEST, previous_of
 from ocr_cml.compare.plan import Plan, PlannedRun
 from ppocr_data.errors import ConfigError, UserError
 
-_CHECKPOINTS = (LATEST, f"{LATEST}.previous", BEST)
 _Digests = dict[tuple[str, str], str]
 """SHA-256 by what it is of, and by what the configuration names it: only of equal names must the files be equal."""
 
@@ -46,9 +45,9 @@ def refuse_other_data(plan: Plan, *, today: bool) -> None:
 
 def _recorded(run: PlannedRun) -> _Digests:
     """What a run's checkpoint says of its files; nothing where there is none, or an old one."""
-    for name in _CHECKPOINTS:
+    for folder in (run.folder / LATEST, previous_of(run.folder / LATEST), run.folder / BEST):
         try:
-            progress = json.loads((run.folder / name / "state.json").read_text(encoding="utf-8"))["progress"]
+            progress = json.loads((folder / "state.json").read_text(encoding="utf-8"))["progress"]
             teachers = {name: record["sha256"] for name, record in progress.get("teachers", {}).items()}
             labels = progress.get("trained_on", ""), progress.get("scored_on", "")
             return _digests(run, *labels, progress.get("unlabelled", ""), teachers)
@@ -62,7 +61,7 @@ def _todays(run: PlannedRun) -> _Digests:
     teachers: dict[str, str] = {}
     unlabelled = ""
     with contextlib.suppress(UserError, OSError):
-        unlabelled = assemble.unlabelled_digest(run.config)
+        unlabelled = assemble.names_digest(assemble.unlabelled_images(run.config))
     with contextlib.suppress(UserError, OSError):
         teachers = {name: record["sha256"] for name, record in assemble.teacher_record(run.config).items()}
     return _digests(run, trained_on, scored_on, unlabelled, teachers)

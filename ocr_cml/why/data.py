@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ocr_cml import assemble
-from ocr_cml.binding import split_arguments
+from ocr_cml.binding import stated_terms
 from ocr_cml.checkpoint import open_checkpoint, restore_layers
 from ocr_cml.losses import DBLoss, decode_targets
 from ocr_cml.models import Detector, build_detector
@@ -117,10 +117,7 @@ def losses(
 
 def _supervised(config: Config) -> DBLoss:
     """The first supervised term of a configuration, or that of PP-OCR."""
-    for entry in config.Loss.loss_config_list:
-        if "DBLoss" in entry:
-            return DBLoss(**split_arguments(entry["DBLoss"])[1])
-    return DBLoss()
+    return DBLoss(**next((term.own for term in stated_terms(config) if term.cls is DBLoss), {}))
 
 
 def doubt(network: Detector, config: Config, held_out: Sequence[TextPage]) -> Doubt | None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ocr_cml import assemble
+from ocr_cml.binding import stated_terms
 from ocr_cml.checkpoint import Checkpoint, Progress, open_checkpoint, restore_layers
 from ocr_cml.cohort import BoundTerm, Cohort
-from ocr_cml.losses import TERMS
 from ocr_cml.models import Detector
 from ocr_cml.schema import Config, WeightSchedule
 from ocr_cml.timetable import Timetable
@@ -132,8 +132,8 @@ def _cohort(config: Config, students: dict[str, Detector], threads: int) -> Coho
 
 def _supervised(config: Config, cohort: Cohort) -> list[str]:
     """The labels of the terms that are between a student and the labels."""
-    names = [next(iter(entry)) for entry in config.Loss.loss_config_list]
-    return [t.binding.label for t in cohort.terms if TERMS[names[t.binding.term]].role == "supervised"]
+    stated = stated_terms(config)
+    return [t.binding.label for t in cohort.terms if stated[t.binding.term].cls.role == "supervised"]
 
 
 def _restore_connectors(cohort: Cohort, found: Checkpoint) -> list[str]:
