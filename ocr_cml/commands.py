@@ -32,7 +32,8 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
         print(config.dump(settings), end="")
         return 0
     from ocr_cml import assemble, distributed, loggers
-    from ocr_cml.run import LOG, RunFolder, start_logging
+    from ocr_cml.log import LOG, start_logging
+    from ocr_cml.run import RunFolder
     from ocr_cml.signals import Interrupted
     from ocr_cml.trainer import Trainer
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from ocr_cml import checkpoint, report, validation
 from ocr_cml.evaluate import MapFunction
 from ocr_cml.fastest import answering
+from ocr_cml.log import LOG
 from ocr_cml.models import build_detector
-from ocr_cml.run import LOG
 from ocr_cml.training import Training
 from ppocr_data.errors import UserError
 

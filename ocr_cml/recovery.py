@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ocr_cml import divergence
-from ocr_cml.run import LOG
+from ocr_cml.log import LOG
 from ocr_cml.training import Training
 from ppocr_data.errors import UserError
 

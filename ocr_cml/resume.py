@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ocr_cml import checkpoint, validation
+from ocr_cml.changed_keys import different_keys
 from ocr_cml.checkpoint import BEST, Best, Checkpoint, Progress
 from ocr_cml.distributed import largest_of_ranks
-from ocr_cml.run import LOG, different_keys
+from ocr_cml.log import LOG
 from ocr_cml.training import Training
 from ppocr_data.errors import ConfigError, UserError, WeightsError
 

@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-import yaml
-
 from ocr_cml import config as configuration
+from ocr_cml.changed_keys import different_keys
 from ocr_cml.checkpoint import BEST, LATEST, finish_interrupted_save, is_kept, previous_of
 from ocr_cml.loggers import Logger, close, tell
-from ocr_cml.progress import ToPeople
+from ocr_cml.records import METRICS, Records
 from ocr_cml.schema import Config
-from ppocr_data.atomic import write_text
 from ppocr_data.errors import ConfigError, UserError
 
-LOG = logging.getLogger("ocr_cml")
-
-# A run may be continued with other values of these: they say how long, where and how loudly, not what is learned how.
-_FREE_KEYS = (
-    "Global.epoch_num",
-    "Global.max_steps",
-    "Global.print_batch_step",
-    "Global.save_batch_step",
-    "Global.eval_batch_step",
-    "Global.checkpoints",
-    "Global.save_model_dir",
-    "Global.save_inference_dir",
-    "Global.model_name",
-    "Global.teacher_check",
-    "Global.on_divergence",
-    "Global.use_gpu",
-    "Global.loggers",
-    "Train.loader.num_workers",
-    "Train.loader.worker_timeout",
-    "Train.loader.worker_restarts",
-    "Optimizer.lr.decay_steps",
-)
-
-_LOCK, METRICS = ".lock", "metrics.jsonl"
+_LOCK = ".lock"
 _SIGNS = (_LOCK, METRICS, *(name for folder in (LATEST, BEST) for name in (folder, previous_of(Path(folder)).name)))
 """By which a folder is known as a run's; a run makes the first before anything else."""
 _WRITTEN = ("config.yml", "preview.jpg", "report.html", "train.log", "validation")
@@ -65,7 +37,7 @@ class RunFolder:
     def __init__(self, config: Config, *, is_owner: bool = True) -> None:
         self.path = Path(config.Global.save_model_dir)
         self._lock: TextIO | None = None
-        self._metrics: TextIO | None = None
+        self._records: Records | None = None
         self.loggers: list[Logger] = []
         try:
             self._refuse_foreign()
@@ -73,7 +45,7 @@ class RunFolder:
                 self._acquire()
             self.resume_from = self._decide(config)
             if is_owner:
-                self._open_metrics()
+                self._records = self._open_records()
         except BaseException:
             self.close()
             raise
@@ -102,10 +74,9 @@ class RunFolder:
         for name in (LATEST, BEST):
             finish_interrupted_save(self.path / name)
 
-    def _open_metrics(self) -> None:
-        """A run that starts from nothing begins its metrics anew."""
+    def _open_records(self) -> Records:
         try:
-            self._metrics = (self.path / METRICS).open("a" if self.resume_from else "w", encoding="utf-8")
+            return Records(self.path / METRICS, keep=self.resume_from is not None)
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -122,7 +93,7 @@ class RunFolder:
 
     def record_config(self, config: Config) -> None:
         """Write `config.yml`, where this process owns the folder. Raises UserError where it cannot be written."""
-        if self._metrics is None:
+        if self._records is None:
             return
         try:
             configuration.save(self.as_recorded(config), self.path / "config.yml")
@@ -158,116 +129,32 @@ class RunFolder:
         )
 
     def record(self, entry: Mapping[str, Any]) -> None:
-        """Append one object to `metrics.jsonl`, at full precision."""
-        if self._metrics is None:
+        """Append one object to `metrics.jsonl` and show it to the loggers. Raises UserError where the disk is full."""
+        if self._records is None:
             return
         try:
-            self._metrics.write(json.dumps(entry) + "\n")
-            self._metrics.flush()
+            self._records.append(entry)
         except OSError as error:
             raise UserError(
-                f"{self.path / 'metrics.jsonl'}: cannot be written: {error.strerror}; checkpoints are whole"
+                f"{self._records.path}: cannot be written: {error.strerror}; checkpoints are whole"
             ) from None
         tell(self.loggers, entry)
 
     def forget_after(self, step: int) -> int:
-        """Drop records of steps that a resumed run is about to repeat, so that each step stands there once.
-
-        Returns:
-            The last step that was dropped; `step` where there is none.
-        """
-        path = self.path / METRICS
-        if self._metrics is None:
+        """Drop records of steps that a resumed run is about to repeat; see `Records.forget_after`."""
+        if self._records is None:
             return step
-        self._metrics.close()
-        # A kill may have cut a line within a letter: it is no JSON then, and counts as never written.
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        steps = [_step_of(line) for line in lines]
-        kept = [line for line, at in zip(lines, steps, strict=True) if at <= step]
         try:
-            write_text(path, "".join(f"{line}\n" for line in kept))
-            self._metrics = path.open("a", encoding="utf-8")
+            return self._records.forget_after(step)
         except OSError as error:
             raise self._unwritable(error) from None
-        return max([step, *(at for at in steps if at != sys.maxsize)])
 
     def close(self) -> None:
         """Release the lock and close the files and the loggers."""
         close(self.loggers)
-        for file in (self._metrics, self._lock):
+        for file in (self._records, self._lock):
             if file is not None:
                 file.close()
-
-
-def different_keys(recorded: Path, config: Config, also: tuple[str, ...] = ()) -> list[str]:
-    """Dotted keys in which a recorded configuration differs from this one, beside those that a resume may change.
-
-    The record is read by today's schema: a key that came later has its default there, and is no difference.
-
-    Args:
-        recorded: a run's config.yml.
-        config: this start's.
-        also: keys that a resume may change and that are compared this time.
-
-    Raises:
-        ConfigError: the record cannot be read, or holds keys that this version does not know.
-    """
-    try:
-        then = configuration.load_record(recorded)
-    except ConfigError as error:
-        raise ConfigError(
-            f"{recorded}: the run in this folder was recorded in a form that this version does not read; choose "
-            f"another Global.save_model_dir, or go on with the version that made it\n{error}"
-        ) from None
-    before, now = (_flat(yaml.safe_load(configuration.dump(each))) for each in (then, config))
-    free = [key for key in _FREE_KEYS if key not in also]
-    differing = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
-    return sorted(key for key in differing if not any(key == f or key.startswith(f + ".") for f in free))
-
-
-class _LogFile(logging.FileHandler):
-    """A log that a full disk stops with one line, not with a traceback for every message."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Say once that the file takes no more, and leave it."""
-        for logger in (LOG, logging.getLogger("ppocr_data")):
-            logger.removeHandler(self)
-        LOG.warning("%s: cannot be written any more: %s", self.baseFilename, sys.exc_info()[1])
-
-
-def start_logging(path: Path | None) -> None:
-    """Log to standard error, and to `path` where given. Standard output is left to results."""
-    to_people = ToPeople()
-    to_people.setFormatter(logging.Formatter("%(message)s"))
-    handlers: list[logging.Handler] = [to_people]
-    if path is not None:
-        to_file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
-        to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        handlers.append(to_file)
-    for logger in (LOG, logging.getLogger("ppocr_data")):
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
-        for handler in list(logger.handlers):
-            logger.removeHandler(handler)
-            handler.close()
-        for handler in handlers:
-            logger.addHandler(handler)
-
-
-def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(data, dict) and data:
-        return {k: v for key, value in data.items() for k, v in _flat(value, f"{prefix}.{key}".lstrip(".")).items()}
-    if isinstance(data, list) and data:
-        return {k: v for i, value in enumerate(data) for k, v in _flat(value, f"{prefix}.{i}").items()}
-    return {prefix: data}
-
-
-def _step_of(line: str) -> int:
-    """The step of a record; a line cut short by a kill counts as never written."""
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return sys.maxsize
 
 
 def _lock_file(file: TextIO) -> bool:

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-from ocr_cml.run import LOG
+from ocr_cml.log import LOG
 
 
 class Interrupted(Exception):

@@ -14,9 +14,9 @@ from ocr_cml.agreement import RATIOS, Crop, sweep, verdict
 from ocr_cml.binding import TEACHERS
 from ocr_cml.environment import cpu_cores
 from ocr_cml.evaluate import table, without_text
+from ocr_cml.log import LOG
 from ocr_cml.losses import TeacherLoss
 from ocr_cml.losses.base import TEXT_LEVEL
-from ocr_cml.run import LOG
 from ocr_cml.runtime import LayerDetector
 from ocr_cml.training import Training
 from ppocr_data.targets import MakeShrinkMap

@@ -19,8 +19,9 @@ from ocr_cml.evaluate import Evaluator, MapFunction
 from ocr_cml.fastest import answering
 from ocr_cml.gradients import Gradients
 from ocr_cml.learners import Learners
+from ocr_cml.log import LOG
 from ocr_cml.models.blocks import recompute_blocks
-from ocr_cml.run import LOG, RunFolder
+from ocr_cml.run import RunFolder
 from ocr_cml.schema import Config
 from ocr_cml.timetable import Timetable
 from ppocr_data.dataset import DetDataset

@@ -19,14 +19,14 @@ from ocr_cml.binding import CommonTermArguments, split_arguments
 from ocr_cml.losses import TERMS
 from ocr_cml.models.detector import PARTS
 from ocr_cml.schema import EVALUATED, LABELLED, UNION_TAGS, UNLABELLED
-from ocr_cml.yaml_source import Path_, Source
+from ocr_cml.yaml_source import KeyPath, Source
 from ppocr_data.errors import ConfigError
 from ppocr_data.spelling import hint
 from ppocr_data.transforms import OPS
 
 
 def validate(
-    schema: type[BaseModel], data: Any, prefix: Path_, source: Source, problems: list[str]
+    schema: type[BaseModel], data: Any, prefix: KeyPath, source: Source, problems: list[str]
 ) -> typing.Any | None:
     """Validate strictly; add one worded problem for each error. JSON mode lets a YAML list be a tuple and no more."""
     try:
@@ -55,7 +55,7 @@ def _reworded(item: Mapping[str, Any]) -> str:
     return f"{message[0].lower()}{message[1:]}; found {value if len(value) < 80 else value[:77] + '...'}"
 
 
-def _without_union_tags(path: Path_, source: Source) -> Path_:
+def _without_union_tags(path: KeyPath, source: Source) -> KeyPath:
     """Pydantic appends the tried type to the location of a union; people want the key they wrote."""
     while path and path not in source.lines and len(path) > 1 and path[:-1] in source.lines:
         node: Any = source.data
@@ -71,7 +71,7 @@ def _unknown(word: str, known: Iterable[str], what: str) -> str:
     return f"unknown {what} {word!r}; {hint(word, sorted(known))}"
 
 
-def placed(source: Source, path: Path_, text: str) -> str:
+def placed(source: Source, path: KeyPath, text: str) -> str:
     place = source.where(path)
     return f"{'.'.join(path)}: {text}" + (f" ({place})" if place else "")
 
@@ -144,7 +144,7 @@ def named_section_problems(source: Source) -> list[str]:
                 _check_part(chosen, table, ("Architecture", "Models", str(name), part), source, problems)
     schemas = {name: _term_schema(name) for name in TERMS}
     for i, entry in enumerate(_list(source.data, "Loss", "loss_config_list")):
-        place: Path_ = ("Loss", "loss_config_list", str(i))
+        place: KeyPath = ("Loss", "loss_config_list", str(i))
         found = len(problems)
         _check_one_key(entry, schemas, place, "loss term", source, problems)
         if len(problems) == found:
@@ -155,7 +155,7 @@ def named_section_problems(source: Source) -> list[str]:
     return problems
 
 
-def _check_term_values(entry: Mapping[str, Any], place: Path_, source: Source, problems: list[str]) -> None:
+def _check_term_values(entry: Mapping[str, Any], place: KeyPath, source: Source, problems: list[str]) -> None:
     """What only the term itself knows of its arguments: ranges, choices that exclude each other."""
     ((name, arguments),) = entry.items()
     try:
@@ -167,7 +167,7 @@ def _check_term_values(entry: Mapping[str, Any], place: Path_, source: Source, p
 
 
 def _check_part(
-    chosen: Mapping[str, Any], table: Mapping[str, type], path: Path_, source: Source, problems: list[str]
+    chosen: Mapping[str, Any], table: Mapping[str, type], path: KeyPath, source: Source, problems: list[str]
 ) -> None:
     arguments = {key: value for key, value in chosen.items() if key != "name"}
     name = str(chosen.get("name", ""))
@@ -179,7 +179,7 @@ def _check_part(
 
 
 def _check_one_key(
-    entry: Any, table: Mapping[str, type[BaseModel]], path: Path_, what: str, source: Source, problems: list[str]
+    entry: Any, table: Mapping[str, type[BaseModel]], path: KeyPath, what: str, source: Source, problems: list[str]
 ) -> None:
     if not isinstance(entry, Mapping) or len(entry) != 1:
         problems.append(placed(source, path, f"expected one {what}, `- Name: {{arguments}}`"))

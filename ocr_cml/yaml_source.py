@@ -16,7 +16,7 @@ import yaml
 
 from ppocr_data.errors import ConfigError
 
-Path_ = tuple[str, ...]  # a dotted key, taken apart; list positions are written as decimal strings
+KeyPath = tuple[str, ...]  # a dotted key, taken apart; list positions are written as decimal strings
 
 _FLOAT = re.compile(
     r"""^(?:[-+]?(?:[0-9][0-9_]*)\.[0-9_]*(?:[eE][-+]?[0-9]+)?
@@ -42,12 +42,12 @@ class Source:
 
     name: str = ""
     data: dict[str, Any] = field(default_factory=dict)
-    lines: dict[Path_, str] = field(default_factory=dict)
+    lines: dict[KeyPath, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    repeats: dict[Path_, Any] = field(default_factory=dict)
+    repeats: dict[KeyPath, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def where(self, path: Path_) -> str | None:
+    def where(self, path: KeyPath) -> str | None:
         """The place of a key, or of its nearest enclosing key that has one."""
         for length in range(len(path), 0, -1):
             if place := self.lines.get(path[:length]):
@@ -127,7 +127,7 @@ def read_yaml(path: Path) -> Source:
     return source
 
 
-def _parse(text: str, path: Path_, source: Source, place: str) -> Any:
+def _parse(text: str, path: KeyPath, source: Source, place: str) -> Any:
     """Plain data of one YAML document; lines and repeated keys are noted in `source`."""
     loader = _Loader(text)
     try:
@@ -137,7 +137,7 @@ def _parse(text: str, path: Path_, source: Source, place: str) -> Any:
         loader.dispose()
 
 
-def _construct(loader: _Loader, node: yaml.Node, path: Path_, source: Source, name: str) -> Any:
+def _construct(loader: _Loader, node: yaml.Node, path: KeyPath, source: Source, name: str) -> Any:
     """Build plain data from a YAML node, noting lines and repeated keys on the way."""
     loader.count(1, node)
     source.lines[path] = f"{name}:{node.start_mark.line + 1}"
@@ -192,10 +192,10 @@ def apply_override(source: Source, assignment: str) -> None:
     _assign(source, keys, value)
 
 
-def _assign(source: Source, keys: Path_, value: Any) -> None:
+def _assign(source: Source, keys: KeyPath, value: Any) -> None:
     """Walk to the parent of the key, making mappings on the way, and set the value."""
     node: Any = source.data
-    path: Path_ = ()
+    path: KeyPath = ()
     for position, key in enumerate(keys):
         last = position == len(keys) - 1
         if isinstance(node, list):
@@ -239,7 +239,7 @@ def _list_index(items: list[Any], key: str) -> int | str:
     return f"is a list without {key!r}; it has {', '.join(names) or f'{len(items)} entries'}"
 
 
-def _forget_lines(source: Source, path: Path_) -> None:
+def _forget_lines(source: Source, path: KeyPath) -> None:
     """Keys under an overridden one no longer stand where the file had them."""
     for known in [known for known in source.lines if known[: len(path)] == path]:
         del source.lines[known]

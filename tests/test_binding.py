@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from ocr_cml import config
-from ocr_cml.binding import TEACHERS, bind, binding_problems, split_arguments
+from ocr_cml.binding import TEACHERS, bind, split_arguments
 from ocr_cml.losses import TERMS, FeatureTerm
 from ocr_cml.schema import Config, WeightSchedule
+from ocr_cml.workable import term_problems
 from ppocr_data.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -155,7 +156,7 @@ def test_arguments_are_parted() -> None:
 
 
 def test_a_good_configuration_has_no_problems() -> None:
-    assert binding_problems(settings([LABELS, {"DMLLoss": {}}])) == []
+    assert term_problems(settings([LABELS, {"DMLLoss": {}}])) == []
 
 
 # --- what cannot bind ------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ import logging, sys
 from pathlib import Path
 from ocr_cml import startup
 from ocr_cml.progress import Display
-from ocr_cml.run import LOG, start_logging
+from ocr_cml.log import LOG, start_logging
 start_logging(Path(sys.argv[1]))
 with Display(20, lambda step: 1 if step < 20 else 0, memory=lambda: "1.2 GB of 8.0 GB taken").begin(10) as display:
     for step in range(11, 21):

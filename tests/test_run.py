@@ -13,7 +13,7 @@ import pytest
 
 from ocr_cml import config
 from ocr_cml.checkpoint import Progress, save
-from ocr_cml.run import LOG, RunFolder, different_keys, start_logging
+from ocr_cml.run import RunFolder
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError
 
@@ -265,27 +265,10 @@ def test_a_record_of_another_version_with_unknown_keys_says_so(folder: Path) -> 
 def test_how_long_and_how_loudly_may_differ(folder: Path, change: str) -> None:
     checkpointed(folder)
     given = settings(folder, change)
-    assert different_keys(folder / "config.yml", given) == []
     with closing(RunFolder(given)) as run:
         assert run.resume_from == folder
         run.record_config(given)
     assert config.load(folder / "config.yml") == given
-
-
-@pytest.mark.parametrize(
-    ("change", "key"),
-    [
-        ("Optimizer.name=Momentum", "Optimizer.name"),
-        ("Train.loader.batch_size_per_card=3", "Train.loader.batch_size_per_card"),
-        ("Loss.loss_config_list.DMLLoss.weight=2.0", "Loss.loss_config_list.1.DMLLoss.weight"),
-        ("Global.embedded_set=null", "Global.embedded_set"),
-    ],
-)
-def test_what_is_learned_how_may_not(folder: Path, change: str, key: str) -> None:
-    checkpointed(folder)
-    differing = different_keys(folder / "config.yml", settings(folder, change))
-    assert any(found == key or found.startswith(f"{key}.") for found in differing)
-    assert all(found == key or found.startswith(f"{key}.") for found in differing)
 
 
 @pytest.mark.parametrize("content", [b"", b"Global: [1", b"\xff\xfe", b"- 1\n", None], ids=str)
@@ -314,39 +297,6 @@ def test_a_file_that_cannot_be_written_is_a_clear_error(folder: Path, name: str)
 # --- records ---------------------------------------------------------------------------------------------------------
 
 
-def test_records_keep_full_precision(folder: Path) -> None:
-    with started(folder) as run:
-        run.record({"step": 1, "loss": 0.1 + 0.2, "mutual/Student<-Student2": 1e-17})
-        assert records(folder) == [{"step": 1, "loss": 0.30000000000000004, "mutual/Student<-Student2": 1e-17}]
-
-
-def test_steps_that_are_repeated_are_forgotten(folder: Path) -> None:
-    with started(folder) as run:
-        for step in (1, 2, 3, 4):
-            run.record({"step": step, "loss": step / 3})
-        run.record({"step": 2, "eval": {"Student": {"hmean": 0.5}}})
-        assert run.forget_after(2) == 4
-        assert run.forget_after(2) == 2
-        run.record({"step": 3, "loss": 9.0})
-    assert [record["step"] for record in records(folder)] == [1, 2, 2, 3]
-    assert records(folder)[-1]["loss"] == 9.0
-    assert not [path for path in folder.iterdir() if ".tmp" in path.name]
-
-
-@pytest.mark.parametrize("cut", [b'{"step": 2, "lo', b"", b"{}", b"[2]", b'{"step": null}', b'{"step": 2, "x": "\xc3'])
-def test_a_line_that_a_kill_cut_short_is_dropped(folder: Path, cut: bytes) -> None:
-    with started(folder) as run:
-        run.record({"step": 1})
-    with (folder / "metrics.jsonl").open("ab") as file:
-        file.write(cut)
-    checkpoint_at = 5
-    save(folder / "latest", {}, Progress(checkpoint_at), "")
-    with started(folder) as run:
-        run.forget_after(checkpoint_at)
-        run.record({"step": 6})
-    assert records(folder) == [{"step": 1}, {"step": 6}]
-
-
 def test_a_run_that_died_before_its_first_checkpoint_begins_its_records_anew(folder: Path) -> None:
     with started(folder) as run:
         run.record({"step": 1, "loss": 1.0})
@@ -354,53 +304,6 @@ def test_a_run_that_died_before_its_first_checkpoint_begins_its_records_anew(fol
         assert run.resume_from is None
         run.record({"step": 1, "loss": 2.0})
     assert records(folder) == [{"step": 1, "loss": 2.0}]
-
-
-# --- logs ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def quiet_afterwards() -> Iterator[None]:
-    yield
-    for handler in list(LOG.handlers):
-        LOG.removeHandler(handler)
-        handler.close()
-
-
-@pytest.mark.usefixtures("quiet_afterwards")
-def test_the_log_goes_to_standard_error_and_the_file_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder.mkdir(parents=True)
-    start_logging(folder / "train.log")
-    start_logging(folder / "train.log")
-    LOG.info("größe %d", 3)
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err == "größe 3\n"
-    (line,) = (folder / "train.log").read_text(encoding="utf-8").splitlines()
-    assert line.endswith("INFO größe 3")
-
-
-@pytest.mark.usefixtures("quiet_afterwards")
-def test_a_full_disk_ends_the_log_file_with_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("this system has no /dev/full")
-    folder.mkdir(parents=True)
-    (folder / "train.log").symlink_to("/dev/full")
-    start_logging(folder / "train.log")
-    for number in range(3):
-        LOG.info("message %d", number)
-    lines = capsys.readouterr().err.splitlines()
-    assert [line for line in lines if line.startswith("message")] == ["message 0", "message 1", "message 2"]
-    (told,) = [line for line in lines if not line.startswith("message")]
-    assert "train.log: cannot be written any more: " in told
-
-
-@pytest.mark.usefixtures("quiet_afterwards")
-def test_a_name_that_is_no_unicode_is_logged(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    start_logging(folder / "train.log")
-    LOG.info("image %s", b"\xff.jpg".decode("utf-8", "surrogateescape"))
-    assert (folder / "train.log").read_text(encoding="utf-8").endswith("image \\udcff.jpg\n")
 
 
 # --- what is somebody's ----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ocr_cml.assemble.seeds import mixed
-from ocr_cml.run import METRICS
+from ocr_cml.records import METRICS
 from ocr_cml.runtime import Normalization
 from ocr_cml.schema import Config
 from ppocr_data import synth

@@ -27,7 +27,7 @@ def is_finished(run: PlannedRun) -> bool:
     Raises:
         ConfigError: the folder holds a run of another configuration.
     """
-    from ocr_cml.run import different_keys
+    from ocr_cml.changed_keys import different_keys
 
     recorded = _record_of(run.folder)
     if recorded is None:

@@ -20,12 +20,12 @@ from ocr_cml.compare.schema import CompareConfig, Method
 from ocr_cml.models.weights import find_weights
 from ocr_cml.schema import Config, Network
 from ocr_cml.wellformed import placed, validate
-from ocr_cml.yaml_source import Path_, Source, apply_override, read_yaml
+from ocr_cml.yaml_source import KeyPath, Source, apply_override, read_yaml
 from ppocr_data.errors import ConfigError, ModelError, WeightsError
 from ppocr_data.spelling import hint
 
-_TERMS: Path_ = ("Loss", "loss_config_list")
-_TEACHER: Path_ = ("Architecture", "Models", "Teacher")
+_TERMS: KeyPath = ("Loss", "loss_config_list")
+_TEACHER: KeyPath = ("Architecture", "Models", "Teacher")
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def _listed(path: str | Path, problems: Sequence[str]) -> str:
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 
-def _list_problems(settings: CompareConfig) -> list[tuple[Path_, str]]:
+def _list_problems(settings: CompareConfig) -> list[tuple[KeyPath, str]]:
     """Names and seeds that stand twice, or that nothing has."""
-    problems: list[tuple[Path_, str]] = []
+    problems: list[tuple[KeyPath, str]] = []
     folded = [method.name.casefold() for method in settings.methods]
     for position, name in enumerate(folded):
         if name in folded[:position]:
@@ -148,7 +148,7 @@ def _check_base(settings: CompareConfig) -> None:
         raise ConfigError("base: Global.checkpoints is set, and no method may start from another's run; remove it")
 
 
-def _reference_problems(settings: CompareConfig, methods: Sequence[Method]) -> list[tuple[Path_, str]]:
+def _reference_problems(settings: CompareConfig, methods: Sequence[Method]) -> list[tuple[KeyPath, str]]:
     """A cohort of K is compared with K students trained alone, so there must be so many."""
     largest = max((method.count for method in methods if method.is_reference), default=0)
     return [
@@ -195,7 +195,7 @@ def _resolved(settings: CompareConfig) -> list[Method]:
     return [m if isinstance(m.students, int) else m.model_copy(update={"students": largest}) for m in chosen]
 
 
-def _place(settings: CompareConfig, method: Method) -> Path_:
+def _place(settings: CompareConfig, method: Method) -> KeyPath:
     return ("methods", str([other.name for other in settings.methods].index(method.name)))
 
 
@@ -235,7 +235,7 @@ def _free_name(taken: dict[str, Any], position: int) -> str:
     return f"Student{number}"
 
 
-def _teacher(settings: CompareConfig, method: Method, models: dict[str, Any], place: Path_) -> dict[str, Any]:
+def _teacher(settings: CompareConfig, method: Method, models: dict[str, Any], place: KeyPath) -> dict[str, Any]:
     """The frozen networks that a method asks for: compare.yml's, else those of that kind in the base."""
     if method.teacher == "none":
         return {}
@@ -251,7 +251,7 @@ def _teacher(settings: CompareConfig, method: Method, models: dict[str, Any], pl
     return found
 
 
-def _take_lines(source: Source, at: Path_, written: Source, written_at: Path_) -> None:
+def _take_lines(source: Source, at: KeyPath, written: Source, written_at: KeyPath) -> None:
     """Mistakes in what was put at `at` are to name the place where it was written."""
     for known in [known for known in source.lines if known[: len(at)] == at]:
         del source.lines[known]

@@ -53,7 +53,7 @@ def compare(
     from ocr_cml.compare.plan import make_plan
     from ocr_cml.compare.report import write_report
     from ocr_cml.compare.same_data import refuse_other_data
-    from ocr_cml.run import start_logging
+    from ocr_cml.log import start_logging
 
     plan = make_plan(config_path, overrides)
     if differences:
@@ -94,7 +94,7 @@ def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
     from ocr_cml.compare.plan import missing_weights
     from ocr_cml.compare.report import write_report
     from ocr_cml.compare.same_data import refuse_other_data
-    from ocr_cml.run import LOG
+    from ocr_cml.log import LOG
     from ppocr_data.errors import WeightsError
 
     todo = [run for run in plan.runs if not is_finished(run)]

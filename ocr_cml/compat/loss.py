@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ocr_cml.compat.reading import Reading
-from ocr_cml.yaml_source import Path_
+from ocr_cml.yaml_source import KeyPath
 
 _MAPS = {"thrink_maps": "shrink", "shrink_maps": "shrink", "threshold_maps": "threshold", "binary_maps": "binary"}
 _IGNORED_BY_PADDLEOCR = ("balance_loss", "main_loss_type", "alpha", "beta", "ohem_ratio", "eps")
@@ -42,7 +42,7 @@ def _wrap_single(reading: Reading) -> None:
     own = {key: value for key, value in loss.items() if key in ("update",)}
     arguments = {key: value for key, value in loss.items() if key not in ("name", *own)}
     place = reading.source.lines.pop(("Loss", "name"), None)
-    path: Path_ = ("Loss", "loss_config_list", "0", name)
+    path: KeyPath = ("Loss", "loss_config_list", "0", name)
     for key in arguments:
         reading.move_lines(("Loss", key), (*path, key))
     for length in range(2, len(path) + 1) if place else ():
@@ -50,12 +50,12 @@ def _wrap_single(reading: Reading) -> None:
     reading.source.data["Loss"] = {"name": "CombinedLoss", **own, "loss_config_list": [{name: arguments}]}
 
 
-def _supervised(reading: Reading, path: Path_, arguments: dict[str, Any]) -> None:
+def _supervised(reading: Reading, path: KeyPath, arguments: dict[str, Any]) -> None:
     for key in ("name", "key"):
         reading.take(arguments, path, key)
 
 
-def _teacher(reading: Reading, path: Path_, arguments: dict[str, Any]) -> None:
+def _teacher(reading: Reading, path: KeyPath, arguments: dict[str, Any]) -> None:
     reading.take(arguments, path, "name")
     key = reading.take(arguments, path, "key")
     if key not in ("maps", None):
@@ -73,7 +73,7 @@ def _teacher(reading: Reading, path: Path_, arguments: dict[str, Any]) -> None:
         )
 
 
-def _mutual(reading: Reading, path: Path_, arguments: dict[str, Any]) -> None:
+def _mutual(reading: Reading, path: KeyPath, arguments: dict[str, Any]) -> None:
     key = arguments.get("key")
     if key not in ("maps", None):
         reading.problem(
@@ -104,7 +104,7 @@ def _mutual(reading: Reading, path: Path_, arguments: dict[str, Any]) -> None:
     )
 
 
-def _several_peers(reading: Reading, path: Path_, arguments: dict[str, Any]) -> None:
+def _several_peers(reading: Reading, path: KeyPath, arguments: dict[str, Any]) -> None:
     pairs = [pair for pair in arguments.get("model_name_pairs") or () if isinstance(pair, list)]
     names = [str(name) for pair in pairs for name in pair]
     most = max((names.count(name) for name in names), default=0)
@@ -116,7 +116,7 @@ def _several_peers(reading: Reading, path: Path_, arguments: dict[str, Any]) -> 
         )
 
 
-def _activation(reading: Reading, path: Path_, arguments: dict[str, Any]) -> None:
+def _activation(reading: Reading, path: KeyPath, arguments: dict[str, Any]) -> None:
     here = (*path, "act")
     act = arguments.get("act")
     if act == "softmax":
@@ -136,7 +136,7 @@ def _activation(reading: Reading, path: Path_, arguments: dict[str, Any]) -> Non
     reading.take(arguments, path, "act")
 
 
-def _maps(reading: Reading, path: Path_, arguments: dict[str, Any]) -> None:
+def _maps(reading: Reading, path: KeyPath, arguments: dict[str, Any]) -> None:
     """`maps_name`, one name or a list, becomes `maps`."""
     here = (*path, "maps_name")
     given = arguments.get("maps_name")
@@ -170,7 +170,7 @@ def _about_maps(given: Any, maps: list[str]) -> str:
     return text + ("; the name is PaddleOCR's spelling of shrink" if given == "thrink_maps" else "")
 
 
-def _pairs(reading: Reading, path: Path_, arguments: dict[str, Any]) -> None:
+def _pairs(reading: Reading, path: KeyPath, arguments: dict[str, Any]) -> None:
     """One flat pair is a list of one; PaddleOCR's own files write the key twice, which is forgiven if they agree."""
     here = (*path, "model_name_pairs")
     if "model_name_pairs" in arguments:
@@ -187,7 +187,7 @@ def _nested(pairs: Any) -> Any:
     return [pairs] if isinstance(pairs, list) and pairs and all(isinstance(name, str) for name in pairs) else pairs
 
 
-_TERMS: dict[str, tuple[str, Callable[[Reading, Path_, dict[str, Any]], None]]] = {
+_TERMS: dict[str, tuple[str, Callable[[Reading, KeyPath, dict[str, Any]], None]]] = {
     "DistillationDBLoss": ("DBLoss", _supervised),
     "DistillationDilaDBLoss": ("TeacherLoss", _teacher),
     "DistillationDMLLoss": ("DMLLoss", _mutual),

@@ -7,7 +7,7 @@ from typing import Any
 
 from ocr_cml.compat.reading import Reading
 from ocr_cml.model_store import is_address
-from ocr_cml.yaml_source import Path_
+from ocr_cml.yaml_source import KeyPath
 from ppocr_data.errors import ConfigError
 
 PARTS = ("Backbone", "Neck", "Head")
@@ -73,7 +73,7 @@ def translate_weights(reading: Reading) -> None:
             "goes into every student; PaddleOCR looks in it for names such as Student.backbone and, where there are "
             "none, goes on with random weights",
         )
-    told: set[Path_] = set()
+    told: set[KeyPath] = set()
     for name in reading.section("Architecture", "Models"):
         path = ("Architecture", "Models", name)
         network = reading.section(*path)
@@ -104,7 +104,7 @@ def _name_single(reading: Reading) -> None:
     }
 
 
-def _inference_model(reading: Reading, path: Path_, network: dict[str, Any]) -> None:
+def _inference_model(reading: Reading, path: KeyPath, network: dict[str, Any]) -> None:
     """`-o ...Teacher.inference_model=` replaces what the file says that teacher is made of."""
     here = (*path, "inference_model")
     replaced = [key for key in (*PARTS, "pretrained") if network.get(key) is not None]
@@ -114,7 +114,7 @@ def _inference_model(reading: Reading, path: Path_, network: dict[str, Any]) -> 
             reading.take(network, path, key)
 
 
-def _arguments_without_effect(reading: Reading, path: Path_, network: dict[str, Any]) -> None:
+def _arguments_without_effect(reading: Reading, path: KeyPath, network: dict[str, Any]) -> None:
     here = (*path, "Backbone")
     backbone = reading.section(*here)
     if isinstance(backbone.get("pretrained"), bool):
@@ -129,7 +129,7 @@ def _arguments_without_effect(reading: Reading, path: Path_, network: dict[str, 
             reading.take(backbone, here, key)
 
 
-def _tell_address(reading: Reading, path: Path_, value: Any) -> None:
+def _tell_address(reading: Reading, path: KeyPath, value: Any) -> None:
     if is_address(value):
         reading.note(
             path,
@@ -138,7 +138,7 @@ def _tell_address(reading: Reading, path: Path_, value: Any) -> None:
         )
 
 
-def _frozen_in_shared(reading: Reading, path: Path_, network: dict[str, Any], shared: Any) -> None:
+def _frozen_in_shared(reading: Reading, path: KeyPath, network: dict[str, Any], shared: Any) -> None:
     """A frozen network without weights of its own has them in the distillation checkpoint that all start from."""
     own = network.get("pretrained") or network.get("inference_model")
     if own or not isinstance(shared, str) or _backbone_of(shared):
@@ -149,7 +149,7 @@ def _frozen_in_shared(reading: Reading, path: Path_, network: dict[str, Any], sh
     )
 
 
-def _backbone_file(reading: Reading, path: Path_, place: Path_, value: Any, told: set[Path_]) -> None:
+def _backbone_file(reading: Reading, path: KeyPath, place: KeyPath, value: Any, told: set[KeyPath]) -> None:
     """PaddleOCR's ImageNet files hold a backbone only; of any other file everything must fit.
 
     `told` are the places of which people have been told already: one file may be for several students.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ocr_cml.yaml_source import Path_, Source
+from ocr_cml.yaml_source import KeyPath, Source
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Reading:
             node = node.get(key) if isinstance(node, dict) else None
         return node if isinstance(node, dict) else {}
 
-    def steps(self, *path: str) -> Iterator[tuple[Path_, str, dict[str, Any]]]:
+    def steps(self, *path: str) -> Iterator[tuple[KeyPath, str, dict[str, Any]]]:
         """Each `- Name: {arguments}` of the list at a path: its own path, its name, its arguments ({} for null)."""
         entries = self.section(*path[:-1]).get(path[-1])
         for i, entry in enumerate(entries if isinstance(entries, list) else ()):
@@ -37,31 +37,31 @@ class Reading:
                 if arguments is None or isinstance(arguments, dict):
                     yield (*path, str(i), name), name, arguments or {}
 
-    def is_override(self, path: Path_) -> bool:
+    def is_override(self, path: KeyPath) -> bool:
         """Whether a key was written with `-o` rather than in the file."""
         return (self.source.where(path) or "").startswith("-o ")
 
-    def at(self, path: Path_, text: str) -> str:
+    def at(self, path: KeyPath, text: str) -> str:
         """A sentence with its dotted key and its place, as every message about a configuration is worded."""
         place = self.source.where(path)
         return f"{'.'.join(path)}: {text}" + (f" ({place})" if place else "")
 
-    def note(self, path: Path_, text: str) -> None:
+    def note(self, path: KeyPath, text: str) -> None:
         """Say that a key is read differently, and why."""
         self.notes.append(self.at(path, text))
 
-    def problem(self, path: Path_, text: str) -> None:
+    def problem(self, path: KeyPath, text: str) -> None:
         """Say that a key cannot be honoured, and what to do."""
         self.source.problems.append(self.at(path, text))
 
-    def take(self, holder: dict[str, Any], path: Path_, key: str) -> Any:
+    def take(self, holder: dict[str, Any], path: KeyPath, key: str) -> Any:
         """Remove a key from the mapping at `path`, with its lines; returns its value, None where it is not there."""
         value = holder.pop(key, None)
         for known in [known for known in self.source.lines if known[: len(path) + 1] == (*path, key)]:
             del self.source.lines[known]
         return value
 
-    def move_lines(self, old: Path_, new: Path_) -> None:
+    def move_lines(self, old: KeyPath, new: KeyPath) -> None:
         """The key at `old` now stands at `new`, with all that is under it."""
         for known in [known for known in self.source.lines if known[: len(old)] == old]:
             moved = new + known[len(old) :]

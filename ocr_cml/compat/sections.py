@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ocr_cml.compat.reading import Reading
-from ocr_cml.yaml_source import Path_
+from ocr_cml.yaml_source import KeyPath
 
 WITHOUT_MEANING = (
     *("use_visualdl", "use_tensorboard", "use_wandb", "log_smooth_window", "log_ranks", "print_mem_info", "debug"),
@@ -159,7 +159,7 @@ def translate_data(reading: Reading) -> None:
                 _shrink_schedule(reading, path, arguments["total_epoch"])
 
 
-def _shrink_schedule(reading: Reading, path: Path_, total: Any) -> None:
+def _shrink_schedule(reading: Reading, path: KeyPath, total: Any) -> None:
     text = (
         "the shrink ratio rises by 0.2 over these epochs; PaddleOCR takes its seed (1024) for the epoch and shrinks "
         "far less, so that boxes come out too large"
@@ -173,7 +173,7 @@ def _shrink_schedule(reading: Reading, path: Path_, total: Any) -> None:
     reading.note((*path, "total_epoch"), text)
 
 
-def _random_crop(reading: Reading, path: Path_, arguments: dict[str, Any]) -> None:
+def _random_crop(reading: Reading, path: KeyPath, arguments: dict[str, Any]) -> None:
     """PP-OCRv6's crop becomes the one that divides no text: their arguments are the same."""
     reading.note(
         path,

@@ -15,7 +15,7 @@ import tiny
 from safetensors.numpy import load_file
 
 from ocr_cml.divergence import LossScale
-from ocr_cml.run import LOG
+from ocr_cml.log import LOG
 from ocr_cml.trainer import Trainer
 from ppocr_data.errors import UserError
 

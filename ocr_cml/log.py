@@ -1,0 +1,40 @@
+"""The package's log: to people on standard error, and to a run's `train.log`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from ocr_cml.progress import ToPeople
+
+LOG = logging.getLogger("ocr_cml")
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk stops with one line, not with a traceback for every message."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say once that the file takes no more, and leave it."""
+        for logger in (LOG, logging.getLogger("ppocr_data")):
+            logger.removeHandler(self)
+        LOG.warning("%s: cannot be written any more: %s", self.baseFilename, sys.exc_info()[1])
+
+
+def start_logging(path: Path | None) -> None:
+    """Log to standard error, and to `path` where given. Standard output is left to results."""
+    to_people = ToPeople()
+    to_people.setFormatter(logging.Formatter("%(message)s"))
+    handlers: list[logging.Handler] = [to_people]
+    if path is not None:
+        to_file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
+        to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handlers.append(to_file)
+    for logger in (LOG, logging.getLogger("ppocr_data")):
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+        for handler in handlers:
+            logger.addHandler(handler)

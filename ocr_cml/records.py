@@ -1,0 +1,58 @@
+"""A run's `metrics.jsonl`: one JSON object a log point, an evaluation and an event, each step once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ppocr_data.atomic import write_text
+
+METRICS = "metrics.jsonl"
+
+
+class Records:
+    """The open file. Every method raises OSError where it cannot be written.
+
+    Args:
+        path: the file.
+        keep: whether the records of an earlier start go on; a run that starts from nothing begins anew.
+    """
+
+    def __init__(self, path: Path, *, keep: bool) -> None:
+        self.path = path
+        self._file = path.open("a" if keep else "w", encoding="utf-8")
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        """Write one record, at full precision."""
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+
+    def forget_after(self, step: int) -> int:
+        """Drop records of steps that a resumed run is about to repeat, so that each step stands there once.
+
+        Returns:
+            The last step that was dropped; `step` where there is none.
+        """
+        self._file.close()
+        # A kill may have cut a line within a letter: it is no JSON then, and counts as never written.
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        steps = [_step_of(line) for line in lines]
+        kept = [line for line, at in zip(lines, steps, strict=True) if at <= step]
+        write_text(self.path, "".join(f"{line}\n" for line in kept))
+        self._file = self.path.open("a", encoding="utf-8")
+        return max([step, *(at for at in steps if at != sys.maxsize)])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _step_of(line: str) -> int:
+    """The step of a record; a line cut short by a kill counts as never written."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return sys.maxsize

@@ -1,0 +1,53 @@
+"""Whether the lists of transforms make what a step and an evaluation need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from ocr_cml.schema import EVALUATED, LABELLED, UNLABELLED, Config
+from ocr_cml.yaml_source import KeyPath
+from ppocr_data.crop import Crop
+from ppocr_data.errors import ConfigError
+from ppocr_data.op import Op
+from ppocr_data.transforms import NormalizeImage, build_op, check_eval_ops, check_train_ops
+
+_Op = TypeVar("_Op", bound=Op)
+
+
+def transform_problems(config: Config) -> list[tuple[KeyPath, str]]:
+    """Targets are built at the crop, once, and both with one shrink ratio; evaluation resizes by one rule."""
+    train = config.Train
+    labelled = [build_op(entry) for entry in train.dataset.transforms]
+    lists = [(LABELLED, labelled, check_train_ops)]
+    if train.unlabeled is not None and train.unlabeled.transforms:  # else those of the labelled images
+        lists.append((UNLABELLED, [build_op(entry) for entry in train.unlabeled.transforms], check_train_ops))
+    lists.append((EVALUATED, [build_op(entry) for entry in config.Eval.dataset.transforms], check_eval_ops))
+
+    problems: list[tuple[KeyPath, str]] = []
+    for where, ops, check in lists:
+        try:
+            check(ops)
+        except ConfigError as error:
+            problems.append((where, str(error)))
+        normalize = _first(NormalizeImage, ops)
+        if normalize is not None and normalize != (_first(NormalizeImage, labelled) or NormalizeImage()):
+            text = "NormalizeImage differs from that of Train.dataset; pixels are normalised by one rule, that one"
+            problems.append((where, text))
+        size, other = _crop_size(ops), _crop_size(labelled)
+        if where == UNLABELLED and train.dataset.label_file_list and size and other and size != other:
+            text = (
+                f"crops are {list(size)}, those of Train.dataset {list(other)}; a batch holds both: give them one size"
+            )
+            problems.append((where, text))
+    return problems
+
+
+def _first(kind: type[_Op], ops: Sequence[Op]) -> _Op | None:
+    return next((op for op in ops if isinstance(op, kind)), None)
+
+
+def _crop_size(ops: Sequence[Op]) -> tuple[int, int] | None:
+    """Width and height of a training list's crops; None where it has no crop, which is refused by itself."""
+    crop = _first(Crop, ops)
+    return None if crop is None else crop.size

@@ -1,0 +1,63 @@
+"""metrics.jsonl: full precision, each step once, whatever a kill cut short."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ocr_cml.records import Records
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "metrics.jsonl"
+
+
+def written(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_full_precision_and_at_once(path: Path) -> None:
+    with closing(Records(path, keep=False)) as records:
+        records.append({"step": 1, "loss": 0.1 + 0.2, "mutual/Student<-Student2": 1e-17})
+        assert written(path) == [{"step": 1, "loss": 0.30000000000000004, "mutual/Student<-Student2": 1e-17}]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_resumed_run_goes_on_and_a_fresh_one_begins_anew(path: Path, keep: bool) -> None:
+    for step in (1, 2):
+        with closing(Records(path, keep=keep)) as records:
+            records.append({"step": step})
+    assert written(path) == ([{"step": 1}, {"step": 2}] if keep else [{"step": 2}])
+
+
+def test_steps_that_are_repeated_are_forgotten(path: Path) -> None:
+    with closing(Records(path, keep=True)) as records:
+        for step in (1, 2, 3, 4):
+            records.append({"step": step, "loss": step / 3})
+        records.append({"step": 2, "eval": {"Student": {"hmean": 0.5}}})
+        assert records.forget_after(2) == 4
+        assert records.forget_after(2) == 2
+        records.append({"step": 3, "loss": 9.0})
+    assert [record["step"] for record in written(path)] == [1, 2, 2, 3]
+    assert written(path)[-1]["loss"] == 9.0
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("cut", [b'{"step": 2, "lo', b"", b"{}", b"[2]", b'{"step": null}', b'{"step": 2, "x": "\xc3'])
+def test_a_line_that_a_kill_cut_short_is_dropped(path: Path, cut: bytes) -> None:
+    path.write_bytes(b'{"step": 1}\n' + cut)
+    with closing(Records(path, keep=True)) as records:
+        assert records.forget_after(5) == 5
+        records.append({"step": 6})
+    assert written(path) == [{"step": 1}, {"step": 6}]
+
+
+def test_a_folder_in_its_place_is_an_error_of_the_system(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        Records(path, keep=True)
