@@ -13,7 +13,6 @@ import numpy as np
 import paddle
 import pytest
 import tiny
-from safetensors.numpy import load_file
 
 from ocr_cml import batches as under_test
 from ocr_cml.batches import SentBatch, TrainBatches, on_device, pixels
@@ -179,29 +178,20 @@ def copies(monkeypatch: pytest.MonkeyPatch) -> Copies:
     return made
 
 
-def fit(data: dict[str, Any], steps: int) -> None:
-    with tiny.Run(data, max_steps=steps) as trainer:
-        trainer.fit()
-
-
-def learned(run: Path) -> dict[str, dict[str, np.ndarray]]:
-    return {file.name: load_file(file) for file in (run / "latest").glob("*.safetensors")}
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_training_learns_from_the_same_batches_and_goes_on_at_the_same_place(
     workers: int, tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two batches a step, both of the next sent in advance; a run that is resumed takes up those that it dropped."""
     sections = {"Train__loader": {"batch_size_per_card": 1, "num_workers": workers}, "Optimizer__accumulate": 2}
-    fit(tiny.settings(tiny_set, tmp_path / "plain", **sections), 3)
+    tiny.fit(tiny.settings(tiny_set, tmp_path / "plain", **sections), max_steps=3)
     copies = Copies()
     monkeypatch.setattr(under_test, "copier_here", lambda: copies)
-    fit(tiny.settings(tiny_set, tmp_path / "sent", **sections), 2)
+    tiny.fit(tiny.settings(tiny_set, tmp_path / "sent", **sections), max_steps=2)
     assert len(copies.marks) == 4  # nothing is fetched for a step that does not come
-    fit(tiny.settings(tiny_set, tmp_path / "sent", **sections), 3)
+    tiny.fit(tiny.settings(tiny_set, tmp_path / "sent", **sections), max_steps=3)
     assert len(copies.marks) == 6
-    plain, sent = learned(tmp_path / "plain"), learned(tmp_path / "sent")
+    plain, sent = tiny.saved(tmp_path / "plain"), tiny.saved(tmp_path / "sent")
     assert plain.keys() == sent.keys()
     for name in plain:
         tiny.assert_same(sent[name], plain[name])

@@ -24,9 +24,10 @@ from matplotlib.figure import Figure
 
 from ocr_cml import assemble, config
 from ocr_cml.compare import OUTCOME, chart, is_finished, run_all
+from ocr_cml.compare.csv_files import COLUMNS, STEP_COLUMNS
 from ocr_cml.compare.plan import Plan, PlannedRun, make_plan, missing_weights
 from ocr_cml.compare.processes import Job, core_shares, run_jobs
-from ocr_cml.compare.report import COLUMNS, write_report
+from ocr_cml.compare.report import write_report
 from ocr_cml.compare.results import (
     Gain,
     Spread,
@@ -625,7 +626,7 @@ def test_the_chart_is_drawn_and_the_same_again(tmp_path: Path) -> None:
     assert first["compare.png"].startswith(b"\x89PNG")
     assert first["compare.svg"].count(b"<svg ") == 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_file()) == [
-        *("compare.csv", "compare.md", *names)
+        *("compare.csv", "compare.md", "compare.png", "compare.svg", "compare_steps.csv")
     ]
 
 
@@ -645,6 +646,20 @@ def test_the_course_is_drawn_of_runs_that_were_evaluated_twice(tmp_path: Path) -
     )
     write_report(plan, "it")
     assert drawn.read_bytes() == first
+
+
+def test_every_evaluation_is_kept_in_numbers(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    finish(plan.run("alone", 1), [0.10, 0.20], [0.50, 0.40])
+    write_report(plan, "it")
+    with (tmp_path / "out" / "compare_steps.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert tuple(lines[0]) == STEP_COLUMNS
+    assert [(line["step"], line["network"], line["hmean"]) for line in lines] == [
+        *(("10", "Student", "0.1"), ("10", "Student2", "0.2"), ("10", "ensemble", "0.9")),
+        *(("20", "Student", "0.5"), ("20", "Student2", "0.4"), ("20", "ensemble", "0.9")),
+    ]
+    assert {(line["method"], line["seed"], line["recall"]) for line in lines} == {("alone", "1", "")}
 
 
 def test_more_methods_than_colours_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,10 @@ import numpy as np
 import paddle
 import pytest
 import tiny
-from safetensors.numpy import load_file
 
 from ocr_cml.compiled import CompiledStudent
 from ocr_cml.export import export_detector
 from ocr_cml.models import Detector, DetOutput, build_detector
-from ocr_cml.trainer import Trainer
 from ppocr_data.errors import ModelError
 from ppocr_data.transforms import DetResizeForTest
 
@@ -131,19 +129,9 @@ def test_a_network_that_cannot_be_compiled_is_refused_by_name() -> None:
 # --- trainings -------------------------------------------------------------------------------------------------------
 
 
-def fit(data: dict[str, Any], *, steps: int = 3, **choices: Any) -> Trainer:
-    with tiny.Run(data, max_steps=steps, **choices) as trainer:
-        trainer.fit()
-    return trainer
-
-
 def losses(run: Path) -> list[float]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return [line["loss"] for line in lines if "loss" in line]
-
-
-def learned(run: Path) -> dict[str, dict[str, np.ndarray]]:
-    return {file.name: load_file(file) for file in (run / "latest").glob("*.safetensors")}
 
 
 @pytest.mark.slow
@@ -158,13 +146,13 @@ def test_a_training_is_the_same_and_goes_on_with_the_same_bits(
         data["Optimizer"] |= {"accumulate": 2, "ema_decay": 0.9}
         return data
 
-    fit(settings("plain"))
-    trainer = fit(settings("compiled"), to_static=True, save_memory=True)
-    fit(settings("resumed"), steps=1, to_static=True, save_memory=True)
-    fit(settings("resumed"), to_static=True, save_memory=True)
+    tiny.fit(settings("plain"))
+    trainer = tiny.fit(settings("compiled"), to_static=True, save_memory=True)
+    tiny.fit(settings("resumed"), max_steps=1, to_static=True, save_memory=True)
+    tiny.fit(settings("resumed"), to_static=True, save_memory=True)
 
     assert losses(tmp_path / "compiled") == pytest.approx(losses(tmp_path / "plain"), rel=1e-5)
-    plain, compiled, resumed = (learned(tmp_path / run) for run in ("plain", "compiled", "resumed"))
+    plain, compiled, resumed = (tiny.saved(tmp_path / run) for run in ("plain", "compiled", "resumed"))
     assert plain.keys() == compiled.keys() == resumed.keys()
     for file in plain:
         assert plain[file].keys() == compiled[file].keys()

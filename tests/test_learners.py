@@ -14,7 +14,6 @@ from safetensors.numpy import load_file
 from ocr_cml import optim
 from ocr_cml.models import build_detector
 from ocr_cml.schema import OptimizerSection
-from ocr_cml.trainer import Trainer
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "Adam": {"name": "Adam"},
@@ -63,16 +62,11 @@ def test_a_gpu_fuses_what_paddle_can_fuse() -> None:
     assert fused == {("Adam", "gpu:1"), ("Momentum", "gpu:1")}
 
 
-def fit(data: dict[str, Any], steps: int) -> Trainer:
-    with tiny.Run(data, max_steps=steps) as trainer:
-        trainer.fit()
-    return trainer
-
-
 def test_a_resumed_run_ends_with_the_same_bits(fused: None, tiny_set: Path, tmp_path: Path) -> None:
     for run, parts in (("whole", (3,)), ("half", (2, 3))):
         for steps in parts:
-            trainer = fit(tiny.settings(tiny_set, tmp_path / run, Optimizer__clip_norm=1.0), steps)
+            settings = tiny.settings(tiny_set, tmp_path / run, Optimizer__clip_norm=1.0)
+            trainer = tiny.fit(settings, max_steps=steps)
             assert all(optimizer._use_multi_tensor for optimizer in trainer.learners.optimizers.values())
     files = sorted(file.name for file in (tmp_path / "whole/latest").glob("*.safetensors"))
     assert files == [f"{name}{kind}.safetensors" for name in ("Student", "Student2") for kind in (".optimizer", "")]

@@ -18,12 +18,6 @@ from ocr_cml.trainer import Trainer
 from ppocr_data.errors import UserError, WeightsError
 
 
-def fit(data: dict[str, Any], **choices: Any) -> Trainer:
-    with tiny.Run(data, **choices) as trainer:
-        trainer.fit()
-    return trainer
-
-
 def call_it_best(run: Path, hmean: float) -> None:
     """Let a run's checkpoints say that its best student had this hmean."""
     for folder in (run / "latest", run / "best"):
@@ -36,7 +30,7 @@ def call_it_best(run: Path, hmean: float) -> None:
 @pytest.fixture
 def finished(tiny_set: Path, tmp_path: Path) -> Path:
     """A run of two steps whose best student is better than any will be."""
-    fit(tiny.settings(tiny_set, tmp_path / "old"), max_steps=2)
+    tiny.fit(tiny.settings(tiny_set, tmp_path / "old"), max_steps=2)
     call_it_best(tmp_path / "old", 0.99)
     return tmp_path / "old"
 
@@ -47,28 +41,28 @@ def test_a_best_student_that_lies_elsewhere_is_not_this_runs(
 ) -> None:
     """Even where nothing is left to train, what is printed as the best lies where it is said to lie."""
     data = tiny.settings(tiny_set, tmp_path / "new", Global__checkpoints=str(finished))
-    best = fit(data, max_steps=steps).progress.best
+    best = tiny.fit(data, max_steps=steps).progress.best
     assert best is not None
     assert best.hmean < 0.99
     assert open_checkpoint(tmp_path / "new/best").progress.best == best
 
 
 def test_a_best_student_in_the_folder_stays_the_best(finished: Path, tiny_set: Path) -> None:
-    best = fit(tiny.settings(tiny_set, finished), max_steps=3).progress.best
+    best = tiny.fit(tiny.settings(tiny_set, finished), max_steps=3).progress.best
     assert best is not None
     assert (best.hmean, best.step) == (0.99, 2)
 
 
 def test_a_best_student_whose_weights_are_gone_is_looked_for_anew(finished: Path, tiny_set: Path) -> None:
     (finished / "best").rename(finished / "elsewhere")
-    best = fit(tiny.settings(tiny_set, finished), max_steps=3).progress.best
+    best = tiny.fit(tiny.settings(tiny_set, finished), max_steps=3).progress.best
     assert best is not None
     assert best.hmean < 0.99
 
 
 def test_an_hmean_of_another_post_process_is_another_number(finished: Path, tiny_set: Path) -> None:
     data = tiny.settings(tiny_set, finished, Global__checkpoints=str(finished), PostProcess__box_thresh=0.4)
-    best = fit(data, max_steps=3).progress.best
+    best = tiny.fit(data, max_steps=3).progress.best
     assert best is not None
     assert best.hmean < 0.99
 
@@ -77,7 +71,7 @@ def test_another_batch_of_the_evaluation_is_the_same_number(finished: Path, tiny
     """What somebody lowers whose memory did not suffice."""
     data = tiny.settings(tiny_set, finished, Global__checkpoints=str(finished))
     data["Eval"]["loader"] = {"batch_size_per_card": 2}
-    best = fit(data, max_steps=3).progress.best
+    best = tiny.fit(data, max_steps=3).progress.best
     assert best is not None
     assert best.hmean == 0.99
 
@@ -87,7 +81,7 @@ def test_a_best_of_steps_that_are_made_anew_makes_room(finished: Path, tiny_set:
     shutil.copytree(finished / "best", finished / "best.previous")
     state = finished / "best" / "state.json"
     state.write_text(state.read_text(encoding="utf-8").replace('"hmean": 0.99', '"hmean": 0.995'), encoding="utf-8")
-    best = fit(tiny.settings(tiny_set, finished), max_steps=3).progress.best
+    best = tiny.fit(tiny.settings(tiny_set, finished), max_steps=3).progress.best
     assert best is not None
     assert best.hmean == 0.99
     kept = [open_checkpoint(finished / name).progress.best for name in ("best", "best.previous")]
@@ -99,7 +93,7 @@ def test_a_record_with_what_is_refused_today_is_the_same_run(finished: Path, tin
     recorded = finished / "config.yml"
     text = recorded.read_text(encoding="utf-8")
     recorded.write_text(text.replace("model_name: PP-OCRv4_mobile_det", "model_name: mine"), encoding="utf-8")
-    assert fit(tiny.settings(tiny_set, finished), max_steps=3).progress.step == 3
+    assert tiny.fit(tiny.settings(tiny_set, finished), max_steps=3).progress.step == 3
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_the_folder_as_it_was(finished: Path, tiny_set: Path) -> None:
@@ -109,7 +103,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_folder_as_it_was(finished: Pa
     with tiny.Run(data, max_steps=3) as trainer, pytest.raises(WeightsError, match="another network"):
         trainer.fit()
     assert (finished / "config.yml").read_bytes() == before
-    fit(tiny.settings(tiny_set, finished), max_steps=3)
+    tiny.fit(tiny.settings(tiny_set, finished), max_steps=3)
 
 
 def test_a_checkpoint_with_more_students_is_refused(finished: Path, tiny_set: Path) -> None:
@@ -137,7 +131,7 @@ def test_a_student_that_was_dropped_may_leave_the_configuration(finished: Path, 
     for folder in (finished / "latest", finished / "best"):
         state = folder / "state.json"
         state.write_text(state.read_text(encoding="utf-8").replace('"dropped": {}', '"dropped": {"Student3": 1}'))
-    trainer = fit(tiny.settings(tiny_set, finished), max_steps=3)
+    trainer = tiny.fit(tiny.settings(tiny_set, finished), max_steps=3)
     assert (trainer.progress.step, list(trainer.cohort.students)) == (3, ["Student", "Student2"])
 
 
@@ -156,22 +150,22 @@ def test_processes_that_do_not_stand_at_one_step_stop(
 def test_a_step_of_another_size_is_refused(tiny_set: Path, tmp_path: Path) -> None:
     """Steps say where the data stand: with twice the images a step, half an epoch would be left out unseen."""
     run = tmp_path / "run"
-    fit(tiny.settings(tiny_set, run), max_steps=2)
+    tiny.fit(tiny.settings(tiny_set, run), max_steps=2)
     before = (run / "config.yml").read_bytes()
     data = tiny.settings(tiny_set, run, Global__checkpoints=str(run))
     data["Train"]["loader"]["batch_size_per_card"] = 4
     with pytest.raises(UserError, match=r"2 labelled images a step until step 2, today's settings make 4 labelled"):
-        fit(data, max_steps=3)
+        tiny.fit(data, max_steps=3)
     assert (run / "config.yml").read_bytes() == before
 
 
 def test_the_same_images_in_two_batches_go_on(tiny_set: Path, tmp_path: Path) -> None:
     """What somebody does whose second card is gone: half the batch, and two of them a step."""
     run = tmp_path / "run"
-    fit(tiny.settings(tiny_set, run), max_steps=2)
+    tiny.fit(tiny.settings(tiny_set, run), max_steps=2)
     data = tiny.settings(tiny_set, run, Global__checkpoints=str(run), Optimizer__accumulate=2)
     data["Train"]["loader"]["batch_size_per_card"] = 1
-    assert fit(data, max_steps=3).progress.step == 3
+    assert tiny.fit(data, max_steps=3).progress.step == 3
 
 
 def test_a_run_that_is_to_be_no_longer_than_it_is_ends_with_a_best_student(tiny_set: Path, tmp_path: Path) -> None:
@@ -183,10 +177,10 @@ def test_a_run_that_is_to_be_no_longer_than_it_is_ends_with_a_best_student(tiny_
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="stopped"):
         patch.setattr(Trainer, "_evaluate", stop)
-        fit(data, max_steps=2)
+        tiny.fit(data, max_steps=2)
     state = tmp_path / "run/latest/state.json"
     state.write_text(state.read_text(encoding="utf-8").replace('"evaluation_due": true', '"evaluation_due": false'))
-    best = fit(data, max_steps=2).progress.best
+    best = tiny.fit(data, max_steps=2).progress.best
     assert best is not None and best.step == 2
     assert open_checkpoint(tmp_path / "run/best").progress.best == best
 
@@ -197,7 +191,7 @@ def test_other_evaluation_labels_are_another_yardstick(finished: Path, tiny_set:
     before = labels.read_bytes()
     labels.write_bytes(before.rstrip(b"\n").rpartition(b"\n")[0] + b"\n")
     try:
-        best = fit(tiny.settings(tiny_set, finished), max_steps=3).progress.best
+        best = tiny.fit(tiny.settings(tiny_set, finished), max_steps=3).progress.best
     finally:
         labels.write_bytes(before)
     assert best is not None
@@ -211,7 +205,7 @@ def test_other_training_labels_are_told(finished: Path, tiny_set: Path, caplog: 
     before = labels.read_bytes()
     labels.write_bytes(before.rstrip(b"\n").rpartition(b"\n")[0] + b"\n")
     try:
-        fit(tiny.settings(tiny_set, finished), max_steps=3)
+        tiny.fit(tiny.settings(tiny_set, finished), max_steps=3)
     finally:
         labels.write_bytes(before)
         logging.getLogger("ocr_cml").removeHandler(caplog.handler)
@@ -224,6 +218,6 @@ def test_a_checkpoint_from_before_labels_were_noted_goes_on(finished: Path, tiny
         for key in ("trained_on", "scored_on", "samples_a_step", "mean_updates"):
             del state["progress"][key]
         (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
-    best = fit(tiny.settings(tiny_set, finished), max_steps=3).progress.best
+    best = tiny.fit(tiny.settings(tiny_set, finished), max_steps=3).progress.best
     assert best is not None
     assert best.hmean == 0.99

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -115,11 +114,6 @@ def fit(data: dict[str, Any], at_once: int) -> Trainer:
     return trainer
 
 
-def records(run: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{key: value for key, value in line.items() if not key.endswith("seconds")} for line in lines]
-
-
 @pytest.mark.usefixtures("one_math_thread")
 @pytest.mark.parametrize(
     ("students", "at_once", "update"), [(2, 2, "synchronous"), (3, 2, "synchronous"), (3, 3, "alternating")]
@@ -136,7 +130,7 @@ def test_a_training_is_the_same_to_the_bit(
         trainers.append(fit(data, many))
     for name, student in trainers[0].cohort.students.items():
         tiny.assert_same(tiny.state_of(student), tiny.state_of(trainers[1].cohort.students[name]))
-    assert records(tmp_path / "together") == records(tmp_path / "apart")
+    assert tiny.records(tmp_path / "together") == tiny.records(tmp_path / "apart")
 
 
 def test_what_one_student_raises_ends_the_run_as_ever(tiny_set: Path, tmp_path: Path) -> None:

@@ -31,26 +31,6 @@ from ppocr_data.errors import UserError, WeightsError
 from ppocr_data.loader import train_loader
 
 
-def fit(data: dict[str, Any], **sections: Any) -> Trainer:
-    """Train to the end; the trainer as it stands then."""
-    with tiny.Run(data, **sections) as trainer:
-        trainer.fit()
-    return trainer
-
-
-def records(run: Path, kind: str = "loss") -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{k: v for k, v in line.items() if not k.endswith("seconds")} for line in lines if kind in line]
-
-
-def states(trainer: Trainer) -> dict[str, np.ndarray]:
-    """Everything that learns, by one name each."""
-    layers = dict(trainer.cohort.students)
-    for name in trainer.cohort.students:
-        layers |= trainer.cohort.connectors(name)
-    return {f"{owner}/{key}": value for owner, layer in layers.items() for key, value in tiny.state_of(layer).items()}
-
-
 def initial(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The students as a run of this configuration starts them, and its normalisation and data."""
     config = tiny.load(data, folder)
@@ -81,7 +61,7 @@ def test_three_steps_equal_a_plain_two_network_loop(tiny_set: Path, tmp_path: Pa
     # One at a time as the loop below: with their share of the cores products are rounded otherwise, and Adam's first
     # steps make much of that. test_side_by_side.py holds both ways against each other.
     data = tiny.settings(tiny_set, tmp_path / "run", Global__students_at_once=1)
-    trainer = fit(data)
+    trainer = tiny.fit(data)
 
     start = initial(data, tmp_path / "plain")
     first, second = start["students"].values()
@@ -116,8 +96,8 @@ def test_three_steps_equal_a_plain_two_network_loop(tiny_set: Path, tmp_path: Pa
             a, b = (output.shrink_prob.numpy() > 0.3 for output in outputs)
             alike.append(2 * (a & b).sum() / (a.sum() + b.sum()))
 
-    assert [record["loss"] for record in records(tmp_path / "run")] == pytest.approx(losses, rel=1e-5)
-    found = [record["agreement/Student,Student2"] for record in records(tmp_path / "run")]
+    assert [record["loss"] for record in tiny.records(tmp_path / "run", "loss")] == pytest.approx(losses, rel=1e-5)
+    found = [record["agreement/Student,Student2"] for record in tiny.records(tmp_path / "run", "loss")]
     assert found == pytest.approx(alike, abs=0.01)  # a pixel at the threshold may fall on either side
     for name, network in start["students"].items():
         found, expected = tiny.state_of(trainer.cohort.students[name]), tiny.state_of(network)
@@ -131,7 +111,7 @@ def test_two_batches_of_one_step_by_their_mean_gradient(tiny_set: Path, tmp_path
     data = tiny.settings(
         tiny_set, tmp_path / "run", terms=[tiny.LABELS], students=1, Optimizer=optimizer, Train__loader=loader
     )
-    trainer = fit(data, max_steps=1)
+    trainer = tiny.fit(data, max_steps=1)
 
     start = initial(data, tmp_path / "plain")
     student = start["students"]["Student"]
@@ -151,7 +131,7 @@ def test_two_batches_of_one_step_by_their_mean_gradient(tiny_set: Path, tmp_path
     for name in gradients[0]:
         expected = before[name] - 0.01 * (gradients[0][name] + gradients[1][name]) / 2
         np.testing.assert_allclose(after[name], expected, rtol=1e-5, atol=1e-6, err_msg=name)
-    assert records(tmp_path / "run")[0]["loss"] == pytest.approx(sum(totals) / 2, rel=1e-6)
+    assert tiny.records(tmp_path / "run", "loss")[0]["loss"] == pytest.approx(sum(totals) / 2, rel=1e-6)
 
 
 @pytest.mark.slow
@@ -165,9 +145,11 @@ def test_one_student_after_the_other_learns_what_all_at_once_do(
         data = tiny.settings(tiny_set, tmp_path / name, terms=terms, students=students, teacher=tiny_teacher)
         data["Global"] |= {"save_memory": saves, "students_at_once": 1}
         data["Optimizer"]["accumulate"] = 2
-        trainers.append(fit(data, max_steps=2))
-    tiny.assert_same(states(trainers[1]), states(trainers[0]))
-    for mine, other in zip(records(tmp_path / "apart"), records(tmp_path / "together"), strict=True):
+        trainers.append(tiny.fit(data, max_steps=2))
+    tiny.assert_same(tiny.states(trainers[1]), tiny.states(trainers[0]))
+    for mine, other in zip(
+        tiny.records(tmp_path / "apart", "loss"), tiny.records(tmp_path / "together", "loss"), strict=True
+    ):
         assert mine.pop("loss") == pytest.approx(other.pop("loss"), rel=1e-6)  # the sum alone has another order
         assert mine == other
         assert any(label.startswith("mutual") and value > 0 for label, value in mine.items())
@@ -184,20 +166,20 @@ def test_what_is_computed_again_is_what_was_held(
     for name, again in (("held", False), ("again", True)):
         data = tiny.settings(tiny_set, tmp_path / name, terms=terms, students=students, teacher=tiny_teacher)
         data["Global"] |= {"recompute": again, "students_at_once": 1}
-        trainers.append(fit(data, max_steps=3))
+        trainers.append(tiny.fit(data, max_steps=3))
     assert [trainer.recomputes for trainer in trainers] == [False, True]
-    tiny.assert_same(states(trainers[1]), states(trainers[0]))
-    assert records(tmp_path / "again") == records(tmp_path / "held")
+    tiny.assert_same(tiny.states(trainers[1]), tiny.states(trainers[0]))
+    assert tiny.records(tmp_path / "again", "loss") == tiny.records(tmp_path / "held", "loss")
 
 
 def test_a_non_finite_term_stops_the_run_before_any_weight_moves(tiny_set: Path, tmp_path: Path) -> None:
     data = tiny.settings(tiny_set, tmp_path / "run")
     with tiny.Run(data) as trainer:
         tiny.say(trainer.cohort.students["Student2"], math.nan)
-        before = {key: value for key, value in states(trainer).items() if not key.endswith(("_mean", "_variance"))}
+        before = {key: value for key, value in tiny.states(trainer).items() if not key.endswith(("_mean", "_variance"))}
         with pytest.raises(UserError) as caught:
             trainer.fit()
-        after = states(trainer)
+        after = tiny.states(trainer)
     message = str(caught.value)
     assert message.startswith("step 1: ")
     assert "db/Student2" in message
@@ -215,7 +197,7 @@ def test_the_exponential_mean_follows_its_recurrence(tiny_set: Path, tmp_path: P
     expected = tiny.state_of(start["students"]["Student"])
     statistics = {name for name in expected if name.endswith(("_mean", "_variance"))}
     for step, decay in ((1, 1 / 10), (2, 0.15), (3, 0.15)):
-        fit(data, max_steps=step)
+        tiny.fit(data, max_steps=step)
         weights = load_file(tmp_path / "run/latest/Student.safetensors")
         expected = {
             name: weights[name] if name in statistics else expected[name] * decay + weights[name] * (1 - decay)
@@ -250,13 +232,13 @@ CASES: dict[str, dict[str, Any]] = {
 def test_a_resumed_run_ends_with_the_same_bits(case: str, tiny_set: Path, tiny_teacher: Path, tmp_path: Path) -> None:
     choices = CASES[case]
     teacher = tiny_teacher if case == "connectors" else None
-    whole = fit(tiny.settings(tiny_set, tmp_path / "whole", teacher=teacher, **choices), max_steps=4)
-    half = fit(tiny.settings(tiny_set, tmp_path / "half", teacher=teacher, **choices), max_steps=2)
-    assert any(not np.array_equal(value, states(half)[name]) for name, value in states(whole).items())
-    resumed = fit(tiny.settings(tiny_set, tmp_path / "half", teacher=teacher, **choices), max_steps=4)
+    whole = tiny.fit(tiny.settings(tiny_set, tmp_path / "whole", teacher=teacher, **choices), max_steps=4)
+    half = tiny.fit(tiny.settings(tiny_set, tmp_path / "half", teacher=teacher, **choices), max_steps=2)
+    assert any(not np.array_equal(value, tiny.states(half)[name]) for name, value in tiny.states(whole).items())
+    resumed = tiny.fit(tiny.settings(tiny_set, tmp_path / "half", teacher=teacher, **choices), max_steps=4)
 
-    tiny.assert_same(states(resumed), states(whole))
-    assert records(tmp_path / "half") == records(tmp_path / "whole")
+    tiny.assert_same(tiny.states(resumed), tiny.states(whole))
+    assert tiny.records(tmp_path / "half", "loss") == tiny.records(tmp_path / "whole", "loss")
     for name in whole.learners.means:
         means = [{k: v.numpy() for k, v in trainer.learners.means[name].values.items()} for trainer in (resumed, whole)]
         tiny.assert_same(*means)
@@ -286,20 +268,20 @@ def test_a_signal_saves_and_stops(number: signal.Signals, code: int, tiny_set: P
     state = json.loads((tmp_path / "run/latest/state.json").read_text())
     assert state["progress"]["step"] == 2
 
-    resumed, whole = fit(data), fit(tiny.settings(tiny_set, tmp_path / "whole"))
-    tiny.assert_same(states(resumed), states(whole))
-    assert records(tmp_path / "run") == records(tmp_path / "whole")
+    resumed, whole = tiny.fit(data), tiny.fit(tiny.settings(tiny_set, tmp_path / "whole"))
+    tiny.assert_same(tiny.states(resumed), tiny.states(whole))
+    assert tiny.records(tmp_path / "run", "loss") == tiny.records(tmp_path / "whole", "loss")
 
 
 def test_a_finished_run_trains_nothing_more(tiny_set: Path, tmp_path: Path) -> None:
     data = tiny.settings(tiny_set, tmp_path / "run")
-    first = fit(data)
+    first = tiny.fit(data)
     weights = {f.name: f.read_bytes() for f in (tmp_path / "run").glob("*/*.safetensors")}
-    lines = records(tmp_path / "run")
-    again = fit(data)
+    lines = tiny.records(tmp_path / "run", "loss")
+    again = tiny.fit(data)
     assert again.progress == first.progress
     assert {f.name: f.read_bytes() for f in (tmp_path / "run").glob("*/*.safetensors")} == weights
-    assert records(tmp_path / "run") == lines
+    assert tiny.records(tmp_path / "run", "loss") == lines
 
 
 def test_a_fresh_start_forgets_what_an_unsaved_run_recorded(tiny_set: Path, tmp_path: Path) -> None:
@@ -307,28 +289,28 @@ def test_a_fresh_start_forgets_what_an_unsaved_run_recorded(tiny_set: Path, tmp_
     data = tiny.settings(tiny_set, tmp_path / "run")
     (tmp_path / "run").mkdir()
     (tmp_path / "run/metrics.jsonl").write_text('{"step": 1, "loss": 9.0}\n{"step": 2, "lo')
-    fit(data)
-    assert [record["step"] for record in records(tmp_path / "run")] == [1, 2, 3]
-    assert records(tmp_path / "run")[0]["loss"] != 9.0
+    tiny.fit(data)
+    assert [record["step"] for record in tiny.records(tmp_path / "run", "loss")] == [1, 2, 3]
+    assert tiny.records(tmp_path / "run", "loss")[0]["loss"] != 9.0
 
 
 def test_best_is_no_state_to_resume_from(tiny_set: Path, tmp_path: Path) -> None:
     """It has no optimizer's moments: going on from it would silently be another training."""
-    fit(tiny.settings(tiny_set, tmp_path / "run"))
+    tiny.fit(tiny.settings(tiny_set, tmp_path / "run"))
     data = tiny.settings(tiny_set, tmp_path / "other", Global__checkpoints=str(tmp_path / "run/best"))
     with tiny.Run(data, max_steps=5) as trainer, pytest.raises(WeightsError, match=r"best.*optimizer"):
         trainer.fit()
 
 
 def test_another_runs_checkpoint_goes_on_in_a_new_folder(tiny_set: Path, tmp_path: Path) -> None:
-    fit(tiny.settings(tiny_set, tmp_path / "run"), max_steps=2)
+    tiny.fit(tiny.settings(tiny_set, tmp_path / "run"), max_steps=2)
     data = tiny.settings(tiny_set, tmp_path / "other", Global__checkpoints=str(tmp_path / "run"))
-    resumed = fit(data, max_steps=3)
-    whole = fit(tiny.settings(tiny_set, tmp_path / "whole"), max_steps=3)
-    tiny.assert_same(states(resumed), states(whole))
-    assert [record["step"] for record in records(tmp_path / "other")] == [3]
+    resumed = tiny.fit(data, max_steps=3)
+    whole = tiny.fit(tiny.settings(tiny_set, tmp_path / "whole"), max_steps=3)
+    tiny.assert_same(tiny.states(resumed), tiny.states(whole))
+    assert [record["step"] for record in tiny.records(tmp_path / "other", "loss")] == [3]
     # What the other run calls its best does not lie here: the students are evaluated where they stand.
-    assert [record["step"] for record in records(tmp_path / "other", "eval")] == [2, 3]
+    assert [record["step"] for record in tiny.records(tmp_path / "other", "eval")] == [2, 3]
 
 
 def test_teachers_alone_teach_without_any_label_file(tiny_set: Path, tmp_path: Path) -> None:
@@ -343,8 +325,8 @@ def test_teachers_alone_teach_without_any_label_file(tiny_set: Path, tmp_path: P
         data["Architecture"]["Models"][name] = {**frozen, **tiny.STUDENT}
     data["Train"]["dataset"]["label_file_list"] = []
     data["Train"]["unlabeled"] = {"images": [str(data_dir / "train")], "batch_size_per_card": 2}
-    fit(data, max_steps=1)
-    (record,) = records(tmp_path / "run")
+    tiny.fit(data, max_steps=1)
+    (record,) = tiny.records(tmp_path / "run", "loss")
 
     start = initial(data, tmp_path / "plain")
     (student,) = start["students"].values()
@@ -366,8 +348,8 @@ def test_students_that_move_in_turns_are_compared_on_one_batch(tiny_set: Path, t
     for name, terms in (("mutual", [tiny.LABELS, tiny.MUTUAL]), ("apart", [tiny.LABELS])):
         data = tiny.settings(tiny_set, tmp_path / name, terms=terms, Loss__update="alternating")
         data["Optimizer"]["accumulate"] = 2
-        fit(data, max_steps=1)
-        (record,) = records(tmp_path / name)
+        tiny.fit(data, max_steps=1)
+        (record,) = tiny.records(tmp_path / name, "loss")
         assert 0 < record["agreement/Student,Student2"] <= 1
 
 
@@ -375,16 +357,16 @@ def test_students_that_move_in_turns_are_compared_on_one_batch(tiny_set: Path, t
 
 
 def test_a_log_point_has_step_loss_rate_and_each_term_at_full_precision(tiny_set: Path, tmp_path: Path) -> None:
-    fit(tiny.settings(tiny_set, tmp_path / "run"))
+    tiny.fit(tiny.settings(tiny_set, tmp_path / "run"))
     terms = {"db/Student", "db/Student2", "mutual/Student<-Student2", "mutual/Student2<-Student"}
-    found = records(tmp_path / "run")
+    found = tiny.records(tmp_path / "run", "loss")
     assert [record["step"] for record in found] == [1, 2, 3]
     for record in found:
         assert set(record) == {"step", "loss", "lr", "steps", "agreement/Student,Student2", *terms}
         assert record["loss"] == pytest.approx(sum(record[term] for term in terms), rel=1e-6)
         assert float(np.float32(record["loss"])) == record["loss"]  # every bit of the float32
     assert found[0]["lr"] == pytest.approx(0.0015)
-    (evaluation,) = records(tmp_path / "run", "eval")
+    (evaluation,) = tiny.records(tmp_path / "run", "eval")
     assert evaluation["step"] == 3
     assert set(evaluation["eval"]) == {"Student", "Student2", "ensemble"}
 
@@ -407,7 +389,7 @@ def test_seconds_are_those_of_all_steps_since_the_last_log_point_and_of_nothing_
     monkeypatch.setattr(Trainer, "step", taking(1, step))
     monkeypatch.setattr(Trainer, "_evaluate", taking(100, evaluate))
     monkeypatch.setattr(Trainer, "save", taking(10, save))
-    trainer = fit(
+    trainer = tiny.fit(
         tiny.settings(tiny_set, tmp_path / "run", Global__print_batch_step=2, Global__eval_batch_step=[0, 3]),
         max_steps=5,
         save_batch_step=1,
@@ -422,7 +404,9 @@ def test_a_checkpoint_holds_students_and_optimizers_and_no_teacher(
     tiny_set: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:
     terms = [tiny.LABELS, {"ATLoss": {"layers": [["neck", "neck"]]}}]
-    trainer = fit(tiny.settings(tiny_set, tmp_path / "run", terms=terms, students=1, teacher=tiny_teacher), max_steps=1)
+    trainer = tiny.fit(
+        tiny.settings(tiny_set, tmp_path / "run", terms=terms, students=1, teacher=tiny_teacher), max_steps=1
+    )
     latest = {file.name for file in (tmp_path / "run/latest").iterdir()}
     assert latest == {"Student.safetensors", "Student.optimizer.safetensors", "config.yml", "state.json"}
     assert {f.name for f in (tmp_path / "run/best").iterdir()} == {"Student.safetensors", "config.yml", "state.json"}
@@ -435,7 +419,7 @@ def test_the_teacher_is_bit_identical_after_a_training(tiny_set: Path, tiny_teac
     terms = [tiny.LABELS, tiny.MUTUAL, tiny.TEACHER, {"ATLoss": {"layers": [["neck", "neck"]]}}]
     data = tiny.settings(tiny_set, tmp_path / "run", terms=terms, teacher=tiny_teacher)
     data["Global"]["teacher_check"] = True
-    trainer = fit(data)
+    trainer = tiny.fit(data)
     teacher, _ = trainer.cohort.teachers["Teacher"]
     tiny.assert_same(tiny.state_of(teacher.layer), load_file(tiny_teacher))
     assert not teacher.layer.training
@@ -455,7 +439,7 @@ def test_a_teacher_is_compared_with_labels_as_the_training_makes_them(
     monkeypatch.setattr(startup, "sweep", noted)
     data = tiny.settings(tiny_set, tmp_path / "run", terms=[tiny.LABELS, tiny.TEACHER], teacher=tiny_teacher)
     data["Global"]["teacher_check"] = True
-    fit(data, max_steps=1)
+    tiny.fit(data, max_steps=1)
     assert asked == [4]
 
 
@@ -468,16 +452,16 @@ def test_images_without_labels_and_a_teacher_need_no_label_file(
     data = tiny.settings(tiny_set, tmp_path / "free", terms=terms, students=1, teacher=tiny_teacher)
     data["Train"]["unlabeled"] = free
     data["Train"]["dataset"]["label_file_list"] = []
-    trainer = fit(data)
+    trainer = tiny.fit(data)
     assert trainer.labelled is None
     assert trainer.timetable.steps_per_epoch == 3
-    assert all(record["teacher/Student<-Teacher"] > 0 for record in records(tmp_path / "free"))
+    assert all(record["teacher/Student<-Teacher"] > 0 for record in tiny.records(tmp_path / "free", "loss"))
 
     data = tiny.settings(tiny_set, tmp_path / "mixed", terms=[tiny.LABELS, *terms], students=1, teacher=tiny_teacher)
     data["Train"]["unlabeled"] = free
-    mixed = fit(data)
+    mixed = tiny.fit(data)
     assert (len(mixed.dataset), mixed.timetable.steps_per_epoch) == (6, 3)
-    assert all(record["db/Student"] > 0 for record in records(tmp_path / "mixed"))
+    assert all(record["db/Student"] > 0 for record in tiny.records(tmp_path / "mixed", "loss"))
 
 
 def whole_image_labels(folder: Path, tiny_set: Path) -> Path:
@@ -524,5 +508,5 @@ def test_a_student_that_overtakes_its_teacher_is_said_once(tiny_set: Path, tmp_p
         trainer.fit()
     said = [line for line in log if "overtaken" in line]
     assert said == ["Student has overtaken its teacher: hmean 0.6667 against 0.0000"]
-    (scored,) = records(tmp_path / "run", "teacher")
+    (scored,) = tiny.records(tmp_path / "run", "teacher")
     assert scored["teacher"]["Teacher"]["hmean"] == 0.0

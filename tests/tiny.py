@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import paddle
 import yaml
+from safetensors.numpy import load_file
 
 from ocr_cml import config
 from ocr_cml.models import Detector, build_detector
@@ -116,6 +118,45 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         self._folder.close()
+
+
+def fit(data: dict[str, Any], before: Callable[[int], object] = lambda step: None, **sections: Any) -> Trainer:
+    """Train to the end; the trainer as it stands then.
+
+    Args:
+        data: of `settings`.
+        before: called with the number of each step, from 1, before its batch is drawn.
+        sections: values of `Global`, such as `max_steps=3`.
+    """
+    with Run(data, **sections) as trainer:
+        draw = trainer._draw
+
+        def watched(batches: Any) -> list[Batch]:
+            before(trainer.progress.step + 1)
+            return draw(batches)
+
+        trainer._draw = watched
+        trainer.fit()
+    return trainer
+
+
+def records(run: Path, kind: str = "step") -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl` that have this key, without times."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{k: v for k, v in line.items() if not k.endswith("seconds")} for line in lines if kind in line]
+
+
+def states(trainer: Trainer) -> dict[str, np.ndarray]:
+    """Everything that learns, students and connectors, by one name each."""
+    layers = dict(trainer.cohort.students)
+    for name in trainer.cohort.students:
+        layers |= trainer.cohort.connectors(name)
+    return {f"{owner}/{key}": value for owner, layer in layers.items() for key, value in state_of(layer).items()}
+
+
+def saved(run: Path) -> dict[str, dict[str, np.ndarray]]:
+    """The arrays of a run's `latest/`, by file."""
+    return {file.name: load_file(file) for file in (run / "latest").glob("*.safetensors")}
 
 
 def teacher_weights(path: Path, seed: int = 77) -> Path:

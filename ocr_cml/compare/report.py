@@ -1,33 +1,25 @@
-"""The tables of a comparison: Markdown for people, CSV with one line a run."""
+"""What a comparison writes: its table in Markdown for people, the CSV files and the charts."""
 
 from __future__ import annotations
 
-import csv
-import io
 import shlex
-import statistics
 from collections.abc import Sequence
 
 from ocr_cml.compare.chart import draw, draw_course
+from ocr_cml.compare.csv_files import runs_csv, steps_csv
 from ocr_cml.compare.plan import Plan
-from ocr_cml.compare.results import Results, Row, by_chance, gains, make_rows, read_results
+from ocr_cml.compare.results import Results, Row, by_chance, make_rows, read_results
 from ppocr_data.atomic import write_text
 from ppocr_data.errors import UserError
 
 _MB = 1024 * 1024
-COLUMNS = (
-    *("method", "seed", "students", "steps", "mean_student", "best_student", "ensemble", "each_student"),
-    *("gain_mean_student", "gain_best_student", "checkpoint_student", "checkpoint_step", "checkpoint_hmean"),
-    *("seconds_a_step", "peak_memory_mb", "parameters", "wall_seconds", "folder"),
-)
-"""Of compare.csv. `checkpoint_*` is what the run's best/ holds; `wall_seconds` includes start-up and evaluations."""
 
 
 def write_report(plan: Plan, command: str) -> str:
-    """Write compare.md, compare.csv and the charts that there are runs for; returns the table's text.
+    """Write compare.md, the CSV files and the charts that there are runs for; returns the table's text.
 
-    `compare.png` and `.svg` show where the methods end; `compare_steps.png` and `.svg` how their mean students came
-    there, where a run was evaluated more than once.
+    `compare.*` shows where the methods end; `compare_steps.*` how they came there, as a chart (of the mean students)
+    where a run was evaluated more than once.
 
     Args:
         plan: what was to be trained.
@@ -40,7 +32,8 @@ def write_report(plan: Plan, command: str) -> str:
     rows = make_rows(plan, results)
     lines = table(rows)
     try:
-        write_text(plan.output / "compare.csv", csv_text(plan, results))
+        write_text(plan.output / "compare.csv", runs_csv(plan, results))
+        write_text(plan.output / "compare_steps.csv", steps_csv(plan, results))
         write_text(plan.output / "compare.md", markdown(plan, results, rows, command))
         if rows:
             draw(rows, [plan.output / "compare.png", plan.output / "compare.svg"])
@@ -58,26 +51,6 @@ def _courses(plan: Plan, results: Results) -> dict[str, list[tuple[tuple[int, fl
     }
     several = any(len(course) > 1 for seeds in found.values() for course in seeds)
     return {name: seeds for name, seeds in found.items() if seeds} if several else {}
-
-
-def csv_text(plan: Plan, results: Results) -> str:
-    """One line a finished run, numbers at full precision; see `COLUMNS`."""
-    methods = {method.name: method for method in plan.methods}
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for run in plan.runs:
-        if (result := results.get((run.method, run.seed))) is None:
-            continue
-        gain = gains(plan, methods[run.method], run.seed, results) or ("", "")
-        student, step, hmean = result.best
-        scores = [statistics.fmean(result.students), max(result.students)]
-        ensemble = "" if result.ensemble is None else result.ensemble
-        cells = [run.method, run.seed, len(result.students), result.steps, *scores, ensemble]
-        cells += [" ".join(str(value) for value in result.students), *gain, student, step, hmean]
-        cells += [result.seconds, round(result.peak_bytes / _MB, 1), result.parameters, round(result.wall_seconds, 1)]
-        writer.writerow([*cells, run.folder.as_posix()])
-    return stream.getvalue()
 
 
 def table(rows: Sequence[Row]) -> list[str]:

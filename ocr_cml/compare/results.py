@@ -25,6 +25,18 @@ from ppocr_data.errors import UserError
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """What a run's evaluation after `step` steps found: precision, recall, hmean by network, where known."""
+
+    step: int
+    scores: Mapping[str, Mapping[str, float]]
+
+    def mean(self, networks: Sequence[str]) -> float:
+        """The mean hmean of these networks."""
+        return statistics.fmean(self.scores[name]["hmean"] for name in networks)
+
+
+@dataclass(frozen=True)
 class Result:
     """One finished run.
 
@@ -38,6 +50,7 @@ class Result:
         peak_bytes, wall_seconds: of its process.
         parameters: of the best student, as deployed.
         teachers: hmean of each teacher, where the run scored them.
+        evaluations: all of them, in their order.
         course: of each evaluation the step and the students' mean hmean.
     """
 
@@ -51,6 +64,7 @@ class Result:
     wall_seconds: float
     parameters: int
     teachers: Mapping[str, float]
+    evaluations: tuple[Evaluation, ...]
     course: tuple[tuple[int, float], ...]
 
 
@@ -149,6 +163,7 @@ def read_result(run: PlannedRun, score: str) -> Result:
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         evaluations = [record for record in records if "eval" in record]
         names = list(run.config.students)
+        course = tuple(Evaluation(record["step"], record["eval"]) for record in evaluations)
         chosen = {name: _score(evaluations, name, score) for name in evaluations[0]["eval"]}
         tried = [(record["eval"][name]["hmean"], -record["step"], name) for record in evaluations for name in names]
         hmean, step, best = max(tried, key=lambda entry: entry[:2])  # of equals the earliest, as in training
@@ -166,9 +181,8 @@ def read_result(run: PlannedRun, score: str) -> Result:
             wall_seconds=float(outcome["wall_seconds"]),
             parameters=deployed_parameters(json.dumps(run.config.students[best].spec)),
             teachers={name: s["hmean"] for r in records if "teacher" in r for name, s in r["teacher"].items()},
-            course=tuple(
-                (r["step"], statistics.fmean(r["eval"][name]["hmean"] for name in names)) for r in evaluations
-            ),
+            evaluations=course,
+            course=tuple((evaluation.step, evaluation.mean(names)) for evaluation in course),
         )
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise UserError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -25,19 +24,9 @@ Tool = Callable[..., tuple[int, str, str]]
 NAN = math.nan
 
 
-def records(run: Path, key: str = "loss") -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{k: v for k, v in record.items() if k != "seconds"} for record in lines if key in record]
-
-
-def states(trainer: Trainer) -> dict[str, np.ndarray]:
-    students = trainer.cohort.students.items()
-    return {f"{name}/{key}": value for name, student in students for key, value in tiny.state_of(student).items()}
-
-
 def weights(trainer: Trainer) -> dict[str, np.ndarray]:
     """Without running statistics, which a forward pass moves."""
-    return {key: value for key, value in states(trainer).items() if not key.endswith(("_mean", "_variance"))}
+    return {key: value for key, value in tiny.states(trainer).items() if not key.endswith(("_mean", "_variance"))}
 
 
 def poison(trainer: Trainer, name: str, *at: int) -> None:
@@ -133,12 +122,12 @@ def test_a_dropped_student_leaves_its_peer_whole(
     trainer = train(data, 3, mode="drop")
     assert list(trainer.cohort.students) == ["Student"]
     assert trainer.progress.step == 4
-    assert all(np.isfinite(value).all() for value in states(trainer).values())
-    lines = records(tmp_path / "run")
+    assert all(np.isfinite(value).all() for value in tiny.states(trainer).values())
+    lines = tiny.records(tmp_path / "run", "loss")
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert "mutual/Student<-Student2" in lines[1]
     assert {key for key in lines[2] if "/" in key} == {"db/Student"}
-    (event,) = records(tmp_path / "run", "divergence")
+    (event,) = tiny.records(tmp_path / "run", "divergence")
     assert event["step"] == 2
     assert event["divergence"]["students"] == ["Student2"]
     assert "step 3: Student2's weights are not finite" in told.text
@@ -153,7 +142,7 @@ def test_a_run_without_the_dropped_one_resumes_and_ends_with_the_same_bits(tiny_
     train(tiny.settings(tiny_set, tmp_path / "half"), 2, mode="drop", steps=3)
     resumed = train(tiny.settings(tiny_set, tmp_path / "half"), steps=4)  # even where it is not asked for any more
     assert resumed.progress.dropped == {"Student2": 1}
-    tiny.assert_same(states(resumed), states(whole))
+    tiny.assert_same(tiny.states(resumed), tiny.states(whole))
 
 
 def test_of_three_the_two_left_share_what_three_shared(tiny_set: Path, tmp_path: Path) -> None:
@@ -220,7 +209,7 @@ def test_a_restarted_student_has_its_first_weights_and_no_past(tiny_set: Path, t
     after = tiny.state_of(trainer.cohort.students["Student2"])
     assert all(np.isfinite(value).all() for value in after.values())
     assert any(not np.array_equal(after[key], first[key]) for key in after)  # and it learned again in the same step
-    assert "mutual/Student<-Student2" in records(tmp_path / "run")[2]
+    assert "mutual/Student<-Student2" in tiny.records(tmp_path / "run", "loss")[2]
 
 
 def test_a_run_with_a_restarted_student_resumes_and_ends_with_the_same_bits(tiny_set: Path, tmp_path: Path) -> None:
@@ -230,7 +219,7 @@ def test_a_run_with_a_restarted_student_resumes_and_ends_with_the_same_bits(tiny
     train(tiny.settings(tiny_set, tmp_path / "half", **settings), 2, mode="restart", steps=3)
     resumed = train(tiny.settings(tiny_set, tmp_path / "half", **settings), mode="restart", steps=5)
     assert resumed.progress.restarts == {"Student2": [1]}
-    tiny.assert_same(states(resumed), states(whole))
+    tiny.assert_same(tiny.states(resumed), tiny.states(whole))
     for file in (tmp_path / "whole/latest").glob("*.safetensors"):
         tiny.assert_same(load_file(tmp_path / "half/latest" / file.name), load_file(file))
 
@@ -308,7 +297,7 @@ def test_an_overflow_costs_the_student_a_step_and_halves_the_scale(tiny_set: Pat
     assert halved.loss_scale.value == 2.0**13
     assert halved.loss_scale.good_steps == 2
     whole = run("whole", 4)
-    tiny.assert_same(states(halved), states(whole))
+    tiny.assert_same(tiny.states(halved), tiny.states(whole))
 
 
 def test_scaling_the_loss_by_a_power_of_two_changes_no_weight(tiny_set: Path, tmp_path: Path) -> None:
@@ -316,5 +305,5 @@ def test_scaling_the_loss_by_a_power_of_two_changes_no_weight(tiny_set: Path, tm
     with tiny.Run(tiny.settings(tiny_set, tmp_path / "scaled"), max_steps=2) as trainer:
         trainer.loss_scale = trainer.learners.loss_scale = LossScale(used=True)
         trainer.fit()
-    for key, value in states(plain).items():
-        np.testing.assert_allclose(states(trainer)[key], value, rtol=1e-4, atol=1e-5, err_msg=key)
+    for key, value in tiny.states(plain).items():
+        np.testing.assert_allclose(tiny.states(trainer)[key], value, rtol=1e-4, atol=1e-5, err_msg=key)

@@ -7,11 +7,10 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tiny
 from safetensors.numpy import load_file
@@ -28,23 +27,9 @@ pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("OCR_CML_KILLS", "4"))
 
 
-def fit(data: dict[str, Any], steps: int = 6, before: Callable[[int], object] = lambda step: None) -> Trainer:
-    """A run that saves after every second step; `before` is called with the number of each step."""
-    with tiny.Run(data, max_steps=steps, save_batch_step=2) as trainer:
-        draw = trainer._draw
-
-        def watched(batches: Any) -> Any:
-            before(trainer.progress.step + 1)
-            return draw(batches)
-
-        trainer._draw = watched
-        trainer.fit()
-    return trainer
-
-
-def states(trainer: Trainer) -> dict[str, np.ndarray]:
-    students = trainer.cohort.students.items()
-    return {f"{name}/{key}": value for name, student in students for key, value in tiny.state_of(student).items()}
+def fit_saving(data: dict[str, Any], **choices: Any) -> Trainer:
+    """A run of six steps that saves after every second one."""
+    return tiny.fit(data, **{"max_steps": 6, "save_batch_step": 2, **choices})
 
 
 @pytest.fixture
@@ -67,7 +52,7 @@ def said() -> Iterator[list[str]]:
 def whole(tiny_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run of six steps."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    fit(tiny.settings(tiny_set, folder))
+    fit_saving(tiny.settings(tiny_set, folder))
     return folder
 
 
@@ -110,12 +95,12 @@ def test_a_file_cut_in_half_costs_the_steps_since_the_save_before(
     name: str, tiny_set: Path, tmp_path: Path, whole: Path, said: list[str]
 ) -> None:
     data = tiny.settings(tiny_set, tmp_path / "run")
-    fit(data, steps=4)
+    fit_saving(data, max_steps=4)
     assert {file.name for file in (tmp_path / "run/latest").iterdir()} == set(FILES)
     cut = tmp_path / "run/latest" / name
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     said.clear()
-    fit(data)
+    fit_saving(data)
     assert any("passed over a damaged checkpoint" in line and name in line for line in said)
     assert any(line.startswith("resumed from") and line.endswith("at step 2") for line in said)
     assert "steps 3 to 4 had not been saved; they are made again" in said
@@ -149,16 +134,16 @@ def test_a_disk_that_fills_up_stops_the_run_and_with_room_it_goes_on(disk: Path,
                     file.write(bytes(1 << 20))
 
     with pytest.raises(UserError, match=r"latest: the checkpoint could not be written: .*earlier ones are whole"):
-        fit(data, before=fill)
+        fit_saving(data, before=fill)
     assert checkpoint.find(disk / "run")[0].progress.step == 2
     (disk / "filler").unlink()
-    fit(data)
+    fit_saving(data)
     kills.assert_equal(disk / "run", whole)
 
 
 def test_a_read_only_run_folder_is_refused_in_one_line(disk: Path, tiny_set: Path) -> None:
     data = tiny.settings(tiny_set, disk / "run")
-    fit(data, steps=2)
+    fit_saving(data, max_steps=2)
     given = tiny.load(data, disk.with_name("given"))
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     with pytest.raises(UserError, match=r"Global\.save_model_dir: .*run cannot be written: Read-only file system"):
@@ -175,15 +160,15 @@ def test_a_checkpoint_folder_that_is_removed_under_the_run_is_made_again(
                 shutil.rmtree(folder)
 
     data = tiny.settings(tiny_set, tmp_path / "run", Global__eval_batch_step=[0, 100])
-    fit(data, before=remove)
+    fit_saving(data, before=remove)
     assert load_file(tmp_path / f"run/{gone}/Student.safetensors").keys()
     kills.assert_equal(tmp_path / "run", whole)
 
 
 def test_a_run_whose_checkpoints_were_removed_begins_anew(tiny_set: Path, tmp_path: Path, whole: Path) -> None:
     data = tiny.settings(tiny_set, tmp_path / "run")
-    fit(data, steps=4)
+    fit_saving(data, max_steps=4)
     for folder in (tmp_path / "run").glob("latest*"):
         shutil.rmtree(folder)
-    fit(data)
+    fit_saving(data)
     kills.assert_equal(tmp_path / "run", whole)

@@ -21,7 +21,6 @@ import tiny
 from safetensors.numpy import load_file
 
 from ocr_cml import assemble
-from ocr_cml.trainer import Trainer
 from ppocr_data.dataset import DetDataset
 from ppocr_data.errors import DataError
 from ppocr_data.loader import Batch, train_loader
@@ -146,24 +145,9 @@ def test_a_loader_may_be_closed_while_a_worker_is_being_replaced(
 # --- images that vanish, disks that fail -----------------------------------------------------------------------------
 
 
-def fit(data: dict[str, Any], steps: int, at: int = 0, then: Callable[[], object] = lambda: None) -> Trainer:
-    """A run; before its step `at`, counted from 1, something happens."""
-    with tiny.Run(data, max_steps=steps) as trainer:
-        draw = trainer._draw
-
-        def watched(batches: Any) -> list[Batch]:
-            if trainer.progress.step == at - 1:
-                then()
-            return draw(batches)
-
-        trainer._draw = watched
-        trainer.fit()
-    return trainer
-
-
-def states(trainer: Trainer) -> dict[str, np.ndarray]:
-    students = trainer.cohort.students.items()
-    return {f"{name}/{key}": value for name, student in students for key, value in tiny.state_of(student).items()}
+def at_step(number: int, then: Callable[[], object]) -> Callable[[int], object]:
+    """For `tiny.fit`: something happens before this step."""
+    return lambda step: then() if step == number else None
 
 
 @pytest.mark.parametrize(("failure", "workers"), [("vanishes", 1), ("disk error", 0)])
@@ -182,15 +166,15 @@ def test_what_was_trained_is_saved_when_an_image_is_lost_and_goes_on_when_it_is_
 
     reason = "Input/output error" if failure == "disk error" else "No such file"
     with pytest.raises(DataError, match=rf"train\.txt:3: cannot read image .*000002\.jpg \({reason}") as caught:
-        fit(data, 8, 3, lose)
+        tiny.fit(data, at_step(3, lose), max_steps=8)
     assert "000002.jpg" in str(caught.value)
     image.unlink(missing_ok=True)
     (tmp_path / "kept.jpg").rename(image)
-    resumed = fit(data, 8)
+    resumed = tiny.fit(data, max_steps=8)
     log = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
     assert sum('"loss"' in line for line in log) == 8
-    whole = fit(tiny.settings(tmp_path / "set", tmp_path / "whole", Train__loader=loader), 8)
-    tiny.assert_same(states(resumed), states(whole))
+    whole = tiny.fit(tiny.settings(tmp_path / "set", tmp_path / "whole", Train__loader=loader), max_steps=8)
+    tiny.assert_same(tiny.states(resumed), tiny.states(whole))
     for file in (tmp_path / "whole/latest").glob("*.safetensors"):
         tiny.assert_same(load_file(tmp_path / "run/latest" / file.name), load_file(file))
 
@@ -199,7 +183,7 @@ def test_the_run_that_lost_an_image_had_been_saved_at_its_last_step(tiny_set: Pa
     shutil.copytree(tiny_set, tmp_path / "set")
     data = tiny.settings(tmp_path / "set", tmp_path / "run")
     with pytest.raises(DataError, match="cannot read image"):
-        fit(data, 12, 3, lambda: [path.unlink() for path in (tmp_path / "set/train").iterdir()])
+        tiny.fit(data, at_step(3, lambda: [path.unlink() for path in (tmp_path / "set/train").iterdir()]), max_steps=12)
     state = (tmp_path / "run/latest/state.json").read_text()
     assert '"step": 2,' in state
 
@@ -211,11 +195,11 @@ def test_an_evaluation_that_cannot_be_made_comes_first_when_the_run_goes_on(tiny
     data = tiny.settings(tmp_path / "set", tmp_path / "run", **every_second)
     for at, steps in ((4, 6), (6, 6)):  # in the middle, and at the very end
         with pytest.raises(DataError, match=r"val\.txt:2: cannot read image"):
-            fit(data, steps, at, lambda: image.rename(tmp_path / "kept.jpg"))
+            tiny.fit(data, at_step(at, lambda: image.rename(tmp_path / "kept.jpg")), max_steps=steps)
         assert f'"step": {at},' in (tmp_path / "run/latest/state.json").read_text()
         (tmp_path / "kept.jpg").rename(image)
-    fit(data, 6)
-    fit(tiny.settings(tmp_path / "set", tmp_path / "whole", **every_second), 6)
+    tiny.fit(data, max_steps=6)
+    tiny.fit(tiny.settings(tmp_path / "set", tmp_path / "whole", **every_second), max_steps=6)
     kills.assert_equal(tmp_path / "run", tmp_path / "whole")
 
 
@@ -223,7 +207,7 @@ def test_skipping_goes_on_without_the_vanished_image(tiny_set: Path, tmp_path: P
     shutil.copytree(tiny_set, tmp_path / "set")
     data = tiny.settings(tmp_path / "set", tmp_path / "run")
     data["Train"]["dataset"]["on_bad_sample"] = "skip"
-    trainer = fit(data, 9, 2, (tmp_path / "set/train/000002.jpg").unlink)
+    trainer = tiny.fit(data, at_step(2, (tmp_path / "set/train/000002.jpg").unlink), max_steps=9)
     assert trainer.progress.step == 9
     (problem,) = trainer.skipped
     assert "000002.jpg" in problem
