@@ -16,7 +16,8 @@ import paddle
 from paddle import Tensor, nn
 
 from ocr_cml import inference_yml
-from ocr_cml.inference_yml import InferenceConfig, Normalization
+from ocr_cml.inference_yml import InferenceConfig
+from ocr_cml.normalization import Normalization
 from ocr_cml.paddle_to_onnx import OPSET, ConversionError, to_onnx
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.runtime import open_detector, probe_images

@@ -12,8 +12,9 @@ from pathlib import Path
 import paddle
 
 from ocr_cml.export import save_graph
-from ocr_cml.inference_yml import InferenceConfig, Normalization
+from ocr_cml.inference_yml import InferenceConfig
 from ocr_cml.models.detector import Detector
+from ocr_cml.normalization import Normalization
 from ocr_cml.paddle_to_onnx import ConversionError, to_onnx
 from ocr_cml.runtime import FrozenDetector, LayerDetector, OnnxDetector, check_parity, probe_images
 from ppocr_data.errors import ModelError

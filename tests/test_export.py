@@ -17,9 +17,10 @@ from paddle import nn
 from ocr_cml import inference_yml
 from ocr_cml.export import PRODUCTS, Ensemble, export_detector
 from ocr_cml.infer import load_detector
-from ocr_cml.inference_yml import InferenceConfig, Normalization
+from ocr_cml.inference_yml import InferenceConfig
 from ocr_cml.models import build_detector
 from ocr_cml.models.weights import load_into
+from ocr_cml.normalization import Normalization
 from ocr_cml.postprocess import DBPostProcess
 from ppocr_data.errors import ModelError
 from ppocr_data.transforms import DetResizeForTest

@@ -17,7 +17,7 @@ from paddle import nn
 
 from ocr_cml.export import export_detector
 from ocr_cml.infer import load_detector
-from ocr_cml.inference_yml import Normalization
+from ocr_cml.normalization import Normalization
 from ocr_cml.postprocess import DBPostProcess
 from ppocr_data.transforms import DetResizeForTest
 

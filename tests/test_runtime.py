@@ -13,8 +13,9 @@ import pytest
 from onnx import helper
 from paddle import nn
 
-from ocr_cml.inference_yml import InferenceConfig, Normalization
+from ocr_cml.inference_yml import InferenceConfig
 from ocr_cml.models.detector import DetOutput
+from ocr_cml.normalization import Normalization
 from ocr_cml.paddle_to_onnx import ConversionError, to_onnx
 from ocr_cml.runtime import LayerDetector, check_parity, open_detector, probe_images
 from ppocr_data.errors import ModelError

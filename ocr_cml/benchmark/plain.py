@@ -17,8 +17,8 @@ from shapely.geometry import Polygon
 
 from ocr_cml.benchmark.inputs import read_pages
 from ocr_cml.benchmark.plain_training import losses, step
-from ocr_cml.inference_yml import Normalization
 from ocr_cml.metrics import IOU
+from ocr_cml.normalization import Normalization
 from ppocr_data import geometry
 from ppocr_data.dataset import DetDataset
 from ppocr_data.op import Op

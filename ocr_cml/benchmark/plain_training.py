@@ -80,10 +80,10 @@ def step(
     import paddle
     import paddle.nn.functional as F
 
-    from ocr_cml.inference_yml import Normalization
     from ocr_cml.models import build_detector, heads
     from ocr_cml.models.necks import pyramids
     from ocr_cml.models.weights import load_into, read_weights
+    from ocr_cml.normalization import Normalization
     from ppocr_data.dataset import DetDataset
     from ppocr_data.loader import train_loader
     from ppocr_data.transforms import build_ops

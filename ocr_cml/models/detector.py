@@ -26,7 +26,7 @@ PARTS: dict[str, dict[str, type[nn.Layer]]] = {"Backbone": BACKBONES, "Neck": NE
 _EPSILON = 1e-6
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class DetOutput:
     """What a detector says about a batch of images [N,3,H,W]; all maps are float32 [N,1,H,W].
 

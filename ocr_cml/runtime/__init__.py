@@ -6,7 +6,7 @@ fast as the dygraph layer, so `auto` converts a Paddle model in memory where no 
 
 from __future__ import annotations
 
-from ocr_cml.inference_yml import Normalization
+from ocr_cml.normalization import Normalization
 from ocr_cml.runtime.detector import FrozenDetector
 from ocr_cml.runtime.layer import LayerDetector
 from ocr_cml.runtime.onnx_engine import OnnxDetector

@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from ocr_cml.inference_yml import InferenceConfig, Normalization
+from ocr_cml.inference_yml import InferenceConfig
+from ocr_cml.normalization import Normalization
 from ppocr_data.errors import ModelError
 
 STRIDE = 32

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ocr_cml.inference_yml import InferenceConfig, Normalization
+from ocr_cml.inference_yml import InferenceConfig
+from ocr_cml.normalization import Normalization
 from ocr_cml.runtime.detector import FrozenDetector, check_images
 
 if TYPE_CHECKING:

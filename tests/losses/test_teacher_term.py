@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import paddle
 import pytest
@@ -129,8 +131,7 @@ def test_soft_is_alpha_times_the_softened_divergence(inputs):
 
 
 def test_soft_needs_no_threshold_map_and_is_zero_where_equal(inputs):
-    learner = inputs.learner()
-    learner.threshold_logit = None
+    learner = replace(inputs.learner(), threshold_logit=None)
     assert float(TeacherLoss(kind="soft")(learner, inputs.learner(), inputs.targets())) == pytest.approx(0, abs=1e-6)
 
 

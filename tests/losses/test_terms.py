@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import paddle
 import pytest
@@ -229,15 +231,13 @@ def test_a_feature_that_a_network_lacks_is_refused_with_the_nearest():
 
 def test_a_guide_without_features_is_refused(inputs):
     term = TERMS["ATLoss"](layers=LAYERS)
-    guide = inputs.guide()
-    guide.features = {}
+    guide = replace(inputs.guide(), features={})
     with pytest.raises(ModelError, match=r"gives no feature 'backbone.1'; it gives none"):
         term(inputs.learner(), guide, inputs.targets())
 
 
 @pytest.mark.parametrize("name", ["DBLoss", "TeacherLoss"])
 def test_a_network_without_threshold_map_is_refused(name, inputs):
-    learner = inputs.learner()
-    learner.threshold_logit = None
+    learner = replace(inputs.learner(), threshold_logit=None)
     with pytest.raises(ModelError, match=f"{name}: the network gives no threshold map"):
         TERMS[name]()(learner, inputs.guide(), inputs.targets())
