@@ -6,6 +6,7 @@ mistake that is reported before training: PaddleOCR answers a misspelled map nam
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -93,6 +94,20 @@ class StatedTerm:
     def looks_inside(self) -> bool:
         """Whether it compares features, which only a network of ours shows."""
         return issubclass(self.cls, FeatureTerm)
+
+
+def idle_arguments(term: StatedTerm) -> dict[str, str]:
+    """A term's arguments that are set otherwise than by default and have no effect, each with what makes it idle.
+
+    They are no mistake: `-o Loss.loss_config_list.TeacherLoss.kind=soft` leaves those of the other kind in the file.
+    """
+    said_by_the_term = getattr(term.cls, "idle", None)
+    if said_by_the_term is None:
+        return {}
+    parameters = inspect.signature(term.cls).parameters.values()
+    defaults = {each.name: each.default for each in parameters}
+    idle = said_by_the_term({**defaults, **term.own})
+    return {name: why for name, why in idle.items() if term.own.get(name, defaults[name]) != defaults[name]}
 
 
 def stated_terms(config: Config) -> list[StatedTerm]:

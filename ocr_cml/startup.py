@@ -11,7 +11,7 @@ import paddle
 
 from ocr_cml import environment, preview, words
 from ocr_cml.agreement import RATIOS, Crop, sweep, verdict
-from ocr_cml.binding import TEACHERS
+from ocr_cml.binding import TEACHERS, idle_arguments, stated_terms
 from ocr_cml.environment import cpu_cores
 from ocr_cml.evaluate import table, without_text
 from ocr_cml.log import LOG
@@ -33,6 +33,9 @@ def look(training: Training) -> None:
         LOG.info("%s", overview(training))
         if training.config.Global.use_amp is True and not training.gradients.amp:
             LOG.warning("Global.use_amp: true has no effect on a CPU, where Paddle has no mixed precision")
+        for term in stated_terms(training.config):
+            for name, why in idle_arguments(term).items():
+                LOG.warning("%s.%s has no effect with %s", ".".join(term.path), name, why)
         if warning := without_text(training.evaluator.dataset):
             LOG.warning("%s", warning)
         if training.labelled is not None and not any(sample.readable for sample in training.labelled.samples):

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ocr_cml import config
-from ocr_cml.binding import TEACHERS, bind, split_arguments
+from ocr_cml.binding import TEACHERS, bind, idle_arguments, split_arguments, stated_terms
 from ocr_cml.losses import TERMS, FeatureTerm
 from ocr_cml.schema import Config, WeightSchedule
 from ocr_cml.workable import term_problems
@@ -298,3 +298,37 @@ def test_features_of_one_teacher_do_not_mind_that_another_is_closed() -> None:
     pairs = {"ATLoss": {"layers": [["neck", "neck"]], "model_name_pairs": [["A", "U"]]}}
     found = bind(settings([LABELS, pairs, {"TeacherLoss": {}}], teachers=T2))
     assert [b.guide for b in found if b.term == 1] == ["U"]
+
+
+# --- arguments without effect ----------------------------------------------------------------------------------------
+
+SOFT = "kind: soft"
+
+
+@pytest.mark.parametrize(
+    ("term", "idle"),
+    [
+        ({"TeacherLoss": {"kind": "soft", "temperature": 2.0, "confidence": 0.9}}, {}),
+        ({"TeacherLoss": {"kind": "soft", "dilation": 0, "alpha": 2.0}}, {"dilation": SOFT}),
+        ({"TeacherLoss": {"kind": "soft", "dilation": 2, "thresh": 0.4}}, {"thresh": SOFT}),  # 2 is the default
+        ({"TeacherLoss": {"dilation": 0, "thresh": 0.4}}, {}),
+        ({"TeacherLoss": {"ohem_ratio": 2.0}}, {"ohem_ratio": "main_loss_type: DiceLoss"}),
+        ({"TeacherLoss": {"main_loss_type": "BCELoss", "ohem_ratio": 2.0}}, {}),
+        ({"DBLoss": {"ohem_ratio": 3, "balance_loss": True}}, {}),  # as PaddleOCR's files state them beside Dice
+        ({"DBLoss": {"balance_loss": False}}, {"balance_loss": "main_loss_type: DiceLoss"}),
+        (
+            {"DBLoss": {"main_loss_type": "BCELoss", "balance_loss": False, "ohem_ratio": 5.0}},
+            {"ohem_ratio": "balance_loss: false"},
+        ),
+        ({"DBLoss": {"focal_gamma": 1.0}}, {"focal_gamma": "main_loss_type: DiceLoss"}),
+        ({"DBLoss": {"main_loss_type": "DiceFocalLoss", "focal_gamma": 1.0}}, {}),
+        ({"DMLLoss": {"temperature": 2.0}}, {}),  # a term that says nothing of the kind
+    ],
+    ids=str,
+)
+def test_an_argument_without_effect_is_known_with_what_makes_it_idle(
+    term: dict[str, object], idle: dict[str, str]
+) -> None:
+    terms = [LABELS, term] if "DBLoss" not in term else [term]
+    stated = stated_terms(settings(terms, teachers=T1 if "TeacherLoss" in term else None))
+    assert idle_arguments(stated[-1]) == idle

@@ -137,7 +137,8 @@ def test_a_training_says_machine_networks_data_and_estimate(tiny_set: Path, tmp_
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        with tiny.Run(tiny.settings(tiny_set, tmp_path / "run"), max_steps=4) as trainer:
+        terms = [{"DBLoss": {"ohem_ratio": 4.0}}, tiny.MUTUAL]
+        with tiny.Run(tiny.settings(tiny_set, tmp_path / "run", terms=terms), max_steps=4) as trainer:
             trainer.fit()
     finally:
         logger.removeHandler(handler)
@@ -150,6 +151,8 @@ def test_a_training_says_machine_networks_data_and_estimate(tiny_set: Path, tmp_
     assert "4 in all, 3.0 an epoch, batches of 2, 1 evaluation(s) to come" in table
     assert "mutual/Student<-Student2" in table
     assert any(text.startswith("estimate: ") and " taken" in text for text in lines)
+    idle = "Loss.loss_config_list.0.DBLoss.ohem_ratio has no effect with main_loss_type: DiceLoss"
+    assert [text for text in lines if "has no effect" in text] == [idle]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import paddle
 import paddle.nn.functional as F
@@ -160,6 +161,16 @@ class DBLoss(nn.Layer):
         self.alpha, self.beta, self.eps = alpha, beta, eps
         self.ohem_ratio, self.main_loss_type, self.balance_loss = ohem_ratio, main_loss_type, balance_loss
 
+    @staticmethod
+    def idle(arguments: Mapping[str, Any]) -> dict[str, str]:
+        """Arguments that have no effect, each with the setting by which it has none. Takes all of them."""
+        kind = arguments["main_loss_type"]
+        idle = idle_main_loss_arguments(arguments)
+        if kind != "DiceFocalLoss":
+            focal = ("focal_alpha", "focal_gamma", "dice_weight", "focal_weight")
+            idle |= dict.fromkeys(focal, f"main_loss_type: {kind}")
+        return idle
+
     def forward(self, learner: DetOutput, guide: DetOutput | None, targets: Targets) -> Tensor:
         """The scalar loss of `learner`; `guide` is not used.
 
@@ -205,6 +216,14 @@ class DBLoss(nn.Layer):
         text, mask = targets.shrink_map, targets.label_mask
         focal = focal_loss(logit, text, mask, alpha=self.focal_alpha, gamma=self.focal_gamma, eps=self.eps)
         return self.dice_weight * dice_loss(probability, text, mask, self.eps) + self.focal_weight * focal
+
+
+def idle_main_loss_arguments(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Those of `main_loss` that have no effect, each with the setting by which it has none."""
+    kind = arguments["main_loss_type"]
+    if kind != "BCELoss":
+        return dict.fromkeys(("balance_loss", "ohem_ratio"), f"main_loss_type: {kind}")
+    return {} if arguments["balance_loss"] else {"ohem_ratio": "balance_loss: false"}
 
 
 def check_db_arguments(

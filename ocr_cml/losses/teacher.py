@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import paddle
 from paddle import Tensor, nn
@@ -21,7 +22,7 @@ from ocr_cml.losses.base import (
     text_region,
     weighted_mean,
 )
-from ocr_cml.losses.db import MainLoss, check_db_arguments, dice_loss, main_loss
+from ocr_cml.losses.db import MainLoss, check_db_arguments, dice_loss, idle_main_loss_arguments, main_loss
 from ocr_cml.losses.mutual import Balance, bernoulli_kl, check_pixel_arguments, pixel_weight
 from ppocr_data.errors import ModelError
 
@@ -95,6 +96,14 @@ class TeacherLoss(nn.Layer):
         self.kind, self.thresh, self.dilation, self.alpha, self.eps = kind, thresh, dilation, alpha, eps
         self.main_loss_type, self.balance_loss, self.ohem_ratio = main_loss_type, balance_loss, ohem_ratio
         self.use_mask, self.temperature, self.confidence, self.balance = use_mask, temperature, confidence, balance
+
+    @staticmethod
+    def idle(arguments: Mapping[str, Any]) -> dict[str, str]:
+        """Arguments that have no effect, each with the setting by which it has none. Takes all of them."""
+        if arguments["kind"] == "soft":
+            dilated_only = ("thresh", "dilation", "main_loss_type", "balance_loss", "ohem_ratio", "eps")
+            return dict.fromkeys(dilated_only, "kind: soft")
+        return idle_main_loss_arguments(arguments)
 
     def forward(self, learner: DetOutput, guide: DetOutput | None, targets: Targets) -> Tensor:
         """The scalar loss of `learner` against `guide`.
