@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from ocr_cml import assemble
 from ocr_cml.cohort import Cohort
+from ocr_cml.log import LOG
 from ocr_cml.models.weights import find_weights
 from ocr_cml.runtime import LayerDetector, Normalization
 from ocr_cml.schema import Config
@@ -250,14 +251,20 @@ def test_images_without_labels_from_a_folder_a_file_and_a_list(tiny_set: Path, t
         assemble.unlabelled_dataset(loaded(tiny_set, tmp_path, Train__unlabeled=gone))
 
 
-def test_pictures_of_a_run_in_a_folder_of_images_are_not_learnt_from(tiny_set: Path, tmp_path: Path) -> None:
+def test_pictures_of_a_run_in_a_folder_of_images_are_not_learnt_from(
+    tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(LOG, "info", lambda text, *values: said.append(text % values))
     photos = tmp_path / "photos"
     shutil.copytree(tiny_set / "train", photos / "more")
     config = loaded(tiny_set, tmp_path, Train__unlabeled={"images": [str(photos)], "batch_size_per_card": 1})
     digest = assemble.names_digest(assemble.unlabelled_images(config))
     shutil.copytree(tiny_set / "val", photos / "run/validation")
     (photos / "run/metrics.jsonl").touch()
+    assert said == []
     dataset = assemble.unlabelled_dataset(config)
+    assert said == [f"left out: 2 images in run folders below {photos}"]
     assert dataset is not None
     assert {sample.image.parent for sample in dataset.samples} == {photos / "more"}
     assert assemble.names_digest(assemble.unlabelled_images(config)) == digest

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ocr_cml.assemble.seeds import mixed
+from ocr_cml.log import LOG
 from ocr_cml.records import METRICS
 from ocr_cml.runtime import Normalization
 from ocr_cml.schema import Config
@@ -123,7 +124,10 @@ def _images_of(entry: Path) -> list[Path]:
         found = [sample.image for sample in read_images(entry)]
         folders = {path.parent for path in found}
         of_runs = {folder for folder in folders if any(map(_is_run, _between(folder, entry)))}
-        return [path for path in found if path.parent not in of_runs]
+        kept = [path for path in found if path.parent not in of_runs]
+        if len(kept) < len(found):
+            LOG.info("left out: %d images in run folders below %s", len(found) - len(kept), entry)
+        return kept
     if entry.suffix != ".txt":
         return [entry]
     try:
