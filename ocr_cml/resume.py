@@ -45,6 +45,8 @@ def _take_over(training: Training, found: Checkpoint) -> None:
     for name, step in found.progress.dropped.items():
         LOG.info("%s had diverged at step %d and was dropped", name, step + 1)
     training.learners.restore(found)
+    if training.config.Global.pretrained_model and not training.run.holds(found.folder):
+        LOG.warning("Global.pretrained_model has no effect: every weight is that of %s", found.folder)
     today = training.progress
     if today.teachers != found.progress.teachers:
         LOG.warning("the teachers are not those of the checkpoint (path or SHA-256 differ); going on with today's")

@@ -87,7 +87,7 @@ class RunFolder:
         from other weights, would be continued as well.
         """
         asked = config.Global.checkpoints
-        if not asked or not self._is_here(Path(asked)):
+        if not asked or not self.holds(Path(asked)):
             return config
         return config.model_copy(update={"Global": config.Global.model_copy(update={"checkpoints": None})})
 
@@ -107,7 +107,7 @@ class RunFolder:
         """Where to resume from. A run that is here is never overwritten by another without being asked."""
         asked = Path(config.Global.checkpoints) if config.Global.checkpoints else None
         kept = {name for name in (LATEST, BEST) if is_kept(self.path / name)}
-        if not kept or (asked is not None and self._is_here(asked)):
+        if not kept or (asked is not None and self.holds(asked)):
             return asked
         recorded = self.path / "config.yml"
         if not recorded.is_file():
@@ -118,7 +118,8 @@ class RunFolder:
             raise ConfigError(self._taken(differing, LATEST in kept))
         return self.path if LATEST in kept else asked  # killed before its first latest/: it begins again
 
-    def _is_here(self, folder: Path) -> bool:
+    def holds(self, folder: Path) -> bool:
+        """Whether `folder` is this one or lies in it."""
         return self.path.resolve() in (folder.resolve(), *folder.resolve().parents)
 
     def _taken(self, differing: list[str], resumable: bool) -> str:

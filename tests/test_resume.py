@@ -185,6 +185,19 @@ def test_a_run_that_is_to_be_no_longer_than_it_is_ends_with_a_best_student(tiny_
     assert open_checkpoint(tmp_path / "run/best").progress.best == best
 
 
+def test_weights_that_a_checkpoint_replaces_are_told(
+    finished: Path, tiny_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = f"Global.pretrained_model has no effect: every weight is that of {finished / 'latest'}"
+    choices = {"Global__pretrained_model": str(finished / "best")}
+    data = tiny.settings(tiny_set, tmp_path / "new", Global__checkpoints=str(finished), **choices)
+    tiny.fit(data, max_steps=3)
+    assert caplog.messages.count(told) == 1
+    caplog.clear()
+    tiny.fit(data, max_steps=4)  # its own run goes on: what it began with is no mistake
+    assert "has no effect" not in caplog.text
+
+
 def test_other_evaluation_labels_are_another_yardstick(finished: Path, tiny_set: Path) -> None:
     """Corrected labels at the same path: the best of the old ones could never be replaced."""
     labels = tiny_set / "val.txt"
