@@ -6,9 +6,25 @@ import logging
 import sys
 from pathlib import Path
 
-from ocr_cml.progress import ToPeople
+from tqdm import tqdm
 
 LOG = logging.getLogger("ocr_cml")
+
+
+class ToPeople(logging.Handler):
+    """Log messages on standard error, above a live display where there is one.
+
+    A record with `live` set says what the display shows already; it is for the log file alone.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one message."""
+        if getattr(record, "live", False):
+            return
+        try:
+            tqdm.write(self.format(record), file=sys.stderr)
+        except Exception:  # noqa: BLE001  a log that cannot be written must not stop a training
+            self.handleError(record)
 
 
 class _LogFile(logging.FileHandler):

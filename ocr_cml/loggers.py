@@ -10,19 +10,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
-import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+from ocr_cml.log import LOG
 from ppocr_data.errors import ConfigError
 
 LIBRARIES = {"visualdl": "visualdl", "tensorboard": "tensorboardX", "wandb": "wandb"}
 """Name in `Global.loggers` -> the module that it needs; `pip install "ocr-cml[NAME]"` brings it."""
 
-LOG = logging.getLogger("ocr_cml")
 _SCORES = ("hmean", "precision", "recall")
 _NOT_SHOWN = ("step", "seconds", "steps", "eval_seconds")
 

@@ -7,7 +7,6 @@ there is no network, the message says where to put the files.
 from __future__ import annotations
 
 import http.client
-import logging
 import os
 import re
 import shutil
@@ -15,11 +14,11 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from ocr_cml.log import LOG
 from ppocr_data.atomic import replacing
 from ppocr_data.errors import ModelError, WeightsError
 from ppocr_data.spelling import hint
 
-LOG = logging.getLogger("ocr_cml")
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _SECONDS = 30
 

@@ -9,7 +9,6 @@ The time left counts the evaluations that are still to come, once one has been m
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
@@ -18,30 +17,14 @@ from collections.abc import Callable, Mapping
 
 from tqdm import tqdm
 
+from ocr_cml.log import LOG
 from ocr_cml.words import duration, pace
 
-LOG = logging.getLogger("ocr_cml")
 _RECENT = 50
 """Steps whose mean time is the pace."""
 
 _ESTIMATE_AFTER = 3
 """Steps of this process after which the time of the whole run is estimated; the first is slower and does not count."""
-
-
-class ToPeople(logging.Handler):
-    """Log messages on standard error, above a live display where there is one.
-
-    A record with `live` set says what the display shows already; it is for the log file alone.
-    """
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one message."""
-        if getattr(record, "live", False):
-            return
-        try:
-            tqdm.write(self.format(record), file=sys.stderr)
-        except Exception:  # noqa: BLE001  a log that cannot be written must not stop a training
-            self.handleError(record)
 
 
 class Pace:

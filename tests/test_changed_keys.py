@@ -24,9 +24,16 @@ def test_the_same_is_no_difference(tmp_path: Path) -> None:
 
 def test_how_long_where_and_how_loudly_may_differ(tmp_path: Path) -> None:
     changes = [
+        "Global.epoch_num=9",
         "Global.max_steps=7",
-        "Global.save_model_dir=elsewhere",
         "Global.print_batch_step=3",
+        "Global.save_batch_step=3",
+        "Global.eval_batch_step=[1, 3]",
+        "Global.save_model_dir=elsewhere",
+        "Global.save_inference_dir=elsewhere",
+        "Global.teacher_check=false",
+        "Global.use_gpu=false",
+        "Train.loader.num_workers=0",
         "Optimizer.lr.decay_steps=7",
     ]
     assert different_keys(record(tmp_path), config.load(GIVEN, changes)) == []

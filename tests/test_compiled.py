@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +129,7 @@ def test_a_network_that_cannot_be_compiled_is_refused_by_name() -> None:
 
 
 def losses(run: Path) -> list[float]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [line["loss"] for line in lines if "loss" in line]
+    return [record["loss"] for record in tiny.records(run, "loss")]
 
 
 @pytest.mark.slow

@@ -78,8 +78,14 @@ def unlabelled_dataset(config: Config) -> DetDataset | None:
     if section is None:
         return None
     transforms = section.transforms or config.Train.dataset.transforms
+    images: list[Path] = []
+    for entry in section.images:
+        kept, of_runs = _images_of(Path(entry))
+        if of_runs:
+            LOG.info("left out: %d images in run folders below %s", of_runs, entry)
+        images += kept
     return DetDataset.from_images(
-        unlabelled_images(config),
+        images,
         [build_op(entry) for entry in transforms],
         seed=mixed(config.Global.seed, _UNLABELLED),
         on_bad=section.on_bad_sample,
@@ -89,7 +95,7 @@ def unlabelled_dataset(config: Config) -> DetDataset | None:
 def unlabelled_images(config: Config) -> list[Path]:
     """The images that `Train.unlabeled` names, in their order. Raises DataError where one cannot be read."""
     section = config.Train.unlabeled
-    return [path for entry in section.images for path in _images_of(Path(entry))] if section else []
+    return [path for entry in section.images for path in _images_of(Path(entry))[0]] if section else []
 
 
 def names_digest(images: Iterable[Path]) -> str:
@@ -115,8 +121,8 @@ def samples_a_step(config: Config, processes: int) -> tuple[int, int]:
     return labelled * times, unlabelled * times
 
 
-def _images_of(entry: Path) -> list[Path]:
-    """The images that one entry of `Train.unlabeled.images` names.
+def _images_of(entry: Path) -> tuple[list[Path], int]:
+    """The images that one entry of `Train.unlabeled.images` names, and how many more were left out.
 
     A run's folder below a folder of images is left out: the pictures of its report are those of held-out images.
     """
@@ -125,16 +131,14 @@ def _images_of(entry: Path) -> list[Path]:
         folders = {path.parent for path in found}
         of_runs = {folder for folder in folders if any(map(_is_run, _between(folder, entry)))}
         kept = [path for path in found if path.parent not in of_runs]
-        if len(kept) < len(found):
-            LOG.info("left out: %d images in run folders below %s", len(found) - len(kept), entry)
-        return kept
+        return kept, len(found) - len(kept)
     if entry.suffix != ".txt":
-        return [entry]
+        return [entry], 0
     try:
         lines = entry.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"Train.unlabeled.images: {entry} cannot be read: {error}") from None
-    return [entry.parent / line.strip() for line in lines if line.strip()]
+    return [entry.parent / line.strip() for line in lines if line.strip()], 0
 
 
 def _between(folder: Path, top: Path) -> list[Path]:

@@ -8,9 +8,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from ocr_cml.compare.plan import Plan
-from ocr_cml.compare.results import Results, gains
+from ocr_cml.compare.results import MB, Results, gains
 
-_MB = 1024 * 1024
 COLUMNS = (
     *("method", "seed", "students", "steps", "mean_student", "best_student", "ensemble", "each_student"),
     *("gain_mean_student", "gain_best_student", "checkpoint_student", "checkpoint_step", "checkpoint_hmean"),
@@ -34,7 +33,7 @@ def runs_csv(plan: Plan, results: Results) -> str:
         ensemble = "" if result.ensemble is None else result.ensemble
         cells = [run.method, run.seed, len(result.students), result.steps, *scores, ensemble]
         cells += [" ".join(str(value) for value in result.students), *gain, student, step, hmean]
-        cells += [result.seconds, round(result.peak_bytes / _MB, 1), result.parameters, round(result.wall_seconds, 1)]
+        cells += [result.seconds, round(result.peak_bytes / MB, 1), result.parameters, round(result.wall_seconds, 1)]
         lines.append([*cells, run.folder.as_posix()])
     return _csv(COLUMNS, lines)
 

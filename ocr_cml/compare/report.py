@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from ocr_cml.compare.chart import draw, draw_course
 from ocr_cml.compare.csv_files import runs_csv, steps_csv
 from ocr_cml.compare.plan import Plan
-from ocr_cml.compare.results import Results, Row, by_chance, make_rows, read_results
+from ocr_cml.compare.results import MB, Results, Row, by_chance, make_rows, read_results
 from ppocr_data.atomic import write_text
 from ppocr_data.errors import UserError
-
-_MB = 1024 * 1024
 
 
 def write_report(plan: Plan, command: str) -> str:
@@ -59,7 +57,7 @@ def table(rows: Sequence[Row]) -> list[str]:
     heads += ["gain of the mean", "gain of the best", "seconds a step", "peak memory, MB", "parameters"]
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for row in rows:
-        peak = f"{row.peak_bytes / _MB:.0f}" if row.peak_bytes is not None else None
+        peak = f"{row.peak_bytes / MB:.0f}" if row.peak_bytes is not None else None
         seconds = f"{'about ' if row.shared_time else ''}{row.seconds:.3g}"
         cells = [row.label, row.students, row.seeds, row.mean, row.best, row.ensemble, row.gain_mean]
         cells += [row.gain_best if row.students > 1 else None, seconds, peak, f"{row.parameters:,}"]

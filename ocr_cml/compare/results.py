@@ -23,6 +23,9 @@ from ocr_cml.models import build_detector
 from ocr_cml.models.weights import UNUSED_WHEN_FROZEN
 from ppocr_data.errors import UserError
 
+MB = 1024 * 1024
+"""Bytes of the tables' megabyte."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -31,9 +34,10 @@ class Evaluation:
     step: int
     scores: Mapping[str, Mapping[str, float]]
 
-    def mean(self, networks: Sequence[str]) -> float:
-        """The mean hmean of these networks."""
-        return statistics.fmean(self.scores[name]["hmean"] for name in networks)
+    @property
+    def mean_student(self) -> float:
+        """The students' mean hmean."""
+        return statistics.fmean(score["hmean"] for name, score in self.scores.items() if name != ENSEMBLE)
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,6 @@ class Result:
         parameters: of the best student, as deployed.
         teachers: hmean of each teacher, where the run scored them.
         evaluations: all of them, in their order.
-        course: of each evaluation the step and the students' mean hmean.
     """
 
     students: tuple[float, ...]
@@ -65,7 +68,11 @@ class Result:
     parameters: int
     teachers: Mapping[str, float]
     evaluations: tuple[Evaluation, ...]
-    course: tuple[tuple[int, float], ...]
+
+    @property
+    def course(self) -> tuple[tuple[int, float], ...]:
+        """Of each evaluation the step and the students' mean hmean."""
+        return tuple((evaluation.step, evaluation.mean_student) for evaluation in self.evaluations)
 
 
 @dataclass(frozen=True)
@@ -161,11 +168,10 @@ def read_result(run: PlannedRun, score: str) -> Result:
     path = run.folder / "metrics.jsonl"
     try:
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        evaluations = [record for record in records if "eval" in record]
+        evaluations = tuple(Evaluation(record["step"], record["eval"]) for record in records if "eval" in record)
         names = list(run.config.students)
-        course = tuple(Evaluation(record["step"], record["eval"]) for record in evaluations)
-        chosen = {name: _score(evaluations, name, score) for name in evaluations[0]["eval"]}
-        tried = [(record["eval"][name]["hmean"], -record["step"], name) for record in evaluations for name in names]
+        chosen = {name: _score(evaluations, name, score) for name in evaluations[0].scores}
+        tried = [(each.scores[name]["hmean"], -each.step, name) for each in evaluations for name in names]
         hmean, step, best = max(tried, key=lambda entry: entry[:2])  # of equals the earliest, as in training
         outcome = read_outcome(run)
         return Result(
@@ -173,16 +179,13 @@ def read_result(run: PlannedRun, score: str) -> Result:
             ensemble=chosen.get(ENSEMBLE),
             steps=records[-1]["step"],
             best=(best, -step, hmean),
-            at_best=tuple(
-                entry["eval"][name]["hmean"] for entry in evaluations if entry["step"] == -step for name in names
-            ),
+            at_best=tuple(each.scores[name]["hmean"] for each in evaluations if each.step == -step for name in names),
             seconds=seconds_a_step(records),
             peak_bytes=int(outcome["peak_bytes"]),
             wall_seconds=float(outcome["wall_seconds"]),
             parameters=deployed_parameters(json.dumps(run.config.students[best].spec)),
             teachers={name: s["hmean"] for r in records if "teacher" in r for name, s in r["teacher"].items()},
-            evaluations=course,
-            course=tuple((evaluation.step, evaluation.mean(names)) for evaluation in course),
+            evaluations=evaluations,
         )
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise UserError(
@@ -190,8 +193,8 @@ def read_result(run: PlannedRun, score: str) -> Result:
         ) from None
 
 
-def _score(evaluations: Sequence[Mapping[str, Any]], name: str, score: str) -> float:
-    values = [record["eval"][name]["hmean"] for record in evaluations]
+def _score(evaluations: Sequence[Evaluation], name: str, score: str) -> float:
+    values = [each.scores[name]["hmean"] for each in evaluations]
     return float(values[-1] if score == "last" else max(values))
 
 

@@ -34,6 +34,7 @@ def _of_network(name: str, network: Network) -> Iterator[_Problem]:
     yield from _of_name(name)
     yield from _of_kind(network)
     yield from _of_engine(network)
+    yield from _of_channels(network)
     if network.inference_model:
         yield from _of_inference_model(network)
     else:
@@ -75,11 +76,14 @@ def _of_inference_model(network: Network) -> Iterator[_Problem]:
         yield ("inference_model",), f"is used as it is; remove {', '.join(superfluous)}"
 
 
-def _of_parts(network: Network) -> Iterator[_Problem]:
+def _of_channels(network: Network) -> Iterator[_Problem]:
     channels = (network.Backbone or {}).get("in_channels", _CHANNELS)
     if channels != _CHANNELS:
         text = f"is {channels}, and every network of a cohort is shown the same BGR images; set {_CHANNELS}"
         yield ("Backbone", "in_channels"), text
+
+
+def _of_parts(network: Network) -> Iterator[_Problem]:
     given = _parts(network)
     if len(given) < len(PARTS):
         yield (), f"needs {', '.join(part for part in PARTS if part not in given)}"
