@@ -1,6 +1,6 @@
 # The commands a contributor runs. `make check` is what CI runs.
 PYTHON ?= python
-PYTEST = $(PYTHON) -m pytest -n 2 --dist loadfile
+PYTEST = $(PYTHON) -m pytest
 
 .PHONY: install check lint types test test-all train teacher benchmark reference picture
 

@@ -115,6 +115,11 @@ def pytest_testnodedown(node: Any) -> None:
     node.config.stash[INPUTS_TRIED].update(getattr(node, "workeroutput", {}).get("inputs_tried", {}))
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if hasattr(session.config, "workerinput"):  # one of several processes: each computes on a core of its own
+        environment.set_math_threads(1)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     here = _inputs_tried_here()
     if hasattr(session.config, "workeroutput"):

@@ -178,7 +178,7 @@ def copies(monkeypatch: pytest.MonkeyPatch) -> Copies:
     return made
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_training_learns_from_the_same_batches_and_goes_on_at_the_same_place(
     workers: int, tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,10 +27,21 @@ def test_what_a_run_began_with_is_not_taken_for_what_it_made(
     assert (code, out) == (2, "")
     assert f"{tiny_teacher} is what this run began with; for what it made set it with -o " in err
     assert err.rstrip().endswith(f"Global.pretrained_model={tmp_path / named}")
+
+
+@pytest.mark.parametrize("name", ["eval", "export_model"])
+def test_what_a_run_began_with_may_be_had_by_name(
+    name: str, tool: Tool, tiny_set: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    began = {"terms": [tiny.LABELS], "students": 1, "Global__pretrained_model": str(tiny_teacher)}
+    path = tiny.write(tiny.settings(tiny_set, tmp_path, **began), tmp_path / "config.yml")
+    (tmp_path / "latest").mkdir()
+    where = f"Global.save_inference_dir={tmp_path / 'out'}"
     code, _, err = tool(name, "-c", path, "-o", where, f"Global.pretrained_model={tiny_teacher}")
-    assert code == 0, err  # asked for by name they may be had
+    assert code == 0, err
 
 
+@pytest.mark.slow
 def test_an_export_without_evaluation_images_says_what_it_was_checked_on(
     tool: Tool, tiny_set: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:

@@ -116,7 +116,12 @@ def fit(data: dict[str, Any], at_once: int) -> Trainer:
 
 @pytest.mark.usefixtures("one_math_thread")
 @pytest.mark.parametrize(
-    ("students", "at_once", "update"), [(2, 2, "synchronous"), (3, 2, "synchronous"), (3, 3, "alternating")]
+    ("students", "at_once", "update"),
+    [
+        (2, 2, "synchronous"),
+        pytest.param(3, 2, "synchronous", marks=pytest.mark.slow),
+        pytest.param(3, 3, "alternating", marks=pytest.mark.slow),
+    ],
 )
 def test_a_training_is_the_same_to_the_bit(
     students: int, at_once: int, update: str, tiny_set: Path, tiny_teacher: Path, tmp_path: Path

@@ -156,7 +156,7 @@ def test_one_student_after_the_other_learns_what_all_at_once_do(
 
 
 @pytest.mark.usefixtures("one_math_thread")
-@pytest.mark.parametrize("students", [1, 3])
+@pytest.mark.parametrize("students", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_what_is_computed_again_is_what_was_held(
     students: int, tiny_set: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:
@@ -248,7 +248,9 @@ def test_a_resumed_run_ends_with_the_same_bits(case: str, tiny_set: Path, tiny_t
         tiny.assert_same(load_file(tmp_path / "half/latest" / file.name), load_file(file))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_stops(number: signal.Signals, code: int, tiny_set: Path, tmp_path: Path) -> None:
     data = tiny.settings(tiny_set, tmp_path / "run")
     asked = []

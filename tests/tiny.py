@@ -42,11 +42,19 @@ def settings(
     teacher: Path | None = None,
     **sections: Any,
 ) -> dict[str, Any]:
-    """A configuration as its YAML would be read: `sections` replaces values by dotted key, `Global__seed=3`."""
+    """A configuration as its YAML would be read: `sections` replaces values by dotted key, `Global__seed=3`.
+
+    The teacher answers as a network: to convert it for `engine: auto` takes longer than all that most tests train.
+    """
     names = ["Student", *(f"Student{number}" for number in range(2, students + 1))]
     models: dict[str, Any] = {name: copy.deepcopy(STUDENT) for name in names}
     if teacher is not None:
-        models["Teacher"] = {"freeze_params": True, "pretrained": str(teacher), **copy.deepcopy(STUDENT)}
+        models["Teacher"] = {
+            "freeze_params": True,
+            "pretrained": str(teacher),
+            "engine": "layer",
+            **copy.deepcopy(STUDENT),
+        }
     decode = [{"DecodeImage": {"img_mode": "BGR", "channel_first": False}}]
     augment: list[dict[str, Any]] = [
         {"DetLabelEncode": None},

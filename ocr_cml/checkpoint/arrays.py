@@ -86,11 +86,13 @@ def _optimizer_state(
 
     Paddle's own name ends in a count of the optimizers that this process has made for the parameter; here it is 0.
     """
-    state = optimizer.state_dict()
-    for name, parameter in _named_parameters(layers).items():
-        for key, value in state.items():
-            if isinstance(value, paddle.Tensor) and key.startswith(parameter.name + "_"):
-                yield name, f"{key[len(parameter.name) + 1 :].rpartition('_')[0]}_0", value
+    names = {parameter.name: name for name, parameter in _named_parameters(layers).items()}
+    for key, value in optimizer.state_dict().items():
+        owner = key
+        while owner and owner not in names:
+            owner = owner.rpartition("_")[0]
+        if owner and isinstance(value, paddle.Tensor):
+            yield names[owner], f"{key[len(owner) + 1 :].rpartition('_')[0]}_0", value
 
 
 def _named_parameters(layers: Mapping[str, nn.Layer]) -> dict[str, paddle.Tensor]:

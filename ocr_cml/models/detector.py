@@ -86,6 +86,9 @@ class Detector(nn.Layer):
     """An image [N,in_channels,H,W], float, normalised, H and W multiples of `stride` -> DetOutput at input resolution.
 
     The parts are named as in PaddleOCR, so a parameter's name is PaddleOCR's: `backbone.conv.conv.weight`.
+
+    No branch depends on a tensor. So nothing is converted for a graph (`not_to_static`): it is the same without, and
+    to rewrite the source of each part would take Paddle seconds at every export.
     """
 
     stride = 32
@@ -99,6 +102,7 @@ class Detector(nn.Layer):
         self.k = float(getattr(head, "k", 50.0))
         self._auxiliary = bool(getattr(head, "aux_in_channels", 0))
 
+    @paddle.jit.not_to_static
     def forward(self, x: Tensor) -> DetOutput:
         """Raises ModelError if the image's height or width is not a multiple of `stride`."""
         levels = self._levels(x)
@@ -121,6 +125,7 @@ class Detector(nn.Layer):
         widths = {f"backbone.{i}": channels for i, channels in enumerate(self.backbone.out_channels)}
         return widths | {"neck": self.neck.out_channels}
 
+    @paddle.jit.not_to_static
     def probability(self, x: Tensor) -> Tensor:
         """P [N,1,H,W] alone: what is evaluated and exported. Equal to `forward(x).shrink_prob` to rounding."""
         return _float32(self.head.probability(self.neck(self._levels(x))))

@@ -130,15 +130,17 @@ def test_threshold_of_a_square_by_hand() -> None:
 def assert_threshold_pixel_by_pixel(size: tuple[int, int], polygons: list[np.ndarray], ratio: float) -> None:
     """`threshold_target` between 0.2 and 0.8 against shapely's distance of every pixel from every outline."""
     values, mask = threshold_target(size, polygons, np.zeros(len(polygons), bool), ratio, 0.2, 0.8)
-    ys, xs = np.mgrid[: size[0], : size[1]]
-    pixels = shapely.points(xs, ys)
     near, sure, possible = np.zeros(size), np.zeros(size, bool), np.zeros(size, bool)
     for points in polygons:
         shape = shapely.Polygon(points)
         distance = shape.area * (1 - ratio**2) / shape.length
-        near = np.maximum(near, 1 - shapely.distance(shape.exterior, pixels) / distance)
-        sure |= shapely.distance(shape, pixels) < distance - 1
-        possible |= shapely.distance(shape, pixels) < distance + 1
+        left, top, right, bottom = shape.buffer(distance + 2).bounds  # beyond it a text has no say
+        here = np.s_[max(0, int(top)) : max(0, int(bottom)), max(0, int(left)) : max(0, int(right))]
+        ys, xs = (grid[here] for grid in np.mgrid[: size[0], : size[1]])
+        pixels = shapely.points(xs, ys)
+        near[here] = np.maximum(near[here], 1 - shapely.distance(shape.exterior, pixels) / distance)
+        sure[here] |= shapely.distance(shape, pixels) < distance - 1
+        possible[here] |= shapely.distance(shape, pixels) < distance + 1
     assert np.abs(values / 255 - (0.2 + 0.6 * near)).max() <= 0.5 / 255 + 1e-5
     assert mask[sure].all()
     assert not mask[~possible].any()

@@ -34,6 +34,13 @@ def detector(folder: Path, backbone: dict[str, Any], neck: dict[str, Any]) -> by
 
 
 MOBILE = {"name": "MobileNetV3", "model_name": "large", "scale": 0.5, "disable_se": True}
+DBFPN = {"name": "DBFPN", "out_channels": 96}
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """PP-OCRv2's."""
+    return detector(tmp_path_factory.mktemp("student"), MOBILE, DBFPN)
 
 
 @pytest.mark.parametrize(
@@ -41,14 +48,20 @@ MOBILE = {"name": "MobileNetV3", "model_name": "large", "scale": 0.5, "disable_s
     [
         # The head's two transposed convolutions become two 1x1; the fusion two convolutions, enlarged and not; so does
         # the finest level, where a 1x1 convolution goes.
-        (MOBILE, {"name": "DBFPN", "out_channels": 96}, {"ConvTranspose": -2, "Conv": 3, "Slice": 2}),
+        (MOBILE, DBFPN, {"ConvTranspose": -2, "Conv": 3, "Slice": 2}),
         # No 1x1 convolution alone before the finest level's 3x3: squeeze and excitation stands between.
-        (MOBILE, {"name": "RSEFPN", "out_channels": 96}, {"ConvTranspose": -2, "Conv": 3, "Slice": 1}),
+        pytest.param(
+            MOBILE,
+            {"name": "RSEFPN", "out_channels": 96},
+            {"ConvTranspose": -2, "Conv": 3, "Slice": 1},
+            marks=pytest.mark.slow,
+        ),
         # Its finest level is a 9x9.
-        (
+        pytest.param(
             {"name": "ResNet_vd", "layers": 18},
             {"name": "LKPAN", "out_channels": 256},
             {"ConvTranspose": -2, "Conv": 3, "Slice": 1},
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["DBFPN", "RSEFPN", "LKPAN"],
@@ -70,9 +83,8 @@ def test_a_detector_answers_as_before(
             np.testing.assert_allclose(answer(graph, pixels), plain, atol=2e-4)
 
 
-def test_maps_of_eight_channels_are_filled_for_a_processor_that_computes_sixteen(tmp_path: Path) -> None:
-    model = detector(tmp_path, MOBILE, {"name": "DBFPN", "out_channels": 96})
-    few = [min(kernel.shape[0] for kernel in kernels(shortened(model, block))) for block in (8, 16)]
+def test_maps_of_eight_channels_are_filled_for_a_processor_that_computes_sixteen(student: bytes) -> None:
+    few = [min(kernel.shape[0] for kernel in kernels(shortened(student, block))) for block in (8, 16)]
     assert few == [8, 16]
 
 
@@ -80,12 +92,11 @@ def test_a_graph_without_any_stays_as_it_is(tmp_path: Path) -> None:
     assert shortened(str(onnx_models.dark_detector(tmp_path / "dark.onnx"))) is None
 
 
-def test_the_runtime_takes_them_on_a_cpu(tmp_path: Path) -> None:
-    model = detector(tmp_path, MOBILE, {"name": "DBFPN", "out_channels": 96})
-    runtime = OnnxDetector(model, "student", InferenceConfig(), "cpu", 1)
+def test_the_runtime_takes_them_on_a_cpu(student: bytes) -> None:
+    runtime = OnnxDetector(student, "student", InferenceConfig(), "cpu", 1)
     pixels = RNG.integers(0, 256, (1, 64, 96, 3), dtype=np.uint8)
-    short = shortened(model)
+    short = shortened(student)
     assert short is not None
     normalised = runtime.normalization.apply(pixels)
     assert np.array_equal(runtime.probability(pixels), answer(short, normalised)[:, 0])
-    np.testing.assert_allclose(runtime.probability(pixels), answer(model, normalised)[:, 0], atol=2e-5)
+    np.testing.assert_allclose(runtime.probability(pixels), answer(student, normalised)[:, 0], atol=2e-5)
