@@ -6,10 +6,9 @@ import os
 import platform
 from typing import TYPE_CHECKING
 
-import numpy as np
 import paddle
 
-from ocr_cml import environment, preview, words
+from ocr_cml import environment, preview, program, words
 from ocr_cml.agreement import RATIOS, Crop, sweep, verdict
 from ocr_cml.binding import TEACHERS, idle_arguments, stated_terms
 from ocr_cml.environment import cpu_cores
@@ -48,6 +47,8 @@ def look(training: Training) -> None:
         preview.draw(training.dataset, training.run.path / "preview.jpg")
         LOG.info("preview: %s shows training samples as the networks see them", training.run.path / "preview.jpg")
     unfinished = training.progress.step < training.timetable.last_step
+    if unfinished and training.rank == 0:
+        training.run.record({"step": training.progress.step, "program": dict(program.state())})
     if unfinished and training.config.Global.teacher_check and training.cohort.teachers:
         _check_teachers(training)
 
@@ -95,9 +96,7 @@ def memory(device: str) -> str:
 
 
 def _versions() -> list[str]:
-    runtime = environment.version_of("onnxruntime", "onnxruntime-gpu")
-    named = [f"paddle {paddle.__version__}", f"numpy {np.__version__}", f"onnxruntime {runtime}"]
-    return [*named, f"Python {platform.python_version()}"]
+    return [*(f"{name} {version}" for name, version in program.state().items()), f"Python {platform.python_version()}"]
 
 
 def _device(device: str) -> str:

@@ -662,6 +662,27 @@ def test_every_evaluation_is_kept_in_numbers(tmp_path: Path) -> None:
     assert {(line["method"], line["seed"], line["recall"]) for line in lines} == {("alone", "1", "")}
 
 
+def test_runs_of_several_states_of_the_program_are_told(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    finish_both(plan)
+
+    def said_by(*states: str | None) -> list[str]:
+        for run, state in zip(plan.runs, states, strict=True):
+            path = run.folder / "metrics.jsonl"
+            lines = [line for line in path.read_text(encoding="utf-8").splitlines() if '"program"' not in line]
+            first = [json.dumps({"step": 0, "program": {"ocr_cml": state, "paddle": "3.2.2"}})] if state else []
+            path.write_text("".join(f"{line}\n" for line in [*first, *lines]), encoding="utf-8")
+        write_report(plan, "command")
+        written = (plan.output / "compare.md").read_text(encoding="utf-8").splitlines()
+        return [line for line in written if "state of the program" in line]
+
+    assert said_by("aa", "aa", "aa", "aa") == said_by(None, None, None, None) == []
+    names = [f"{run.method} (seed {run.seed})" for run in plan.runs]
+    (line,) = said_by("aa", "aa", "bb", None)
+    assert f"by ocr_cml aa, paddle 3.2.2: {names[0]}, {names[1]}; by ocr_cml bb, paddle 3.2.2: {names[2]}; " in line
+    assert line.endswith(f"by one that did not say: {names[3]}.")
+
+
 def test_more_methods_than_colours_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Figure] = []
     monkeypatch.setattr(chart, "save_figure", lambda figure, files: drawn.append(figure))

@@ -91,6 +91,18 @@ def markdown(plan: Plan, results: Results, rows: Sequence[Row], command: str) ->
     return "\n".join([*parts, ""])
 
 
+def _other_programs(results: Results) -> list[str]:
+    """What runs by more than one state of the program say about their differences; nothing where all are of one."""
+    made: dict[str, list[str]] = {}
+    for (method, seed), result in results.items():
+        for state in result.programs or {"one that did not say"}:
+            made.setdefault(state, []).append(f"{method} (seed {seed})")
+    if len(made) < 2:
+        return []
+    listed = "; ".join(f"by {state}: {', '.join(runs)}" for state, runs in made.items())
+    return [f"- **Not by one state of the program**, so that differences may come of that as well: {listed}."]
+
+
 def _how_to_read(plan: Plan, results: Results, rows: Sequence[Row]) -> list[str]:
     text = [
         "- hmean: mean over the seeds ± standard deviation. The ensemble is the mean of the students' maps.",
@@ -111,6 +123,7 @@ def _how_to_read(plan: Plan, results: Results, rows: Sequence[Row]) -> list[str]
             f"- With {seeds} seeds a method without any effect passes two standard errors in "
             f"{by_chance(seeds):.0%} of comparisons: a single *better* is a hint, more seeds make it evidence."
         )
+    text += _other_programs(results)
     scored = {name: hmean for result in results.values() for name, hmean in result.teachers.items()}
     if scored:
         listed = ", ".join(f"{name} {hmean:.4f}" for name, hmean in scored.items())

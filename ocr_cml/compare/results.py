@@ -55,6 +55,7 @@ class Result:
         parameters: of the best student, as deployed.
         teachers: hmean of each teacher, where the run scored them.
         evaluations: all of them, in their order.
+        programs: the states of the program that computed it, see `ocr_cml.program`; empty where it did not say.
     """
 
     students: tuple[float, ...]
@@ -68,6 +69,7 @@ class Result:
     parameters: int
     teachers: Mapping[str, float]
     evaluations: tuple[Evaluation, ...]
+    programs: frozenset[str] = frozenset()
 
     @property
     def course(self) -> tuple[tuple[int, float], ...]:
@@ -186,11 +188,16 @@ def read_result(run: PlannedRun, score: str) -> Result:
             parameters=deployed_parameters(json.dumps(run.config.students[best].spec)),
             teachers={name: s["hmean"] for r in records if "teacher" in r for name, s in r["teacher"].items()},
             evaluations=evaluations,
+            programs=frozenset(_in_words(record["program"]) for record in records if "program" in record),
         )
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise UserError(
             f"{path}: cannot be read ({error.__class__.__name__}: {error}); remove {run.folder} and train it again"
         ) from None
+
+
+def _in_words(program: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in program.items())
 
 
 def _score(evaluations: Sequence[Evaluation], name: str, score: str) -> float:

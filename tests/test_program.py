@@ -1,0 +1,50 @@
+"""The state of the program: it changes with any source and with nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import paddle
+import pytest
+import tiny
+
+from ocr_cml import program
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    for name, text in (("ocr_cml/a.py", "x = 1\n"), ("ocr_cml/losses/b.py", ""), ("ppocr_data/c.py", "y = 2\n")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_changed_a_renamed_and_a_moved_source_are_other_states(sources: Path) -> None:
+    found = [program._digest(sources)]
+    (sources / "ppocr_data/c.py").write_text("y = 3\n", encoding="utf-8")
+    found.append(program._digest(sources))
+    (sources / "ppocr_data/c.py").rename(sources / "ppocr_data/d.py")
+    found.append(program._digest(sources))
+    (sources / "ppocr_data/d.py").rename(sources / "ocr_cml/d.py")
+    found.append(program._digest(sources))
+    assert len(set(found)) == 4
+    assert all(len(digest) == 12 for digest in found)
+
+
+def test_what_is_no_source_changes_nothing(sources: Path) -> None:
+    before = program._digest(sources)
+    (sources / "ocr_cml/__pycache__").mkdir()
+    (sources / "ocr_cml/__pycache__/a.pyc").write_bytes(b"cached")
+    (sources / "tests").mkdir()
+    (sources / "tests/test_a.py").write_text("z = 1\n", encoding="utf-8")
+    assert program._digest(sources) == before
+
+
+def test_a_run_states_what_computed_it_at_every_start_that_trains(tiny_set: Path, tmp_path: Path) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run")
+    for steps in (1, 2, 2):  # the last one finds nothing left to do
+        tiny.fit(data, max_steps=steps)
+    found = tiny.records(tmp_path / "run", "program")
+    assert [record["step"] for record in found] == [0, 1]
+    assert all(record["program"] == program.state() for record in found)
+    assert found[0]["program"]["paddle"] == paddle.__version__
