@@ -169,4 +169,7 @@ def unreached(students: Collection[str], bindings: Iterable[Binding]) -> list[st
 
 def ever_counts(weight: Weight) -> bool:
     """Whether a term of this weight has any pull, at some time of the training."""
-    return any((weight.start, weight.end)) if isinstance(weight, WeightSchedule) else weight != 0
+    if not isinstance(weight, WeightSchedule):
+        return weight != 0
+    begin, end = weight.over
+    return (weight.start != 0 and end > 0) or (weight.end != 0 and begin < 1)

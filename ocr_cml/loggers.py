@@ -51,10 +51,19 @@ def open_loggers(names: Sequence[str], run: Path, config_yaml: str, step: int = 
         config_yaml: the resolved configuration, shown where the viewer has a place for it.
         step: where a resumed run goes on; what a viewer holds of later steps is overwritten where it can be.
 
+    A viewer that cannot be opened (nobody is logged in, say) is left out with a warning.
+
     Raises:
         ConfigError: a library is not installed.
     """
-    return [_OPEN[name](_library(name), run / name, config_yaml, step) for name in names]
+    opened: list[Logger] = []
+    for name in names:
+        library = _library(name)
+        try:
+            opened.append(_OPEN[name](library, run / name, config_yaml, step))
+        except Exception as error:  # noqa: BLE001  as in `_no_harm`
+            LOG.warning("%s cannot be opened and gets no records: %s", name, error)
+    return opened
 
 
 def tell(loggers: list[Logger], entry: Mapping[str, Any]) -> None:

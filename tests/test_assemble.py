@@ -251,6 +251,20 @@ def test_images_without_labels_from_a_folder_a_file_and_a_list(tiny_set: Path, t
         assemble.unlabelled_dataset(loaded(tiny_set, tmp_path, Train__unlabeled=gone))
 
 
+@pytest.mark.parametrize("pictures", [True, False])
+def test_no_image_without_labels_is_told_by_its_key(tiny_set: Path, tmp_path: Path, pictures: bool) -> None:
+    (tmp_path / "list.txt").write_text("\n")
+    images = [str(tmp_path / "list.txt")]
+    if pictures:
+        shutil.copytree(tiny_set / "val", tmp_path / "output/run/validation")
+        (tmp_path / "output/run/metrics.jsonl").touch()
+        images.append(str(tmp_path / "output"))
+    with pytest.raises(DataError) as caught:
+        assemble.unlabelled_dataset(loaded(tiny_set, tmp_path, Train__unlabeled={"images": images}))
+    but = " but 2 in run folders, which are left out" if pictures else ""
+    assert str(caught.value) == f"Train.unlabeled.images: there is no image in {', '.join(images)}{but}"
+
+
 def test_pictures_of_a_run_in_a_folder_of_images_are_not_learnt_from(
     tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

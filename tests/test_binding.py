@@ -251,6 +251,9 @@ NOBODY = "neither a label nor a teacher reaches"
             NO_LABELS,
             "B, C",
         ),
+        # Ramps that are over before the first step, or begin after the last one.
+        ([{"DBLoss": {"weight": {"start": 1, "end": 0, "over": [0, 0]}}}, {"DMLLoss": {}}], None, [], "A, B, C"),
+        ([{"DBLoss": {"weight": {"start": 0, "end": 1, "over": [1, 1]}}}, {"DMLLoss": {}}], None, [], "A, B, C"),
     ],
 )
 def test_students_whom_nothing_tells_what_text_is_are_refused(
@@ -264,8 +267,13 @@ def test_students_whom_nothing_tells_what_text_is_are_refused(
 def test_a_student_may_learn_what_text_is_from_a_peer_that_knows() -> None:
     chain = {"DMLLoss": {"model_name_pairs": [["A", "B"], ["B", "C"]]}}
     assert bind(settings([{"DBLoss": {"model_name_list": ["A"]}}, chain], students=3))
-    ramp = {"TeacherLoss": {"weight": {"start": 0.0, "end": 1.0}}}
-    assert bind(settings([ramp, {"DMLLoss": {}}], teachers=T1, options=NO_LABELS))
+    for ramp in (
+        {"start": 0, "end": 1},
+        {"start": 1, "end": 0, "over": [0, 1]},
+        {"start": 1, "end": 0, "over": [0.5, 0.5]},
+    ):
+        taught = {"TeacherLoss": {"weight": ramp}}
+        assert bind(settings([taught, {"DMLLoss": {}}], teachers=T1, options=NO_LABELS))
 
 
 @pytest.mark.parametrize("arguments", [{"model_name_list": []}, {"model_name_pairs": []}])

@@ -38,6 +38,7 @@ from ocr_cml.compare.results import (
     read_results,
     seconds_a_step,
 )
+from ocr_cml.compare.runner import compare as compare_runs
 from ocr_cml.compare.same_data import refuse_other_data
 from ocr_cml.models import build_detector
 from ppocr_data.errors import ConfigError, UserError, WeightsError
@@ -250,13 +251,46 @@ def test_the_teacher_is_the_one_that_a_method_asks_for(tmp_path: Path) -> None:
             r"teachers\.network\.Neck\.name: unknown neck 'R'.*\(.*compare\.yml:\d+\)",
         ),
         ({"overrides": ["Global.max_step=1"]}, r"base: .*base\.yml.*\n.*did you mean 'max_steps'"),
-        ({"overrides": ["Global.checkpoints=there"]}, r"base: Global\.checkpoints"),
+        ({"overrides": ["Global.checkpoints=there"]}, r"overrides\.0: Global\.checkpoints: no method may start"),
+        ({"overrides": ["Global.seed=3"]}, r"overrides\.0: Global\.seed: set seeds"),
+        ({"overrides": ["Loss.loss_config_list.0.DBLoss.alpha=3"]}, r"overrides\.0: .* set methods\.N\.terms"),
+        (
+            {"methods": [ALONE, {**DML, "overrides": ["Global.checkpoints=there"]}]},
+            r"methods\.1\.overrides\.0: Global\.c",
+        ),
     ],
 )
 def test_mistakes_are_named_by_their_key(tmp_path: Path, keys: dict[str, Any], expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         plan_of(tmp_path, **keys)
     assert re.search(expected, str(caught.value)), str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["Global.seed", "Global.save_model_dir", "Loss.loss_config_list", "Global.checkpoints"])
+def test_what_a_comparison_sets_itself_is_refused_on_the_command_line(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"-o: {re.escape(key)}: "):
+        make_plan(described(tmp_path), [f"{key}=7"])
+
+
+def test_a_base_that_goes_on_from_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = described(tmp_path)
+    base = tiny.settings(tmp_path / "data", tmp_path / "elsewhere", Global__checkpoints="there")
+    tiny.write(base, tmp_path / "base.yml")
+    with pytest.raises(ConfigError, match=r"base: Global\.checkpoints is set"):
+        make_plan(path)
+
+
+@pytest.mark.parametrize("taken", ["out", "out/compare.log", "out/configs"])
+def test_an_output_that_cannot_be_written_is_named(tmp_path: Path, taken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ocr_cml.compare.runner.tune_process", list)  # paddle was imported already
+    path, place = described(tmp_path), tmp_path / taken
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.name == "compare.log":
+        place.mkdir()
+    else:
+        place.write_text("a file where a folder is to be", encoding="utf-8")
+    with pytest.raises(UserError, match=rf"output: {place} cannot be written \(.*\); choose another folder"):
+        compare_runs(str(path), [])
 
 
 # --- what has finished -----------------------------------------------------------------------------------------------
@@ -660,6 +694,25 @@ def test_every_evaluation_is_kept_in_numbers(tmp_path: Path) -> None:
         *(("20", "Student", "0.5"), ("20", "Student2", "0.4"), ("20", "ensemble", "0.9")),
     ]
     assert {(line["method"], line["seed"], line["recall"]) for line in lines} == {("alone", "1", "")}
+
+
+def test_each_teacher_is_named_by_where_it_lies(tmp_path: Path) -> None:
+    """The base's inference model and compare.yml's network are both called Teacher."""
+    network = {"pretrained": "weights.pdparams", **tiny.STUDENT}
+    plan = plan_of(
+        tmp_path,
+        [ALONE, {**ONE, "teacher": "inference"}, {**ONE, "name": "other"}],
+        teachers={"inference": {"inference_model": "exported"}, "network": network},
+    )
+    for run in plan.runs:
+        finish(run, [0.5])
+        hmean = {"one": 0.9, "other": 0.6}.get(run.method)
+        if hmean is not None:
+            with (run.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": 10, "teacher": {"Teacher": {"hmean": hmean}}}) + "\n")
+    write_report(plan, "it")
+    text = (plan.output / "compare.md").read_text(encoding="utf-8")
+    assert "on the same images: Teacher (exported) 0.9000, Teacher (weights.pdparams) 0.6000." in text
 
 
 def test_runs_of_several_states_of_the_program_are_told(tmp_path: Path) -> None:

@@ -405,6 +405,12 @@ def test_training_and_evaluation_must_normalise_alike() -> None:
     assert "NormalizeImage" in lines[0]
 
 
+@pytest.mark.parametrize("channels", [-1, 0, 1])
+def test_other_channels_are_one_mistake(channels: int) -> None:
+    (line,) = mistakes(f"{STUDENT}.Backbone.in_channels={channels}")
+    assert f"{STUDENT}.Backbone.in_channels: is {channels}, and every network of a cohort is shown the same" in line
+
+
 def test_an_engine_that_would_be_ignored_is_refused() -> None:
     (line,) = mistakes("Architecture.Models.Teacher.engine=layer")
     assert "Architecture.Models.Teacher.engine" in line

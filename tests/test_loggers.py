@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import struct
+import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +42,7 @@ def test_scalars_are_the_finite_numbers_by_their_names() -> None:
 def test_a_missing_library_is_an_error_with_the_command_that_brings_it(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, loggers.LIBRARIES[name], None)
+    monkeypatch.setitem(sys.modules, loggers.LIBRARIES[name], None)
     with pytest.raises(ConfigError, match=rf'python -m pip install "{loggers.LIBRARIES[name]}"'):
         loggers.check([name])
 
@@ -49,7 +50,7 @@ def test_a_missing_library_is_an_error_with_the_command_that_brings_it(
 def test_the_tool_says_so_before_it_makes_anything(
     tiny_set: Path, tmp_path: Path, tool: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "visualdl", None)
+    monkeypatch.setitem(sys.modules, "visualdl", None)
     path = tiny.write(tiny.settings(tiny_set, tmp_path / "run"), tmp_path / "a.yml")
     code, out, err = tool("train", "-c", path, "-o", "Global.loggers=[visualdl]")
     assert (code, out) == (2, "")
@@ -123,7 +124,7 @@ def test_weights_and_biases_go_on_with_the_same_run(tmp_path: Path, monkeypatch:
     library = StandIn()
     module = types.ModuleType("wandb")
     module.init = library.init  # type: ignore[attr-defined]
-    monkeypatch.setitem(__import__("sys").modules, "wandb", module)
+    monkeypatch.setitem(sys.modules, "wandb", module)
     for _ in range(2):
         opened = loggers.open_loggers(["wandb"], tmp_path, "Global: {}")
         loggers.tell(opened, RECORDS[1])
@@ -132,6 +133,19 @@ def test_weights_and_biases_go_on_with_the_same_run(tmp_path: Path, monkeypatch:
     assert library.begun[0]["config"] == {"config.yml": "Global: {}"}
     assert library.logged[0] == (10, dict(loggers.scalars(RECORDS[1])))
     assert library.finished == 2
+
+
+def test_a_viewer_that_cannot_be_opened_is_left_out_and_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def nobody_is_logged_in(**_: object) -> None:
+        raise RuntimeError("api_key not configured")
+
+    stub = types.ModuleType("wandb")
+    stub.init = nobody_is_logged_in  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "wandb", stub)
+    assert loggers.open_loggers(["wandb"], tmp_path, "Global: {}") == []
+    assert "wandb cannot be opened and gets no records: api_key not configured" in caplog.text
 
 
 def test_a_viewer_that_fails_is_left_out_and_said(caplog: pytest.LogCaptureFixture) -> None:

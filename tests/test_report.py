@@ -196,6 +196,9 @@ def test_steps_of_a_resumed_run_are_those_of_its_process(tmp_path: Path) -> None
     assert found.step_seconds == [(10, 2.0), (20, 1.0)]
     assert found.seconds == 30.0
     assert read_run(make_run(tmp_path / "elsewhere", records[1:])).seconds == 2.0, "another run made the steps to 18"
+    starts = [{"step": step, "program": {"paddle": "3.2.2"}} for step in (0, 18)]
+    told = read_run(make_run(tmp_path / "told", [starts[0], records[0], starts[1], records[1]]))
+    assert (told.seconds, told.logged) == (30.0, found.logged)
 
 
 def test_hostile_text_is_shown_not_run(tmp_path: Path) -> None:

@@ -79,11 +79,16 @@ def unlabelled_dataset(config: Config) -> DetDataset | None:
         return None
     transforms = section.transforms or config.Train.dataset.transforms
     images: list[Path] = []
+    pictures = 0
     for entry in section.images:
         kept, of_runs = _images_of(Path(entry))
         if of_runs:
             LOG.info("left out: %d images in run folders below %s", of_runs, entry)
         images += kept
+        pictures += of_runs
+    if not images:
+        but = f" but {pictures} in run folders, which are left out" if pictures else ""
+        raise DataError(f"Train.unlabeled.images: there is no image in {', '.join(section.images)}{but}")
     return DetDataset.from_images(
         images,
         [build_op(entry) for entry in transforms],

@@ -24,6 +24,12 @@ from ocr_cml.yaml_source import KeyPath, Source, apply_override, read_yaml
 from ppocr_data.errors import ConfigError, ModelError, WeightsError
 from ppocr_data.spelling import hint
 
+_OWN = {
+    "Global.seed": "set seeds, each of which trains every method",
+    "Global.save_model_dir": "set output, below which every run has a folder",
+    "Global.checkpoints": "no method may start from another's run",
+}
+"""What a comparison sets itself; an override of it would have no effect, or a wrong one."""
 _TERMS: KeyPath = ("Loss", "loss_config_list")
 _TEACHER: KeyPath = ("Architecture", "Models", "Teacher")
 
@@ -87,7 +93,9 @@ def make_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     problems = list(source.problems)
     given: CompareConfig | None = validate(CompareConfig, source.data, (), source, problems)
     if given is not None:
-        problems += [placed(source, where, text) for where, text in _list_problems(given)]
+        problems += [
+            placed(source, where, text) for where, text in _list_problems(given) + _own_problems(given, to_base)
+        ]
     if problems or given is None:
         raise ConfigError(_listed(path, problems))
     settings = given.model_copy(update={"overrides": [*given.overrides, *to_base]})
@@ -136,6 +144,22 @@ def _list_problems(settings: CompareConfig) -> list[tuple[KeyPath, str]]:
             problems.append((("only", str(position)), text))
     if settings.only == []:
         problems.append((("only",), "names no method; null runs them all"))
+    return problems
+
+
+def _own_problems(settings: CompareConfig, given: Sequence[str]) -> list[tuple[KeyPath, str]]:
+    """Overrides of what a comparison sets itself, in the file or as `given` with -o."""
+    terms = {".".join(_TERMS): "every method has its own; set methods.N.terms"}
+    asked: list[tuple[KeyPath, str, Mapping[str, str]]] = []
+    asked += [(("overrides", str(n)), text, _OWN | terms) for n, text in enumerate(settings.overrides)]
+    asked += [(("-o",), text, _OWN | terms) for text in given]
+    for number, method in enumerate(settings.methods):
+        place = ("methods", str(number), "overrides")
+        asked += [((*place, str(n)), text, _OWN) for n, text in enumerate(method.overrides)]
+    problems: list[tuple[KeyPath, str]] = []
+    for where, text, own in asked:
+        key = text.partition("=")[0].strip()
+        problems += [(where, f"{key}: {why}") for name, why in own.items() if f"{key}.".startswith(f"{name}.")]
     return problems
 
 

@@ -124,8 +124,17 @@ def _how_to_read(plan: Plan, results: Results, rows: Sequence[Row]) -> list[str]
             f"{by_chance(seeds):.0%} of comparisons: a single *better* is a hint, more seeds make it evidence."
         )
     text += _other_programs(results)
-    scored = {name: hmean for result in results.values() for name, hmean in result.teachers.items()}
-    if scored:
-        listed = ", ".join(f"{name} {hmean:.4f}" for name, hmean in scored.items())
+    if scored := _teachers(plan, results):
+        listed = ", ".join(f"{where} {hmean:.4f}" for where, hmean in scored.items())
         text.append(f"- The teacher's own hmean on the same images: {listed}.")
     return text
+
+
+def _teachers(plan: Plan, results: Results) -> dict[str, float]:
+    """The hmean of every frozen network by where it lies: methods may call several by one name."""
+    found = {}
+    for (method, seed), result in results.items():
+        networks = plan.run(method, seed).config.teachers
+        for name, hmean in result.teachers.items():
+            found[f"{name} ({networks[name].inference_model or networks[name].pretrained})"] = hmean
+    return found

@@ -6,11 +6,12 @@ will: what has finished is kept, what has begun goes on from its checkpoint. The
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,11 +60,9 @@ def compare(
     if differences:
         reference_of(plan, differences)  # before hours of training
     command = shlex.join(["python", "tools/compare.py", "-c", config_path, *(["-o", *overrides] if overrides else [])])
-    try:
+    with _writing(plan.output):
         plan.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"output: {plan.output} cannot be made: {error.strerror}") from None
-    start_logging(plan.output / "compare.log")
+        start_logging(plan.output / "compare.log")
     if report_only:
         refuse_other_data(plan, today=False)
     failed = "" if report_only else run_all(plan, environment, command)
@@ -127,11 +126,21 @@ def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
     return "\n".join(failed)
 
 
+@contextlib.contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or output
+        raise UserError(f"output: {where} cannot be written ({error.strerror}); choose another folder") from None
+
+
 def _job(run: PlannedRun) -> Job:
     """A training in a process of its own; its configuration is written where it will read it."""
     from ocr_cml import config
 
-    run.config_file.parent.mkdir(parents=True, exist_ok=True)
-    run.folder.mkdir(parents=True, exist_ok=True)
-    config.save(run.config, run.config_file)
+    with _writing(run.config_file.parent.parent):
+        run.config_file.parent.mkdir(parents=True, exist_ok=True)
+        run.folder.mkdir(parents=True, exist_ok=True)
+        config.save(run.config, run.config_file)
     return Job([sys.executable, str(_TRAIN), "-c", str(run.config_file)], run.folder / OUTCOME)

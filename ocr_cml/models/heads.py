@@ -31,6 +31,10 @@ def mean_logit(a: Tensor, b: Tensor) -> Tensor:
     return log_sum(F.log_sigmoid(a), F.log_sigmoid(b)) - log_sum(F.log_sigmoid(-a), F.log_sigmoid(-b))
 
 
+_NARROWEST = 4
+"""Channels of which a branch, a quarter as wide, has one left."""
+
+
 def without_nan(x: Tensor) -> Tensor:
     """x with 0 in place of NaN, through which no gradient flows."""
     return paddle.where(paddle.isnan(x), paddle.zeros_like(x), x)
@@ -110,10 +114,12 @@ class DBHead(nn.Layer):
         if isinstance(k, bool) or not isinstance(k, (int, float)) or not k > 0:
             raise ModelError(f"k: {k!r} must be a positive number, e.g. 50")
         kernels = list(kernel_list)
-        if len(kernels) != 3 or not isinstance(kernels[0], int) or kernels[0] % 2 != 1 or kernels[1:] != [2, 2]:
+        odd = kernels and isinstance(kernels[0], int) and kernels[0] > 0 and kernels[0] % 2 == 1
+        if not odd or kernels[1:] != [2, 2]:
             raise ModelError(f"kernel_list: {kernels} must be an odd kernel and then 2, 2, e.g. [3, 2, 2] or [7, 2, 2]")
         self.k = float(k)
-        if isinstance(aux_in_channels, bool) or not isinstance(aux_in_channels, int) or aux_in_channels < 0:
+        whole = isinstance(aux_in_channels, int) and not isinstance(aux_in_channels, bool)
+        if not whole or (aux_in_channels < _NARROWEST and aux_in_channels != 0):
             raise ModelError(f"aux_in_channels: {aux_in_channels!r} must be 0 or the width of the neck")
         self.binarize = _MapBranch(in_channels, kernels, fix_nan)
         self.thresh = _MapBranch(in_channels, kernels, fix_nan)

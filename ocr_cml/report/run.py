@@ -117,8 +117,8 @@ def _read_metrics(run: Run, text: str) -> None:
             run.evaluation_seconds += _numbers(entry).get("eval_seconds", 0.0)
         elif isinstance(entry.get("teacher"), dict):
             run.teachers = _scores(entry["teacher"])
-        elif "divergence" in entry:
-            continue  # the log's warnings tell it
+        elif "divergence" in entry or "program" in entry:
+            continue  # the log tells them
         else:
             run.logged.append({**_numbers(entry), "step": step})
             # `seconds` are those of `steps`: after a resume not all since the last log point; old runs do not say.

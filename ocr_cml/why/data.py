@@ -76,7 +76,8 @@ def text_page(dataset: EvalDataset, index: int, rule: MakeShrinkMap) -> TextPage
 
 
 def students(run: FinishedRun, weights: str) -> dict[str, Detector]:
-    """Every student of a run with its trained weights; their exponential mean where the run kept one.
+    """Every student of a run with its trained weights, without those that had been dropped; their exponential mean
+    where the run kept one.
 
     Raises:
         WeightsError: the checkpoint is missing, damaged, or does not hold the student.
@@ -84,6 +85,8 @@ def students(run: FinishedRun, weights: str) -> dict[str, Detector]:
     checkpoint = open_checkpoint(run.folder / weights)
     loaded = {}
     for name, network in run.config.students.items():
+        if name in checkpoint.progress.dropped:
+            continue
         averaged = weights == "latest" and run.config.Optimizer.ema_decay is not None
         stem = f"{name}.mean" if averaged else name
         loaded[name] = build_detector(network.spec)

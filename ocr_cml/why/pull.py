@@ -15,7 +15,7 @@ from ocr_cml import assemble
 from ocr_cml.binding import stated_terms
 from ocr_cml.checkpoint import Checkpoint, Progress, open_checkpoint, restore_layers
 from ocr_cml.cohort import BoundTerm, Cohort
-from ocr_cml.models import Detector
+from ocr_cml.models import Detector, build_detector
 from ocr_cml.schema import Config, WeightSchedule
 from ocr_cml.timetable import Timetable
 from ocr_cml.why.runs import FinishedRun
@@ -126,8 +126,13 @@ def pulls_at(
 
 
 def _cohort(config: Config, students: dict[str, Detector], threads: int) -> Cohort:
+    """All of a configuration's terms, but for those of and with students that are not there: they had been dropped."""
     teachers, _ = assemble.build_teachers(config, threads, assemble.use_device(config))
-    return assemble.build_cohort(config, students, teachers)
+    dropped = {name: build_detector(n.spec) for name, n in config.students.items() if name not in students}
+    cohort = assemble.build_cohort(config, {**students, **dropped}, teachers)
+    for name in dropped:
+        cohort.drop(name)
+    return cohort
 
 
 def _supervised(config: Config, cohort: Cohort) -> list[str]:

@@ -34,10 +34,11 @@ def _of_network(name: str, network: Network) -> Iterator[_Problem]:
     yield from _of_name(name)
     yield from _of_kind(network)
     yield from _of_engine(network)
-    yield from _of_channels(network)
+    of_channels = list(_of_channels(network))
+    yield from of_channels
     if network.inference_model:
         yield from _of_inference_model(network)
-    else:
+    elif not of_channels:  # with them it could not be built, for a reason that says less
         yield from _of_parts(network)
 
 

@@ -334,6 +334,9 @@ def test_exports_with_unknown_size(
         ("Head", {"k": -1}, r"Head\.k: -1 must be a positive number"),
         ("Head", {"kernel_list": [4, 2, 2]}, r"Head\.kernel_list: \[4, 2, 2\]"),
         ("Head", {"kernel_list": [3, 3, 2]}, r"Head\.kernel_list: \[3, 3, 2\]"),
+        ("Head", {"kernel_list": [-3, 2, 2]}, r"Head\.kernel_list: \[-3, 2, 2\]"),
+        ("Head", {"kernel_list": []}, r"Head\.kernel_list: \[\]"),
+        ("Head", {"aux_in_channels": 1}, r"Head\.aux_in_channels: 1 must be 0 or the width of the neck"),
     ],
 )
 def test_refuses(part: str, change: dict[str, Any], message: str) -> None:

@@ -16,6 +16,9 @@ from safetensors.numpy import load_file
 from ocr_cml.divergence import LossScale
 from ocr_cml.log import LOG
 from ocr_cml.trainer import Trainer
+from ocr_cml.why import data as why_data
+from ocr_cml.why.pull import pulls_at
+from ocr_cml.why.runs import read_run
 from ppocr_data.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -162,6 +165,17 @@ def test_tools_know_that_a_student_was_dropped(tiny_set: Path, tmp_path: Path, t
     code, out, err = tool("eval", "-c", path, "-o", f"Global.pretrained_model={tmp_path / 'run/best'}")
     assert code == 0, err
     assert [line.split()[0] for line in out.splitlines()] == ["network", "Student"]
+
+
+def test_what_is_asked_of_a_run_leaves_out_the_student_that_was_dropped(tiny_set: Path, tmp_path: Path) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run", students=3)
+    train(data, 2, mode="drop", steps=3)
+    run = read_run(str(tmp_path / "run"))
+    networks = why_data.students(run, "latest")
+    assert list(networks) == ["Student", "Student3"]
+    found, left_out = pulls_at(run, "latest", networks, why_data.crops(run.config, 2, 2), 1)
+    assert [pull.label for pull in found] == ["mutual/Student<-Student3", "mutual/Student3<-Student"]
+    assert left_out == []
 
 
 TAUGHT = [{"DBLoss": {"model_name_list": ["Student"]}}, tiny.MUTUAL]
