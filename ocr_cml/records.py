@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Mapping
@@ -29,6 +30,14 @@ class Records:
         """Write one record, at full precision."""
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
+
+    def last(self, key: str) -> Any:
+        """The value of the last record that has this key; None where there is none."""
+        found = None
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError, AttributeError):  # a line that a kill cut short
+                found = json.loads(line).get(key, found)
+        return found
 
     def forget_after(self, step: int) -> int:
         """Drop records of steps that a resumed run is about to repeat, so that each step stands there once.

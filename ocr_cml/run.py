@@ -141,6 +141,10 @@ class RunFolder:
             ) from None
         tell(self.loggers, entry)
 
+    def last(self, key: str) -> Any:
+        """The value of the last record of `metrics.jsonl` that has this key; None where there is none."""
+        return self._records.last(key) if self._records is not None else None
+
     def forget_after(self, step: int) -> int:
         """Drop records of steps that a resumed run is about to repeat; see `Records.forget_after`."""
         if self._records is None:

@@ -47,7 +47,7 @@ def look(training: Training) -> None:
         preview.draw(training.dataset, training.run.path / "preview.jpg")
         LOG.info("preview: %s shows training samples as the networks see them", training.run.path / "preview.jpg")
     unfinished = training.progress.step < training.timetable.last_step
-    if unfinished and training.rank == 0:
+    if unfinished and training.rank == 0 and training.run.last("program") != program.state():
         training.run.record({"step": training.progress.step, "program": dict(program.state())})
     if unfinished and training.config.Global.teacher_check and training.cohort.teachers:
         _check_teachers(training)

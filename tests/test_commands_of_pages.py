@@ -87,6 +87,7 @@ INSTEAD = {
     "apt-get install chromium": seen("changes the system", "browser.py::chromium", "test_report_browser.py::browser"),
     "pre-commit install": ci("changes the checkout; its hooks are CI's linters", "python -m ruff check ."),
     "make lint types test": runs("runs this suite", "make --dry-run lint types test"),
+    "make test": runs("runs this suite", "make --dry-run test"),
     "make check": runs("runs this suite", "make --dry-run check"),
     "make picture": runs(f"{LONG}; its commands are the README's", "make --dry-run picture"),
     "python -m pytest": ci("is this suite", 'bash -c "$command"'),
@@ -198,6 +199,7 @@ SAYS = {
     "ocr-cml --help": "ocr-cml train -c",
     "--nproc_per_node=2": "2 process(es)",
     "prepare_data.py check": "images",
+    "make --dry-run test": 'pytest -m "not slow"',
     "make --dry-run check": "-m mypy",
 }
 """Words of a command, and what is then said."""

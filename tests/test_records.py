@@ -35,6 +35,16 @@ def test_a_resumed_run_goes_on_and_a_fresh_one_begins_anew(path: Path, keep: boo
     assert written(path) == ([{"step": 1}, {"step": 2}] if keep else [{"step": 2}])
 
 
+def test_the_last_of_a_kind(path: Path) -> None:
+    with closing(Records(path, keep=True)) as records:
+        assert records.last("program") is None
+        for entry in ({"step": 0, "program": 1}, {"step": 0, "program": 2}, {"step": 1, "loss": 0.5}):
+            records.append(entry)
+        with path.open("a", encoding="utf-8") as file:
+            file.write('7\n{"step": 2, "progr')
+        assert records.last("program") == 2
+
+
 def test_steps_that_are_repeated_are_forgotten(path: Path) -> None:
     with closing(Records(path, keep=True)) as records:
         for step in (1, 2, 3, 4):

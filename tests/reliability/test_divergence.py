@@ -76,6 +76,7 @@ def test_a_teacher_that_answers_nan_is_named_and_no_student_is_dropped_for_it(
     tiny_set: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:
     data = tiny.settings(tiny_set, tmp_path / "run", terms=[tiny.LABELS, tiny.TEACHER], teacher=tiny_teacher)
+    data["Architecture"]["Models"]["Teacher"]["engine"] = "auto"
     with tiny.Run(data, on_divergence="drop") as trainer:
         teacher, _ = trainer.cohort.teachers["Teacher"]
         teacher._run = lambda images: np.full((len(images), 1, *images.shape[1:3]), NAN, np.float32)
