@@ -190,6 +190,13 @@ def _loaded_students(settings: Config, config_path: str, overrides: Sequence[str
     from ocr_cml import assemble
     from ocr_cml.checkpoint import BEST, LATEST
 
+    for override in overrides:
+        key, _, asked = override.partition("=")
+        if key.strip() == "Global.checkpoints":
+            raise ConfigError(
+                f"Global.checkpoints: is what a training goes on from; here weights come from "
+                f"Global.pretrained_model; write -o Global.pretrained_model={asked.strip()} in its place"
+            )
     run = Path(config_path).parent
     made = next((run / name for name in (BEST, LATEST) if (run / name).is_dir()), "RUN/best")
     remedy = f"set it with -o Global.pretrained_model={made}"

@@ -47,6 +47,11 @@ def find_files(path: Path) -> ModelFiles:
         return ModelFiles(onnx if onnx.is_file() else None, programs[0], params)
     if onnx.is_file():
         return ModelFiles(onnx=onnx)
+    if (path / "state.json").is_file():
+        raise ModelError(
+            f"{path}: is a checkpoint of a training; export its student first: tools/export_model.py "
+            f"-c {path.parent / 'config.yml'} -o Global.pretrained_model={path} Global.save_inference_dir=DIR"
+        )
     missing = ([] if programs else ["inference.json (or .pdmodel)"]) + ([] if params.is_file() else [params.name])
     raise ModelError(f"{path}: has no model: {' and '.join(missing)} missing, and no inference.onnx either")
 

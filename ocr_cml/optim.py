@@ -12,6 +12,11 @@ from ocr_cml.models.blocks import running_statistics
 from ocr_cml.schema import LearningRate, OptimizerSection, WeightSchedule
 
 
+def warmup(lr: LearningRate, steps_per_epoch: float) -> int:
+    """Steps in which the rate is to rise to its height, in whichever way they are stated."""
+    return lr.warmup_steps if lr.warmup_steps is not None else round(lr.warmup_epoch * steps_per_epoch)
+
+
 def learning_rate(lr: LearningRate, step: int, total_steps: int, steps_per_epoch: float) -> float:
     """The learning rate of optimizer step `step` (0-based) of `total_steps`.
 
@@ -19,8 +24,7 @@ def learning_rate(lr: LearningRate, step: int, total_steps: int, steps_per_epoch
     a cosine down to `end_lr`, which the last step approaches without reaching. From step `total_steps` on it stays
     there: a schedule may be shorter than the training (Optimizer.lr.decay_steps).
     """
-    warm = lr.warmup_steps if lr.warmup_steps is not None else round(lr.warmup_epoch * steps_per_epoch)
-    warm = min(warm, total_steps)
+    warm = min(warmup(lr, steps_per_epoch), total_steps)
     if step < warm:
         return lr.learning_rate * (step + 1) / warm
     done = min(1.0, (step - warm) / max(1, total_steps - warm))
@@ -28,6 +32,22 @@ def learning_rate(lr: LearningRate, step: int, total_steps: int, steps_per_epoch
         return lr.learning_rate
     shape = 1 - done if lr.name == "Linear" else (1 + math.cos(math.pi * done)) / 2
     return lr.end_lr + (lr.learning_rate - lr.end_lr) * shape
+
+
+def idle_settings(section: OptimizerSection) -> dict[str, str]:
+    """Settings that differ from their default and have no effect, by dotted key, each with what makes it idle.
+
+    They are no mistake: `-o Optimizer.name=Momentum` leaves those of Adam in the file.
+    """
+    others = ("beta1", "beta2") if section.name == "Momentum" else ("momentum",)
+    found: dict[str, str] = {f"Optimizer.{key}": section.name for key in others if _is_set(section, key)}
+    if section.lr.name == "Const" and _is_set(section.lr, "end_lr"):
+        found["Optimizer.lr.end_lr"] = section.lr.name
+    return found
+
+
+def _is_set(section: OptimizerSection | LearningRate, key: str) -> bool:
+    return bool(getattr(section, key) != type(section).model_fields[key].default)
 
 
 def term_weight(weight: float | WeightSchedule, progress: float) -> float:

@@ -16,6 +16,7 @@ from ocr_cml.evaluate import table, without_text
 from ocr_cml.log import LOG
 from ocr_cml.losses import TeacherLoss
 from ocr_cml.losses.base import TEXT_LEVEL
+from ocr_cml.optim import idle_settings, warmup
 from ocr_cml.runtime import LayerDetector
 from ocr_cml.training import Training
 from ppocr_data.targets import MakeShrinkMap
@@ -35,6 +36,10 @@ def look(training: Training) -> None:
         for term in stated_terms(training.config):
             for name, why in idle_arguments(term).items():
                 LOG.warning("%s.%s has no effect with %s", ".".join(term.path), name, why)
+        for name, why in idle_settings(training.config.Optimizer).items():
+            LOG.warning("%s has no effect with %s", name, why)
+        if warning := _late_height(training):
+            LOG.warning("%s", warning)
         if warning := without_text(training.evaluator.dataset):
             LOG.warning("%s", warning)
         if training.labelled is not None and not any(sample.readable for sample in training.labelled.samples):
@@ -51,6 +56,18 @@ def look(training: Training) -> None:
         training.run.record({"step": training.progress.step, "program": dict(program.state())})
     if unfinished and training.config.Global.teacher_check and training.cohort.teachers:
         _check_teachers(training)
+
+
+def _late_height(training: Training) -> str:
+    """Where the learning rate rises for the whole run, or nearly: what that means. Else nothing."""
+    times, rate = training.timetable, training.config.Optimizer.lr
+    warm = warmup(rate, times.steps_per_epoch)
+    if warm < min(times.last_step, times.schedule_steps):
+        return ""
+    return (
+        f"the learning rate's warm-up takes {warm} steps and the run has {times.last_step}, so the rate only rises; "
+        f"set Optimizer.lr.warmup_steps={max(1, times.last_step // 10)}, say"
+    )
 
 
 def overview(training: Training) -> str:

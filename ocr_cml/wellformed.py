@@ -32,7 +32,7 @@ def validate(
     try:
         return schema.model_validate_json(json.dumps(data, default=str), strict=True)
     except ValidationError as error:
-        worded = {}
+        worded: dict[KeyPath, str] = {}
         for item in error.errors():
             location = [part for part in item["loc"] if part not in UNION_TAGS]
             path = prefix + tuple(str(part) for part in location)
@@ -40,9 +40,19 @@ def validate(
                 known = _fields_at(schema, location[:-1])
                 worded[path] = _unknown(str(location[-1]), known, "key")
             else:
-                worded.setdefault(_without_union_tags(path, source), _reworded(item))
+                place = _without_union_tags(path, source)
+                worded[place] = _joined(worded[place], _reworded(item)) if place in worded else _reworded(item)
         problems += [placed(source, path, text) for path, text in worded.items()]
         return None
+
+
+def _joined(first: str, second: str) -> str:
+    """Two complaints about one value, which would have done as either of two kinds: both kinds are named."""
+    wanted, found = first.rpartition("; found ")[::2]
+    other, same = second.rpartition("; found ")[::2]
+    if not (wanted and other and found == same):
+        return first
+    return f"{wanted} or {other.removeprefix('input should be ')}; found {found}"
 
 
 def _reworded(item: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,11 +29,14 @@ try:
 except ImportError:  # Windows: two starts at once both generate, and the first to finish wins
     fcntl = None  # type: ignore[assignment]
 
+LOG = logging.getLogger(__name__)
 GENERATOR = "ocr_cml synthetic text"
 VERSION = 1  # raise it whenever the same parameters give other images
 PARTS = ("train", "val")  # a part's position is its id in the random stream
 MANIFEST = "dataset.json"
 OURS = {*PARTS, *(f"{part}.txt" for part in PARTS), MANIFEST}
+ASKED = ("train", "val", "size", "seed")
+"""Of the parameters, those that a user chooses in numbers."""
 SMALLEST_SIDE = 96
 JPEG_QUALITY = 95
 
@@ -82,7 +86,8 @@ def ensure(
 ) -> bool:
     """`generate`, unless `folder` already holds exactly that set, whole. True where images were made.
 
-    Several processes may call it at once: one generates, the others wait for it.
+    A set with other parameters is replaced, and the log says so. Several processes may call it at once: one generates,
+    the others wait for it.
     """
     folder, faces, parameters = _prepare(folder, train, val, size, seed, fonts)
     if _is_whole(folder, parameters):
@@ -90,6 +95,7 @@ def ensure(
     with _sole_writer(folder):
         if _is_whole(folder, parameters):  # another process made it while this one waited
             return False
+        _tell_replaced(folder, parameters)
         _make(folder, faces, parameters, progress)
     return True
 
@@ -130,6 +136,19 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) and manifest.get("generator") == GENERATOR else None
+
+
+def _tell_replaced(folder: Path, parameters: dict[str, Any]) -> None:
+    """What a folder held before is gone for the runs that began with it."""
+    before = _read_manifest(folder) or {}
+    changed = [key for key in ASKED if key in before and before[key] != parameters[key]]
+    if changed:
+        was, is_now = (", ".join(f"{key} {source[key]}" for key in changed) for source in (before, parameters))
+        LOG.warning(
+            "%s: holds the synthetic set of %s and is made anew with %s; runs that began with the former cannot go "
+            "on. To keep both name another folder, as data_dir too",
+            *(folder, was, is_now),
+        )
 
 
 def _foreign(folder: Path) -> str | None:

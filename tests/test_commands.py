@@ -41,6 +41,27 @@ def test_what_a_run_began_with_may_be_had_by_name(
     assert code == 0, err
 
 
+@pytest.mark.parametrize("name", ["eval", "export_model"])
+def test_what_a_training_goes_on_from_is_not_what_is_scored(
+    name: str, tool: Tool, tiny_set: Path, tmp_path: Path
+) -> None:
+    """PaddleOCR's habit; ignored, it would give the figures of other weights."""
+    path = tiny.write(tiny.settings(tiny_set, tmp_path, terms=[tiny.LABELS], students=1), tmp_path / "config.yml")
+    given = ["-o", f"Global.save_inference_dir={tmp_path / 'out'}", "Global.checkpoints=output/absent/latest"]
+    code, out, err = tool(name, "-c", path, *given, "Global.pretrained_model=other")
+    assert (code, out) == (2, "")
+    assert err.rstrip().endswith("write -o Global.pretrained_model=output/absent/latest in its place")
+
+
+def test_weights_of_another_runs_only_student_are_nobody_elses(tool: Tool, tiny_set: Path, tmp_path: Path) -> None:
+    trained = tiny.settings(tiny_set, tmp_path / "run", terms=[tiny.LABELS], students=1)
+    tiny.fit(trained, max_steps=1)
+    two = tiny.write(tiny.settings(tiny_set, tmp_path / "other"), tmp_path / "two.yml")
+    code, out, err = tool("eval", "-c", two, "-o", f"Global.pretrained_model={tmp_path / 'run/latest'}")
+    assert (code, out) == (2, "")
+    assert f"{tmp_path / 'run/latest'}: holds Student and no Student2; give the config.yml of the run" in err
+
+
 @pytest.mark.slow
 def test_an_export_without_evaluation_images_says_what_it_was_checked_on(
     tool: Tool, tiny_set: Path, tiny_teacher: Path, tmp_path: Path

@@ -238,6 +238,7 @@ def test_a_section_of_another_shape_is_refused(key: str, value: str) -> None:
     [
         ("Global.sed=1", ["Global.sed: unknown key 'sed'", "did you mean 'seed'?", "(-o Global.sed)"]),
         ("Gobal.seed=1", ["Gobal: unknown key 'Gobal'", "did you mean 'Global'?", "-o Gobal.seed"]),
+        ("Global.use_gpu=gpu", ["Global.use_gpu: input should be 'auto' or a valid boolean; found \"gpu\" ("]),
         ("Global.zzz=1", ["unknown key 'zzz'", "known: ", "seed"]),
         ("Global.embedded_set.trian=1", ["Global.embedded_set.trian", "did you mean 'train'?"]),
         ("Optimizer.lr.warmup_step=1", ["did you mean 'warmup_steps'?"]),
@@ -409,6 +410,11 @@ def test_training_and_evaluation_must_normalise_alike() -> None:
 def test_other_channels_are_one_mistake(channels: int) -> None:
     (line,) = mistakes(f"{STUDENT}.Backbone.in_channels={channels}")
     assert f"{STUDENT}.Backbone.in_channels: is {channels}, and every network of a cohort is shown the same" in line
+
+
+def test_other_channels_hide_no_missing_part() -> None:
+    lines = mistakes(f"{STUDENT}.Backbone.in_channels=1", f"{STUDENT}.Neck=null")
+    assert [line.partition(": ")[2].partition(",")[0].partition(" (")[0] for line in lines] == ["is 1", "needs Neck"]
 
 
 def test_an_engine_that_would_be_ignored_is_refused() -> None:

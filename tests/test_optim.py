@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from paddle import nn
 from pydantic import ValidationError
 
-from ocr_cml.optim import ExponentialMean, build_optimizer, learning_rate, term_weight
+from ocr_cml.optim import ExponentialMean, build_optimizer, idle_settings, learning_rate, term_weight
 from ocr_cml.schema import LearningRate, OptimizerSection, WeightSchedule
 
 
@@ -47,6 +47,20 @@ def test_linear_by_hand() -> None:
 
 def test_const_by_hand() -> None:
     assert rates(4, 4, name="Const", learning_rate=0.4, warmup_steps=2) == pytest.approx([0.2, 0.4, 0.4, 0.4])
+
+
+@pytest.mark.parametrize(
+    ("given", "idle"),
+    [
+        ({"name": "Adam", "momentum": 0.8}, {"Optimizer.momentum": "Adam"}),
+        ({"name": "Momentum", "momentum": 0.8, "beta1": 0.5}, {"Optimizer.beta1": "Momentum"}),
+        ({"name": "Momentum", "beta1": 0.9, "beta2": 0.99}, {"Optimizer.beta2": "Momentum"}),
+        ({"lr": {"name": "Const", "end_lr": 1e-4}}, {"Optimizer.lr.end_lr": "Const"}),
+        ({"name": "AdamW", "beta1": 0.5, "lr": {"name": "Linear", "end_lr": 1e-4}}, {}),
+    ],
+)
+def test_settings_of_another_kind_of_optimizer_are_idle(given: dict[str, Any], idle: dict[str, str]) -> None:
+    assert idle_settings(OptimizerSection.model_validate(given)) == idle
 
 
 def test_warm_up_rises_linearly_and_the_shape_begins_after_it() -> None:

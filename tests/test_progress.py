@@ -137,8 +137,9 @@ def test_a_training_says_machine_networks_data_and_estimate(tiny_set: Path, tmp_
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        terms = [{"DBLoss": {"ohem_ratio": 4.0}}, tiny.MUTUAL]
-        with tiny.Run(tiny.settings(tiny_set, tmp_path / "run", terms=terms), max_steps=4) as trainer:
+        idle = {"terms": [{"DBLoss": {"ohem_ratio": 4.0}}, tiny.MUTUAL], "Optimizer__momentum": 0.5}
+        slow = {"Optimizer__lr": {"learning_rate": 0.003, "warmup_steps": 4}}
+        with tiny.Run(tiny.settings(tiny_set, tmp_path / "run", **idle, **slow), max_steps=4) as trainer:
             trainer.fit()
     finally:
         logger.removeHandler(handler)
@@ -151,8 +152,12 @@ def test_a_training_says_machine_networks_data_and_estimate(tiny_set: Path, tmp_
     assert "4 in all, 3.0 an epoch, batches of 2, 1 evaluation(s) to come" in table
     assert "mutual/Student<-Student2" in table
     assert any(text.startswith("estimate: ") and " taken" in text for text in lines)
-    idle = "Loss.loss_config_list.0.DBLoss.ohem_ratio has no effect with main_loss_type: DiceLoss"
-    assert [text for text in lines if "has no effect" in text] == [idle]
+    assert [text for text in lines if "has no effect" in text] == [
+        "Loss.loss_config_list.0.DBLoss.ohem_ratio has no effect with main_loss_type: DiceLoss",
+        "Optimizer.momentum has no effect with Adam",
+    ]
+    rising = "the learning rate's warm-up takes 4 steps and the run has 4, so the rate only rises; "
+    assert f"{rising}set Optimizer.lr.warmup_steps=1, say" in lines
 
 
 @pytest.mark.parametrize(

@@ -303,6 +303,14 @@ def test_a_folder_that_is_no_run_is_refused_by_name(tmp_path: Path, run: Path) -
 # --- several runs -----------------------------------------------------------------------------------------------------
 
 
+def test_a_checkpoint_names_the_run_that_it_is_of(run: Path) -> None:
+    (run / "latest").mkdir(exist_ok=True)
+    (run / "latest/state.json").write_text("{}")
+    with pytest.raises(UserError, match=r"latest: is a checkpoint of a run; the run's folder is .*") as caught:
+        read_run(run / "latest")
+    assert str(caught.value).endswith(str(run.resolve()))
+
+
 def test_a_comparison_lists_runs_scores_and_differing_settings(tmp_path: Path, run: Path) -> None:
     config = "Global: {seed: 2, save_model_dir: b}\nLoss: [{DBLoss: {weight: 1.0}}]\n"
     records = [{"step": 10, "eval": {"Solo": score(0.9)}}]

@@ -116,20 +116,35 @@ def test_a_layer_answers_in_eval_without_gradient() -> None:
     assert output.shrink_logit.stop_gradient and not network.training
 
 
-def test_an_onnx_file_alone_is_a_model(tmp_path: Path) -> None:
+def test_an_onnx_file_alone_is_a_model(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = onnx_models.dark_detector(tmp_path / "teacher.onnx")
+    open_detector(path)
+    (said,) = caplog.messages
+    assert said == (
+        f"{path}: has no inference.yml beside it, so pixels are normalised as PaddleOCR's detectors want them (BGR, "
+        "mean [0.485, 0.456, 0.406], std [0.229, 0.224, 0.225]) and maps read with thresh 0.3, box_thresh 0.6, "
+        "unclip_ratio 1.5"
+    )
     np.testing.assert_allclose(open_detector(path).probability(PIXELS), by_hand(PIXELS), atol=1e-5)
     with pytest.raises(ModelError, match="is an ONNX model; use engine onnx"):
         open_detector(path, "paddle")
 
 
-def test_pixels_are_normalised_as_the_folder_states(tmp_path: Path) -> None:
+def test_a_checkpoint_is_told_to_be_exported(tmp_path: Path) -> None:
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best/state.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"best: is a checkpoint of a training; export its student first: .*=.*best "):
+        open_detector(tmp_path / "best")
+
+
+def test_pixels_are_normalised_as_the_folder_states(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     onnx_models.dark_detector(tmp_path / "inference.onnx")
     (tmp_path / "inference.yml").write_text(
         "PreProcess:\n  transform_ops:\n  - DecodeImage: {channel_first: false, img_mode: RGB}\n"
         "  - NormalizeImage: {scale: 1./255., mean: [0.5, 0.4, 0.3], std: [1, 0.5, 0.25], order: hwc}\n"
     )
     detector = open_detector(tmp_path)
+    assert not caplog.messages
     assert detector.normalization == Normalization((0.5, 0.4, 0.3), (1, 0.5, 0.25), 1 / 255, "RGB")
     level = ((PIXELS[..., ::-1] / 255 - [0.5, 0.4, 0.3]) / [1, 0.5, 0.25]).mean(axis=-1)
     expected = 1 / (1 + np.exp(-onnx_models.STEEPNESS * (onnx_models.DARK - level)))

@@ -159,6 +159,7 @@ def test_what_one_student_raises_ends_the_run_as_ever(tiny_set: Path, tmp_path: 
         ("auto", "8", 2, 2),
         (1, "8", 2, 1),
         (2, "1", 2, 2),
+        (5, "2", 2, 2),
     ],
 )
 def test_all_students_at_once_where_there_are_several_cores(

@@ -64,4 +64,4 @@ def side_by_side(config: Config, device: str, processes: int) -> SideBySide:
         raise ConfigError(
             f"Global.students_at_once: {wanted} cannot be, because {' and '.join(against)}; set it to auto"
         )
-    return SideBySide(wanted, threads)
+    return SideBySide(min(wanted, len(config.students)), threads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection
 from dataclasses import replace
+from pathlib import Path
 
 import paddle
 
@@ -13,7 +14,7 @@ from ocr_cml.assemble.seeds import mixed
 from ocr_cml.cohort import Cohort
 from ocr_cml.models import build_detector
 from ocr_cml.models.detector import Detector
-from ocr_cml.models.weights import UNUSED_WHEN_FROZEN, LoadReport, load_into, read_weights, select, under
+from ocr_cml.models.weights import UNUSED_WHEN_FROZEN, LoadReport, find_weights, load_into, read_weights, select, under
 from ocr_cml.schema import Config, Network
 from ppocr_data.errors import ConfigError, WeightsError
 from ppocr_data.spelling import hint
@@ -29,7 +30,8 @@ def build_students(
     student alone starts from the weights that it would have in a cohort. `without` names those that are not wanted.
 
     `trained` says that the weights are a training's result and not its start: they must be whole, whatever a start is
-    allowed to lack (`allow_missing`, `pretrained_share`) or to leave aside (`fresh`).
+    allowed to lack (`allow_missing`, `pretrained_share`) or to leave aside (`fresh`); and those of a run's folder are
+    for the students of that run.
     """
     students: dict[str, Detector] = {}
     reports: dict[str, LoadReport] = {}
@@ -39,6 +41,8 @@ def build_students(
         paddle.seed(mixed(config.Global.seed, position))
         students[name] = build_detector(network.spec)
         where = config.Global.pretrained_model or network.pretrained
+        if where and trained and len(config.students) > 1:
+            _refuse_anothers(where, name)
         if where:
             reports[name] = (load_trained if trained else load_student)(students[name], name, network, where)
     return students, reports
@@ -73,6 +77,16 @@ def load_trained(student: Detector, name: str, network: Network, where: str) -> 
     weights, rest = select(read_weights(model_store.weight_file(where), name), name)
     report = load_into(student, weights, frozen=False, allow_missing=UNUSED_WHEN_FROZEN, source=where)
     return replace(report, left_aside=rest)
+
+
+def _refuse_anothers(where: str, name: str) -> None:
+    """Of a run with one student the only weights would else be those of every student of another configuration."""
+    file = find_weights(model_store.weight_file(where), name)
+    owner = file.name.partition(".")[0]
+    if (file.parent / "state.json").is_file() and Path(where).is_dir() and owner != name:
+        raise WeightsError(
+            f"{where}: holds {owner} and no {name}; give the config.yml of the run that made it (-c RUN/config.yml)"
+        )
 
 
 def _check_prefixes(keys: Collection[str], name: str, network: Network) -> None:

@@ -30,6 +30,8 @@ _OWN = {
     "Global.checkpoints": "no method may start from another's run",
 }
 """What a comparison sets itself; an override of it would have no effect, or a wrong one."""
+_OWN_TERMS = {"Loss.loss_config_list": "every method has its own; set methods.N.terms"}
+"""The same of the comparison as a whole; a method may change its terms' arguments."""
 _TERMS: KeyPath = ("Loss", "loss_config_list")
 _TEACHER: KeyPath = ("Architecture", "Models", "Teacher")
 
@@ -149,18 +151,19 @@ def _list_problems(settings: CompareConfig) -> list[tuple[KeyPath, str]]:
 
 def _own_problems(settings: CompareConfig, given: Sequence[str]) -> list[tuple[KeyPath, str]]:
     """Overrides of what a comparison sets itself, in the file or as `given` with -o."""
-    terms = {".".join(_TERMS): "every method has its own; set methods.N.terms"}
-    asked: list[tuple[KeyPath, str, Mapping[str, str]]] = []
-    asked += [(("overrides", str(n)), text, _OWN | terms) for n, text in enumerate(settings.overrides)]
-    asked += [(("-o",), text, _OWN | terms) for text in given]
+    problems = _refused(given, _OWN | _OWN_TERMS, ("-o",))
+    for number, text in enumerate(settings.overrides):
+        problems += _refused([text], _OWN | _OWN_TERMS, ("overrides", str(number)))
     for number, method in enumerate(settings.methods):
-        place = ("methods", str(number), "overrides")
-        asked += [((*place, str(n)), text, _OWN) for n, text in enumerate(method.overrides)]
-    problems: list[tuple[KeyPath, str]] = []
-    for where, text, own in asked:
-        key = text.partition("=")[0].strip()
-        problems += [(where, f"{key}: {why}") for name, why in own.items() if f"{key}.".startswith(f"{name}.")]
+        for position, text in enumerate(method.overrides):
+            problems += _refused([text], _OWN, ("methods", str(number), "overrides", str(position)))
     return problems
+
+
+def _refused(assignments: Sequence[str], own: Mapping[str, str], where: KeyPath) -> list[tuple[KeyPath, str]]:
+    """The assignments to one of the keys in `own`, or to what is below it, each with what to do instead."""
+    keys = [text.partition("=")[0].strip() for text in assignments]
+    return [(where, f"{key}: {why}") for key in keys for name, why in own.items() if f"{key}.".startswith(f"{name}.")]
 
 
 def _check_base(settings: CompareConfig) -> None:
@@ -178,12 +181,22 @@ def _reference_problems(settings: CompareConfig, methods: Sequence[Method]) -> l
     return [
         (
             (*_place(settings, method), "students"),
-            f"{method.count} students are compared with as many trained alone, and there are {largest}; add a method "
-            "of labels alone (teacher: none) with students: max",
+            f"{method.count} students are compared with as many trained alone, and there are {largest}; "
+            + _reference_remedy(settings, method.count),
         )
         for method in methods
         if method.count > largest
     ]
+
+
+def _reference_remedy(settings: CompareConfig, students: int) -> str:
+    """Where so many students alone come from: a method that `only` leaves out, or else a new one."""
+    only = settings.only or []
+    for method in settings.methods if only else ():
+        enough = not isinstance(method.students, int) or method.students >= students
+        if method.is_reference and enough and method.name not in only:
+            return f"`only` leaves out {method.name}, which trains them; set only=[{','.join([method.name, *only])}]"
+    return "add a method of labels alone (teacher: none) with students: max"
 
 
 def _reference(methods: Sequence[Method], students: int) -> Method:

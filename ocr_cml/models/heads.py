@@ -31,10 +31,6 @@ def mean_logit(a: Tensor, b: Tensor) -> Tensor:
     return log_sum(F.log_sigmoid(a), F.log_sigmoid(b)) - log_sum(F.log_sigmoid(-a), F.log_sigmoid(-b))
 
 
-_NARROWEST = 4
-"""Channels of which a branch, a quarter as wide, has one left."""
-
-
 def without_nan(x: Tensor) -> Tensor:
     """x with 0 in place of NaN, through which no gradient flows."""
     return paddle.where(paddle.isnan(x), paddle.zeros_like(x), x)
@@ -85,6 +81,10 @@ class _MapBranch(nn.Layer):
         x = clean(F.relu(self.conv_bn1(self.conv1(x))))
         features = clean(F.relu(self.conv_bn2(self.conv2(x))))
         return self.conv3(features), features
+
+
+_NARROWEST = 4
+"""Channels of which a branch, a quarter as wide, has one left."""
 
 
 class DBHead(nn.Layer):

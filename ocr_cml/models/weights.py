@@ -76,14 +76,14 @@ def find_weights(path: str | Path, name: str | None = None) -> Path:
     path = Path(path)
     kinds = ", ".join(READERS)
     if path.is_dir():
+        if (path / "best" / "state.json").is_file():
+            raise WeightsError(f"{path}: is a run's folder; its best weights are {path / 'best'}")
         # A checkpoint folder also holds <student>.optimizer.safetensors and the like: no weights.
         files = sorted(f for f in path.iterdir() if f.suffix in READERS and f.is_file() and "." not in f.stem)
         files = [f for f in files if f.stem == name] or files
         if len(files) == 1:
             mean = files[0].with_name(f"{files[0].stem}.mean.safetensors")
             return mean if mean.is_file() else files[0]
-        if not files and (path / "best").is_dir():
-            raise WeightsError(f"{path}: is a run's folder; its best weights are {path / 'best'}")
         found = ", ".join(f.name for f in files) or "none"
         raise WeightsError(f"{path}: expected one weight file ({kinds}) for {name or 'the network'}, found: {found}")
     if path.is_file():

@@ -82,6 +82,8 @@ class Run:
 
 def read_run(path: Path) -> Run:
     """Read a run folder; missing and cut files become notes. Raises UserError where the folder is not one of a run."""
+    if (path / "state.json").is_file() and not (path / "metrics.jsonl").is_file():
+        raise UserError(f"{path}: is a checkpoint of a run; the run's folder is {path.resolve().parent}")
     if not any((path / name).is_file() for name in _FILES):
         what = "holds no run" if path.is_dir() else "is not a folder"
         raise UserError(

@@ -34,11 +34,10 @@ def _of_network(name: str, network: Network) -> Iterator[_Problem]:
     yield from _of_name(name)
     yield from _of_kind(network)
     yield from _of_engine(network)
-    of_channels = list(_of_channels(network))
-    yield from of_channels
+    yield from _of_channels(network)
     if network.inference_model:
         yield from _of_inference_model(network)
-    elif not of_channels:  # with them it could not be built, for a reason that says less
+    else:
         yield from _of_parts(network)
 
 
@@ -88,6 +87,8 @@ def _of_parts(network: Network) -> Iterator[_Problem]:
     given = _parts(network)
     if len(given) < len(PARTS):
         yield (), f"needs {', '.join(part for part in PARTS if part not in given)}"
+    elif any(_of_channels(network)):
+        return  # it could not be built either, for a reason that says less
     elif text := _unbuildable(json.dumps(network.spec, default=list)):
         key, colon, reason = text.partition(": ")
         inside = tuple(key.split(".")) if colon and key.split(".")[0] in PARTS else ()

@@ -233,6 +233,8 @@ def test_array_whose_size_lies_is_refused(tmp_path: Path) -> None:
 
 def test_a_runs_folder_is_told_from_its_best_weights(tmp_path: Path) -> None:
     (tmp_path / "run/best").mkdir(parents=True)
+    (tmp_path / "run/best/state.json").write_text("{}")
+    save_weights({"a": np.ones(1, "f4")}, tmp_path / "run/something.safetensors")
     with pytest.raises(WeightsError, match=r"run: is a run's folder; its best weights are .*run/best"):
         find_weights(tmp_path / "run", "Student")
 

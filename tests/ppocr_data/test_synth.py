@@ -199,9 +199,13 @@ def test_ensure_makes_a_set_once(tmp_path: Path) -> None:
     assert contents(tmp_path / "set") == before
 
 
-def test_ensure_replaces_a_set_with_other_parameters(tmp_path: Path) -> None:
+def test_ensure_replaces_a_set_with_other_parameters_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     synth.ensure(tmp_path / "set", **SMALL, seed=1)
+    assert not caplog.messages
     assert synth.ensure(tmp_path / "set", **SMALL, seed=2)
+    assert "holds the synthetic set of seed 1 and is made anew with seed 2; runs that" in caplog.text
     synth.generate(tmp_path / "fresh", **SMALL, seed=2)
     assert contents(tmp_path / "set") == contents(tmp_path / "fresh")
 
