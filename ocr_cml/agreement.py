@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import paddle
 
-from ocr_cml.losses.base import TEXT_LEVEL, logit, resized
+from ocr_cml.losses.maps import TEXT_LEVEL, logit, resized
 from ocr_cml.runtime import FrozenDetector
 from ppocr_data.targets import shrink_target
 

@@ -16,7 +16,9 @@ from paddle import nn
 from ocr_cml.batches import pixels
 from ocr_cml.binding import TEACHERS, Binding, ever_counts, unreached
 from ocr_cml.compiled import CompiledStudent
-from ocr_cml.losses.base import FeatureTerm, Targets, decode_targets, resized
+from ocr_cml.losses.base import FeatureTerm
+from ocr_cml.losses.maps import resized
+from ocr_cml.losses.targets import Targets, decode_targets
 from ocr_cml.models.blocks import statistics_kept
 from ocr_cml.models.detector import Detector, DetOutput
 from ocr_cml.optim import term_weight

@@ -15,7 +15,7 @@ from ocr_cml.environment import cpu_cores
 from ocr_cml.evaluate import table, without_text
 from ocr_cml.log import LOG
 from ocr_cml.losses import TeacherLoss
-from ocr_cml.losses.base import TEXT_LEVEL
+from ocr_cml.losses.maps import TEXT_LEVEL
 from ocr_cml.optim import idle_settings, warmup
 from ocr_cml.runtime import LayerDetector
 from ocr_cml.training import Training

@@ -117,7 +117,9 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     if hasattr(session.config, "workerinput"):  # one of several processes: each computes on a core of its own
-        environment.set_math_threads(1)
+        with pytest.MonkeyPatch.context() as patch:  # read when paddle is loaded; what tests start decides for itself
+            patch.setenv("OMP_NUM_THREADS", "1")
+            environment.set_math_threads(1)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

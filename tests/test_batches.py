@@ -16,7 +16,7 @@ import tiny
 
 from ocr_cml import batches as under_test
 from ocr_cml.batches import SentBatch, TrainBatches, on_device, pixels
-from ocr_cml.losses.base import decode_targets
+from ocr_cml.losses.targets import decode_targets
 from ocr_cml.normalization import Normalization
 from ppocr_data.errors import DataError
 from ppocr_data.loader import Batch

@@ -19,7 +19,7 @@ from pages import IDS, PAGES, REPOSITORY, commands, snippets, without_fences
 
 from ocr_cml import config
 from ocr_cml.losses import TERMS
-from ocr_cml.losses.base import decode_targets
+from ocr_cml.losses.targets import decode_targets
 from ocr_cml.models.detector import Detector, DetOutput
 from ocr_cml.models.heads import HEADS
 from ocr_cml.models.necks import NECKS

@@ -23,9 +23,9 @@ def losses(path: str) -> Round:
     tune_process()
     import paddle
 
-    from ocr_cml.losses.base import Targets
     from ocr_cml.losses.db import DBLoss
     from ocr_cml.losses.mutual import DMLLoss
+    from ocr_cml.losses.targets import Targets
     from ocr_cml.losses.teacher import TeacherLoss
     from ocr_cml.models.detector import DetOutput
 

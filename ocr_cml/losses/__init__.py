@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from paddle import nn
 
-from ocr_cml.losses.base import FeatureTerm, Targets, decode_targets
+from ocr_cml.losses.base import FeatureTerm
 from ocr_cml.losses.db import DBLoss
 from ocr_cml.losses.kd.afd import AFDLoss
 from ocr_cml.losses.kd.at import ATLoss
@@ -19,6 +19,7 @@ from ocr_cml.losses.kd.ofd import OFDLoss
 from ocr_cml.losses.kd.rkd import RKDLoss
 from ocr_cml.losses.kd.st import STLoss
 from ocr_cml.losses.mutual import DMLLoss
+from ocr_cml.losses.targets import Targets, decode_targets
 from ocr_cml.losses.teacher import TeacherLoss
 
 TERMS: dict[str, type[nn.Layer]] = {

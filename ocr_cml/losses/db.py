@@ -9,8 +9,10 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ocr_cml.losses.base import Role, Targets, in_float32, require, require_choice, weighted_mean
+from ocr_cml.losses.base import Role, require, require_choice
 from ocr_cml.losses.focal import focal_loss
+from ocr_cml.losses.maps import in_float32, weighted_mean
+from ocr_cml.losses.targets import Targets
 from ppocr_data.errors import ModelError
 
 if TYPE_CHECKING:

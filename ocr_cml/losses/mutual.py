@@ -12,19 +12,9 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor, nn
 
-from ocr_cml.losses.base import (
-    Role,
-    Targets,
-    balanced_mean,
-    guide_logit,
-    in_float32,
-    logit,
-    require,
-    require_choice,
-    resized,
-    text_region,
-    weighted_mean,
-)
+from ocr_cml.losses.base import Role, require, require_choice
+from ocr_cml.losses.maps import balanced_mean, guide_logit, in_float32, logit, resized, text_region, weighted_mean
+from ocr_cml.losses.targets import Targets
 from ppocr_data.errors import ModelError
 
 if TYPE_CHECKING:

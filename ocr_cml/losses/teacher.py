@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import paddle
 from paddle import Tensor, nn
 
-from ocr_cml.losses.base import (
+from ocr_cml.losses.base import Role, require, require_choice
+from ocr_cml.losses.db import MainLoss, check_db_arguments, dice_loss, idle_main_loss_arguments, main_loss
+from ocr_cml.losses.maps import (
     TEXT_LEVEL,
-    Role,
-    Targets,
     balanced_mean,
     dilated,
     guide_logit,
     in_float32,
     logit,
-    require,
-    require_choice,
     text_region,
     weighted_mean,
 )
-from ocr_cml.losses.db import MainLoss, check_db_arguments, dice_loss, idle_main_loss_arguments, main_loss
 from ocr_cml.losses.mutual import Balance, bernoulli_kl, check_pixel_arguments, pixel_weight
+from ocr_cml.losses.targets import Targets
 from ppocr_data.errors import ModelError
 
 if TYPE_CHECKING:

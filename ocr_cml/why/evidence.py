@@ -17,7 +17,7 @@ import numpy as np
 import paddle
 
 from ocr_cml.losses import DBLoss
-from ocr_cml.losses.base import Targets
+from ocr_cml.losses.targets import Targets
 from ocr_cml.models import Detector
 from ocr_cml.why.pull import Pull
 

@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ocr_cml.losses.base import text_region
+from ocr_cml.losses.maps import text_region
 from ocr_cml.losses.mutual import (
     DMLLoss,
     bernoulli_js,

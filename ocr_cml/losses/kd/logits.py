@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 import paddle
 from paddle import Tensor, nn
 
-from ocr_cml.losses.base import Role, Targets, as_float32, guide_logit, weighted_mean
+from ocr_cml.losses.base import Role
+from ocr_cml.losses.maps import as_float32, guide_logit, weighted_mean
+from ocr_cml.losses.targets import Targets
 
 if TYPE_CHECKING:
     from ocr_cml.models.detector import DetOutput
