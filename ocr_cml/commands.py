@@ -209,7 +209,26 @@ def _loaded_students(settings: Config, config_path: str, overrides: Sequence[str
     students, _ = assemble.build_students(settings, _dropped(Path(settings.Global.pretrained_model)), trained=True)
     for network in students.values():
         network.eval()
+    if other := _better_one(settings, list(students)):
+        print(f"warning: {other}", file=sys.stderr)
     return students
+
+
+def _better_one(settings: Config, names: list[str]) -> str:
+    """Where a configuration's only student is not the best of a cohort's checkpoint: what to do. Else nothing."""
+    from ocr_cml.checkpoint import open_checkpoint
+
+    folder = Path(str(settings.Global.pretrained_model))
+    if len(names) > 1 or not (folder / "state.json").is_file():
+        return ""
+    found = open_checkpoint(folder)
+    best = found.progress.best
+    if best is None or best.student in names or names[0] not in found.stems:
+        return ""
+    return (
+        f"{folder}: its best student is {best.student}, and this configuration has {names[0]} alone; give the "
+        "config.yml of the run that made it"
+    )
 
 
 def _dropped(folder: Path) -> Collection[str]:
@@ -224,6 +243,8 @@ def _best_student(settings: Config, names: list[str]) -> str:
     from ocr_cml.checkpoint import open_checkpoint
 
     folder = Path(str(settings.Global.pretrained_model))
+    if other := _better_one(settings, names):
+        raise WeightsError(f"{other}, or choose --student {names[0]}")
     if len(names) == 1:
         return names[0]
     if not (folder / "state.json").is_file():

@@ -8,11 +8,14 @@ from pathlib import Path
 from ocr_cml import checkpoint, validation
 from ocr_cml.changed_keys import different_keys
 from ocr_cml.checkpoint import BEST, Best, Checkpoint, Progress
+from ocr_cml.config import load_record
 from ocr_cml.distributed import largest_of_ranks
 from ocr_cml.log import LOG
 from ocr_cml.training import Training
 from ppocr_data.errors import ConfigError, UserError, WeightsError
 
+_JUMP = 2.0
+"""How many times higher than before a learning rate is that people should hear of."""
 _SCORED_BY = ("Eval.dataset.", "PostProcess.", "Metric.")
 """Sections that say how an hmean comes about: under others it is another number."""
 
@@ -45,6 +48,7 @@ def _take_over(training: Training, found: Checkpoint) -> None:
     for name, step in found.progress.dropped.items():
         LOG.info("%s had diverged at step %d and was dropped", name, step + 1)
     training.learners.restore(found)
+    _tell_changes(training, found)
     if training.config.Global.pretrained_model and not training.run.holds(found.folder):
         LOG.warning("Global.pretrained_model has no effect: every weight is that of %s", found.folder)
     today = training.progress
@@ -80,6 +84,25 @@ def _take_over(training: Training, found: Checkpoint) -> None:
     LOG.info("resumed from %s at step %d", found.folder, progress.step)
     if reached > progress.step:
         LOG.info("steps %d to %d had not been saved; they are made again", progress.step + 1, reached)
+
+
+def _tell_changes(training: Training, found: Checkpoint) -> None:
+    """Which settings are others now, and whether the learning rate jumps: a schedule that was over may go on."""
+    record, step = found.folder / "config.yml", found.progress.step
+    try:
+        changed, then = different_keys(record, training.config), load_record(record)
+    except ConfigError:
+        return  # of another version
+    if changed:
+        LOG.info("settings that differ from the checkpoint's: %s", ", ".join(changed))
+    today, before = training.timetable, replace(training.timetable, config=then)
+    was, now = before.rate(max(0, step - 1)), today.rate(step)
+    if step < today.last_step and today.schedule_steps > before.schedule_steps and now > _JUMP * was:
+        LOG.warning(
+            "the learning rate goes on at %.2e, where the run had come down to %.2e: the schedule spans %d steps now, "
+            "which were %d",
+            *(now, was, today.schedule_steps, before.schedule_steps),
+        )
 
 
 def _same_samples(then: Progress, now: Progress) -> None:

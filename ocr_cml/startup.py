@@ -38,7 +38,7 @@ def look(training: Training) -> None:
                 LOG.warning("%s.%s has no effect with %s", ".".join(term.path), name, why)
         for name, why in idle_settings(training.config.Optimizer).items():
             LOG.warning("%s has no effect with %s", name, why)
-        if warning := _late_height(training):
+        for warning in filter(None, (_late_height(training), _seen_in_training(training))):
             LOG.warning("%s", warning)
         if warning := without_text(training.evaluator.dataset):
             LOG.warning("%s", warning)
@@ -64,9 +64,27 @@ def _late_height(training: Training) -> str:
     warm = warmup(rate, times.steps_per_epoch)
     if warm < min(times.last_step, times.schedule_steps):
         return ""
+    less = "warmup_epoch=0" if rate.warmup_steps is None else f"warmup_steps={max(1, times.last_step // 10)}"
     return (
         f"the learning rate's warm-up takes {warm} steps and the run has {times.last_step}, so the rate only rises; "
-        f"set Optimizer.lr.warmup_steps={max(1, times.last_step // 10)}, say"
+        f"set Optimizer.lr.{less}, say"
+    )
+
+
+def _seen_in_training(training: Training) -> str:
+    """Where evaluation images are trained on: how many. Else nothing."""
+    learnt = {
+        sample.image.absolute()
+        for dataset in (training.labelled, training.unlabelled)
+        for sample in (dataset.samples if dataset is not None else ())
+    }
+    scored = [sample.image.absolute() for sample in training.evaluator.dataset.samples]
+    seen = sum(path in learnt for path in scored)
+    if not seen:
+        return ""
+    return (
+        f"{seen} of the {len(scored)} evaluation images are among the training images (labelled or not): a score on "
+        "what was seen says little; keep them apart"
     )
 
 

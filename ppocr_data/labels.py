@@ -121,12 +121,19 @@ def read_images(where: Path | Sequence[Path]) -> list[Sample]:
         paths = sorted(p for p in visible_files(folder) if p.suffix.lower() in IMAGE_SUFFIXES)
     else:
         paths = [Path(p) for p in where]
-        missing = [f"{p}: no such image or folder" for p in paths if not p.is_file()]
+        missing = [f"{p}: no such image or folder" for p in paths if not _is_file(p)]
         if missing:
             raise DataError("\n".join([*missing[:_SHOWN], *_more(missing)]))
     if not paths:
         raise DataError(f"{where}: no image here (looked for {', '.join(IMAGE_SUFFIXES)})")
     return [Sample(path, (), (), np.zeros(0, bool), str(path), labelled=False) for path in paths]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # its name is longer than names can be
+        return False
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -80,9 +80,10 @@ def test_students_that_start_alike_cannot_teach_each_other(tiny_set: Path, tiny_
     sections = {"Architecture__Models": models, "Global__pretrained_model": str(tiny_teacher)}
     (warning,) = assemble.refuse_twins(cohort(loaded(tiny_set, tmp_path, **sections)))
     assert warning.startswith("Student and Student2 answer alike at the start (only head.thresh differs)")
-    # Without a mutual term between them it is their own affair; nor are students from the seed alike.
+    # Without a mutual term between them nothing is switched off, but two tries are one; students from the seed differ.
     alike = loaded(tiny_set, tmp_path, terms=[tiny.LABELS], Global__pretrained_model=str(tiny_teacher))
-    assert assemble.refuse_twins(cohort(alike)) == []
+    (warning,) = assemble.refuse_twins(cohort(alike))
+    assert warning == "Student and Student2 start from the same weights, so they are one student twice"
     assert assemble.refuse_twins(cohort(loaded(tiny_set, tmp_path, students=3))) == []
 
 
@@ -133,6 +134,21 @@ def test_a_teacher_answers_alike_in_every_engine(tiny_set: Path, tiny_teacher: P
         maps.append(teachers["Teacher"][0].probability(images))
     assert np.ptp(maps[0]) > 0.3
     np.testing.assert_allclose(maps[1], maps[0], atol=1e-3)
+
+
+def test_a_teacher_of_a_run_is_shown_pixels_as_it_was_trained(tiny_set: Path, tmp_path: Path) -> None:
+    made = tiny.settings(tiny_set, tmp_path / "run", terms=[tiny.LABELS], students=1)
+    made["Train"]["dataset"]["transforms"].append({"NormalizeImage": {"mean": [0, 0, 0], "std": [1, 1, 1]}})
+    tiny.fit(made, max_steps=1)
+    file = tmp_path / "run/latest/Student.safetensors"
+    config = loaded(tiny_set, tmp_path, terms=[tiny.LABELS, tiny.TEACHER], teacher=file)
+    teachers, _ = assemble.build_teachers(config, 1, "cpu")
+    assert teachers["Teacher"][0].normalization == Normalization((0, 0, 0), (1, 1, 1))
+    elsewhere = shutil.copy(file, tmp_path / "alone.safetensors")
+    teachers, _ = assemble.build_teachers(
+        loaded(tiny_set, tmp_path, terms=[tiny.LABELS, tiny.TEACHER], teacher=Path(elsewhere)), 1, "cpu"
+    )
+    assert teachers["Teacher"][0].normalization == Normalization()
 
 
 def test_a_teachers_record_is_its_path_and_hash(tiny_set: Path, tiny_teacher: Path, tmp_path: Path) -> None:
@@ -249,6 +265,19 @@ def test_images_without_labels_from_a_folder_a_file_and_a_list(tiny_set: Path, t
     gone = {"images": [str(tmp_path / "gone.txt")], "batch_size_per_card": 1}
     with pytest.raises(DataError, match=r"gone\.txt"):
         assemble.unlabelled_dataset(loaded(tiny_set, tmp_path, Train__unlabeled=gone))
+
+
+def test_a_label_file_is_no_list_of_images(tiny_set: Path, tmp_path: Path) -> None:
+    section = {"images": [str(tiny_set / "train.txt")], "batch_size_per_card": 1}
+    with pytest.raises(
+        DataError, match=r"train\.txt:1: has more than a path, as a label file's lines have; a list names"
+    ):
+        assemble.unlabelled_dataset(loaded(tiny_set, tmp_path, Train__unlabeled=section))
+    (tmp_path / "list.txt").write_text("a" * 300 + ".jpg\n")
+    with pytest.raises(DataError, match=r"aaa\.jpg: no such image"):
+        assemble.unlabelled_dataset(
+            loaded(tiny_set, tmp_path, Train__unlabeled={"images": [str(tmp_path / "list.txt")]})
+        )
 
 
 @pytest.mark.parametrize("pictures", [True, False])

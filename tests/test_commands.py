@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,7 +60,39 @@ def test_weights_of_another_runs_only_student_are_nobody_elses(tool: Tool, tiny_
     two = tiny.write(tiny.settings(tiny_set, tmp_path / "other"), tmp_path / "two.yml")
     code, out, err = tool("eval", "-c", two, "-o", f"Global.pretrained_model={tmp_path / 'run/latest'}")
     assert (code, out) == (2, "")
-    assert f"{tmp_path / 'run/latest'}: holds Student and no Student2; give the config.yml of the run" in err
+    assert f"{tmp_path / 'run/latest'}: holds Student and no Student2, and this configuration has Student, St" in err
+
+
+def test_one_network_is_not_scored_under_several_names(
+    tool: Tool, tiny_set: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    two = tiny.write(tiny.settings(tiny_set, tmp_path / "run"), tmp_path / "two.yml")
+    code, out, err = tool("eval", "-c", two, "-o", f"Global.pretrained_model={tiny_teacher}")
+    assert (code, out) == (2, "")
+    assert f"{tiny_teacher}: is one network, and not Student by name, and this configuration has Student, St" in err
+
+
+def test_of_a_cohort_another_student_than_the_best_is_told_and_not_exported_as_the_best(
+    tool: Tool, tiny_set: Path, tmp_path: Path
+) -> None:
+    tiny.fit(tiny.settings(tiny_set, tmp_path / "run"), max_steps=1)
+    state = tmp_path / "run/best/state.json"
+    state.write_text(
+        json.dumps(
+            {
+                **(kept := json.loads(state.read_text())),
+                "progress": {**kept["progress"], "best": {**kept["progress"]["best"], "student": "Student2"}},
+            }
+        )
+    )
+    one = tiny.write(tiny.settings(tiny_set, tmp_path / "x", terms=[tiny.LABELS], students=1), tmp_path / "one.yml")
+    given = ["-c", one, "-o", f"Global.pretrained_model={tmp_path / 'run/best'}"]
+    told = f"{tmp_path / 'run/best'}: its best student is Student2, and this configuration has Student alone; give the "
+    code, out, err = tool("eval", *given)
+    assert (code, "Student " in out) == (0, True) and err.startswith(f"warning: {told}")
+    code, _, err = tool("export_model", *given, f"Global.save_inference_dir={tmp_path / 'out'}")
+    assert code == 2 and told in err and err.rstrip().endswith("or choose --student Student")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -40,6 +40,7 @@ from ocr_cml.compare.results import (
 )
 from ocr_cml.compare.runner import compare as compare_runs
 from ocr_cml.compare.same_data import refuse_other_data
+from ocr_cml.compare.same_start import refuse_same_students
 from ocr_cml.models import build_detector
 from ppocr_data.errors import ConfigError, UserError, WeightsError
 
@@ -381,6 +382,19 @@ def test_missing_teacher_weights_are_said_before_the_first_training(tmp_path: Pa
     with pytest.raises(WeightsError, match=r"needed by one\)(.|\n)*only="):
         run_all(plan, {}, "the command")
     assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_students_from_one_file_are_said_before_the_first_training(tmp_path: Path) -> None:
+    weights = tiny.teacher_weights(tmp_path / "official.safetensors")
+    plan = plan_of(tmp_path, overrides=[f"Global.pretrained_model={weights}"])
+    with pytest.raises(WeightsError, match=r"one student twice; .*Student2\.fresh=\[head\] \(of alone, dml2\)"):
+        run_all(plan, {}, "the command")
+    assert not (tmp_path / "out" / "runs").exists()
+    plan = plan_of(
+        tmp_path,
+        overrides=[f"Global.pretrained_model={weights}", "Architecture.Models.Student2.fresh=[head]"],
+    )
+    refuse_same_students(plan.runs)
 
 
 def test_teachers_by_address_and_by_name_are_looked_for_where_trainings_look(

@@ -160,6 +160,16 @@ def test_a_training_says_machine_networks_data_and_estimate(tiny_set: Path, tmp_
     assert f"{rising}set Optimizer.lr.warmup_steps=1, say" in lines
 
 
+def test_evaluation_images_that_are_trained_on_are_counted(
+    tiny_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unlabelled = {"images": [str(tiny_set)], "batch_size_per_card": 1}
+    with tiny.Run(tiny.settings(tiny_set, tmp_path / "run", Train__unlabeled=unlabelled), max_steps=1) as trainer:
+        trainer.fit()
+    told = [text for text in caplog.messages if "among the training images" in text]
+    assert len(told) == 1 and told[0].startswith("2 of the 2 evaluation images are ")
+
+
 @pytest.mark.parametrize(
     ("labelled", "batches"), [(True, "batches of 2 and 3 without labels"), (False, "batches of 3 without labels")]
 )

@@ -198,6 +198,23 @@ def test_weights_that_a_checkpoint_replaces_are_told(
     assert "has no effect" not in caplog.text
 
 
+def test_a_longer_schedule_and_other_settings_are_told(
+    tiny_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "ocr_cml")
+    data = tiny.settings(tiny_set, tmp_path / "run", Global__epoch_num=2)
+    tiny.fit(data, max_steps=6)
+    data["Global"] |= {"epoch_num": 20, "checkpoints": str(tmp_path / "run")}
+    data["Optimizer"]["clip_norm"] = 5.0
+    tiny.fit(data, max_steps=7)
+    assert "settings that differ from the checkpoint's: Optimizer.clip_norm" in caplog.messages
+    (jump,) = [text for text in caplog.messages if text.startswith("the learning rate goes on at ")]
+    assert jump.endswith("the schedule spans 60 steps now, which were 6")
+    caplog.clear()
+    tiny.fit(data, max_steps=8)
+    assert not [text for text in caplog.messages if "goes on at" in text or "settings that differ" in text]
+
+
 def test_other_evaluation_labels_are_another_yardstick(finished: Path, tiny_set: Path) -> None:
     """Corrected labels at the same path: the best of the old ones could never be replaced."""
     labels = tiny_set / "val.txt"

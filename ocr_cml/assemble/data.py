@@ -143,6 +143,12 @@ def _images_of(entry: Path) -> tuple[list[Path], int]:
         lines = entry.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"Train.unlabeled.images: {entry} cannot be read: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        if "\t" in line.strip():
+            raise DataError(
+                f"Train.unlabeled.images: {entry}:{number}: has more than a path, as a label file's lines have; a list "
+                "names one image a line, relative to its own folder (or name the folder of the images)"
+            )
     return [entry.parent / line.strip() for line in lines if line.strip()], 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,16 @@ from ocr_cml.assemble.seeds import mixed
 from ocr_cml.cohort import Cohort
 from ocr_cml.models import build_detector
 from ocr_cml.models.detector import Detector
-from ocr_cml.models.weights import UNUSED_WHEN_FROZEN, LoadReport, find_weights, load_into, read_weights, select, under
+from ocr_cml.models.weights import (
+    UNUSED_WHEN_FROZEN,
+    LoadReport,
+    find_weights,
+    holds_by_name,
+    load_into,
+    read_weights,
+    select,
+    under,
+)
 from ocr_cml.schema import Config, Network
 from ppocr_data.errors import ConfigError, WeightsError
 from ppocr_data.spelling import hint
@@ -42,7 +51,7 @@ def build_students(
         students[name] = build_detector(network.spec)
         where = config.Global.pretrained_model or network.pretrained
         if where and trained and len(config.students) > 1:
-            _refuse_anothers(where, name)
+            _refuse_anothers(where, name, list(config.students))
         if where:
             reports[name] = (load_trained if trained else load_student)(students[name], name, network, where)
     return students, reports
@@ -79,14 +88,17 @@ def load_trained(student: Detector, name: str, network: Network, where: str) -> 
     return replace(report, left_aside=rest)
 
 
-def _refuse_anothers(where: str, name: str) -> None:
-    """Of a run with one student the only weights would else be those of every student of another configuration."""
+def _refuse_anothers(where: str, name: str, students: list[str]) -> None:
+    """A file with one network would else be that of every student: scored, and exported, under each name."""
     file = find_weights(model_store.weight_file(where), name)
     owner = file.name.partition(".")[0]
-    if (file.parent / "state.json").is_file() and Path(where).is_dir() and owner != name:
-        raise WeightsError(
-            f"{where}: holds {owner} and no {name}; give the config.yml of the run that made it (-c RUN/config.yml)"
-        )
+    if owner == name or holds_by_name(read_weights(file), name):
+        return
+    holds = f"holds {owner} and no {name}" if Path(where).is_dir() else f"is one network, and not {name} by name"
+    raise WeightsError(
+        f"{where}: {holds}, and this configuration has {', '.join(students)}; give the config.yml of the run that made "
+        "it (-c RUN/config.yml), or a configuration with one student"
+    )
 
 
 def _check_prefixes(keys: Collection[str], name: str, network: Network) -> None:
@@ -106,17 +118,17 @@ def refuse_twins(cohort: Cohort) -> list[str]:
     """Students that start from the same weights see the same images and stay the same for ever: mutual learning is off.
 
     Returns:
-        A warning for each pair whose maps are the same at the start and that drift apart through the threshold branch
-        alone, as students do that all start from one exported model.
+        A warning for each pair whose maps are the same at the start: bound to each other they drift apart through the
+        threshold branch alone, as students do that all start from one exported model; others stay one student.
 
     Raises:
         WeightsError: a mutual term binds two students that are the same in everything.
     """
     pairs = {(term.binding.learner, term.binding.guide) for term in cohort.terms}
     warnings = []
-    for (one, a), (other, b) in itertools.combinations(cohort.students.items(), 2):
-        differing = _differing(a, b)
-        if not {(one, other), (other, one)} & pairs or any(not key.startswith("head.thresh") for key in differing):
+    for one, other, differing in twins(cohort.students):
+        if not {(one, other), (other, one)} & pairs:
+            warnings.append(f"{one} and {other} start from the same weights, so they are one student twice")
             continue
         remedy = (
             f"give one another `pretrained`, or let a part of it start from the seed: "
@@ -132,6 +144,16 @@ def refuse_twins(cohort: Cohort) -> list[str]:
             f"zero and grows slowly; {remedy}"
         )
     return warnings
+
+
+def twins(students: Mapping[str, Detector]) -> list[tuple[str, str, list[str]]]:
+    """Each pair of students whose maps are the same, with the weights of the threshold branch in which they differ."""
+    found = []
+    for (one, a), (other, b) in itertools.combinations(students.items(), 2):
+        differing = _differing(a, b)
+        if all(key.startswith("head.thresh") for key in differing):
+            found.append((one, other, differing))
+    return found
 
 
 def _differing(a: Detector, b: Detector) -> list[str]:

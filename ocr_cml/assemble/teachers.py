@@ -9,12 +9,14 @@ from pathlib import Path
 from ocr_cml import model_store
 from ocr_cml.assemble.data import normalization
 from ocr_cml.binding import stated_terms
+from ocr_cml.config import load_record
 from ocr_cml.fastest import fastest
+from ocr_cml.log import LOG
 from ocr_cml.models import build_detector
 from ocr_cml.models.weights import LoadReport, find_weights, load_into, read_weights, select
-from ocr_cml.runtime import FrozenDetector, LayerDetector, open_detector
+from ocr_cml.runtime import FrozenDetector, LayerDetector, Normalization, open_detector
 from ocr_cml.schema import Config
-from ppocr_data.errors import ModelError
+from ppocr_data.errors import ConfigError, ModelError
 
 
 def build_teachers(
@@ -36,12 +38,27 @@ def build_teachers(
             report = load_into(layer, weights, frozen=True, source=str(network.pretrained))
             reports[name] = replace(report, left_aside=rest)
             source = str(network.pretrained)
+            pixels = _pixels_of(find_weights(file, name), config, name)
             if seen_inside or network.engine == "layer":
-                teacher = LayerDetector(layer, normalization(config), source)
+                teacher = LayerDetector(layer, pixels, source)
             else:
-                teacher = fastest(layer, normalization(config), threads, source)
+                teacher = fastest(layer, pixels, threads, source)
         teachers[name] = (teacher, network.weight)
     return teachers, reports
+
+
+def _pixels_of(file: Path, config: Config, name: str) -> Normalization:
+    """How a teacher's own training turned pixels into its input, where a run's record beside its weights says so."""
+    ours, record = normalization(config), file.parent / "config.yml"
+    if not (record.is_file() and (file.parent / "state.json").is_file()):
+        return ours
+    try:
+        theirs = normalization(load_record(record))
+    except ConfigError:  # of another version: taken to be as ours
+        return ours
+    if theirs != ours:
+        LOG.info("%s is shown pixels as it was trained: mean %s, std %s", name, list(theirs.mean), list(theirs.std))
+    return theirs
 
 
 def _found(name: str, inference_model: str) -> Path:

@@ -93,6 +93,7 @@ def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
     from ocr_cml.compare.plan import missing_weights
     from ocr_cml.compare.report import write_report
     from ocr_cml.compare.same_data import refuse_other_data
+    from ocr_cml.compare.same_start import refuse_same_students
     from ocr_cml.log import LOG
     from ppocr_data.errors import WeightsError
 
@@ -101,6 +102,7 @@ def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
     if missing := missing_weights(plan) if todo else []:
         hint = "train or fetch them first, or leave those methods out with -o only=[...]"
         raise WeightsError("\n".join([*missing, hint]))
+    refuse_same_students(todo)
     LOG.info("%d of %d runs have finished", len(plan.runs) - len(todo), len(plan.runs))
     failed = []
 

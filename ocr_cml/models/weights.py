@@ -151,6 +151,11 @@ def _split_key(key: str) -> tuple[str | None, str]:
     return None, ".".join(segments)
 
 
+def holds_by_name(weights: Mapping[str, np.ndarray], name: str) -> bool:
+    """Whether a distillation checkpoint has a network of that name among its own."""
+    return any(_split_key(key)[0] == name for key in weights)
+
+
 def select(weights: Mapping[str, np.ndarray], name: str) -> tuple[Weights, dict[str, int]]:
     """The part of a checkpoint that belongs to one network, under that network's own keys.
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -189,6 +189,7 @@ coordinate = st.one_of(st.floats(-30, 90, width=32), st.sampled_from([0.0, 64.0,
 
 
 @settings(max_examples=150, deadline=None)
+@example([(0.0, -1e6), (62.90625, 0.0), (64.0, 64.0)], 0.9453125)  # a needle of a pixel
 @given(st.lists(st.tuples(coordinate, coordinate), min_size=3, max_size=8), st.floats(0.05, 0.95))
 def test_any_polygon_gives_sound_maps(corners: list[tuple[float, float]], ratio: float) -> None:
     points = np.array(corners, np.float32)
@@ -197,10 +198,11 @@ def test_any_polygon_gives_sound_maps(corners: list[tuple[float, float]], ratio:
     assert set(np.unique(np.stack([kernels, mask, border]))) <= {0, 1}
     assert values.min() >= round(0.3 * 255)
     assert values.max() <= math.ceil(0.7 * 255)
-    # A kernel lies in its polygon: shrinking never grows. The outline itself is filled, hence the pixel.
+    # A kernel lies in its polygon: shrinking never grows. The outline itself is filled, by OpenCV a pixel off to either
+    # side, at the ends of needles to both: 1.52 was the most of 19,000 random ones.
     hull = shapely.MultiPoint(points).convex_hull
     ys, xs = np.nonzero(kernels)
-    assert (shapely.distance(hull, shapely.points(xs, ys)) <= 1).all()
+    assert (shapely.distance(hull, shapely.points(xs, ys)) <= 1.6).all()
 
 
 def test_schedules_move_with_the_epoch_and_stay() -> None:
