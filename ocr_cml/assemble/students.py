@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,10 +50,10 @@ def build_students(
         paddle.seed(mixed(config.Global.seed, position))
         students[name] = build_detector(network.spec)
         where = config.Global.pretrained_model or network.pretrained
-        if where and trained and len(config.students) > 1:
-            _refuse_anothers(where, name, list(config.students))
-        if where:
-            reports[name] = (load_trained if trained else load_student)(students[name], name, network, where)
+        if where and trained:
+            reports[name] = load_trained(students[name], name, where, list(config.students))
+        elif where:
+            reports[name] = load_student(students[name], name, network, where)
     return students, reports
 
 
@@ -77,25 +77,26 @@ def load_student(student: Detector, name: str, network: Network, where: str) -> 
     return replace(report, left_aside=rest)
 
 
-def load_trained(student: Detector, name: str, network: Network, where: str) -> LoadReport:
-    """Load what a training made of a student: all that it answers with.
+def load_trained(student: Detector, name: str, where: str, students: Sequence[str]) -> LoadReport:
+    """Load what a training made of a student, one of those in the configuration: all that it answers with.
 
     Raises:
-        WeightsError: there is no such file, or it is not whole.
+        WeightsError: there is no such file, it is not whole, or it is another student's.
     """
-    weights, rest = select(read_weights(model_store.weight_file(where), name), name)
+    file = find_weights(model_store.weight_file(where), name)
+    stored = read_weights(file)
+    if len(students) > 1 and file.name.partition(".")[0] != name and not holds_by_name(stored, name):
+        raise _anothers(where, file, name, students)
+    weights, rest = select(stored, name)
     report = load_into(student, weights, frozen=False, allow_missing=UNUSED_WHEN_FROZEN, source=where)
     return replace(report, left_aside=rest)
 
 
-def _refuse_anothers(where: str, name: str, students: list[str]) -> None:
+def _anothers(where: str, file: Path, name: str, students: Sequence[str]) -> WeightsError:
     """A file with one network would else be that of every student: scored, and exported, under each name."""
-    file = find_weights(model_store.weight_file(where), name)
     owner = file.name.partition(".")[0]
-    if owner == name or holds_by_name(read_weights(file), name):
-        return
     holds = f"holds {owner} and no {name}" if Path(where).is_dir() else f"is one network, and not {name} by name"
-    raise WeightsError(
+    return WeightsError(
         f"{where}: {holds}, and this configuration has {', '.join(students)}; give the config.yml of the run that made "
         "it (-c RUN/config.yml), or a configuration with one student"
     )

@@ -33,12 +33,12 @@ def build_teachers(
             teacher: FrozenDetector = open_detector(where, network.engine, place, threads)
         else:
             layer = build_detector(network.spec)
-            file = model_store.weight_file(str(network.pretrained))
-            weights, rest = select(read_weights(file, name), name)
-            report = load_into(layer, weights, frozen=True, source=str(network.pretrained))
-            reports[name] = replace(report, left_aside=rest)
             source = str(network.pretrained)
-            pixels = _pixels_of(find_weights(file, name), config, name)
+            file = find_weights(model_store.weight_file(source), name)
+            weights, rest = select(read_weights(file), name)
+            report = load_into(layer, weights, frozen=True, source=source)
+            reports[name] = replace(report, left_aside=rest)
+            pixels = _pixels_of(file, config, name)
             if seen_inside or network.engine == "layer":
                 teacher = LayerDetector(layer, pixels, source)
             else:
