@@ -129,12 +129,9 @@ def refuse_twins(cohort: Cohort) -> list[str]:
     warnings = []
     for one, other, differing in twins(cohort.students):
         if not {(one, other), (other, one)} & pairs:
-            warnings.append(f"{one} and {other} start from the same weights, so they are one student twice")
+            warnings.append(one_student_twice(one, other))
             continue
-        remedy = (
-            f"give one another `pretrained`, or let a part of it start from the seed: "
-            f"-o Architecture.Models.{other}.fresh=[head]"
-        )
+        remedy = f"give one another `pretrained`, or let a part of it start from the seed: {from_the_seed(other)}"
         if not differing:
             raise WeightsError(
                 f"{one} and {other} start from the same weights, so they stay the same and have nothing to teach each "
@@ -145,6 +142,16 @@ def refuse_twins(cohort: Cohort) -> list[str]:
             f"zero and grows slowly; {remedy}"
         )
     return warnings
+
+
+def one_student_twice(one: str, other: str) -> str:
+    """What two students are that stay the same for ever."""
+    return f"{one} and {other} start from the same weights, so they are one student twice"
+
+
+def from_the_seed(name: str) -> str:
+    """What to give on the command line so that a student differs from another with the same weight file."""
+    return f"-o Architecture.Models.{name}.fresh=[head]"
 
 
 def twins(students: Mapping[str, Detector]) -> list[tuple[str, str, list[str]]]:

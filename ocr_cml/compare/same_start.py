@@ -15,6 +15,7 @@ def refuse_same_students(runs: Sequence[PlannedRun]) -> None:
         WeightsError: two students of a method start from the same weights.
     """
     from ocr_cml import assemble
+    from ocr_cml.assemble.students import from_the_seed, one_student_twice
 
     lines: dict[str, list[str]] = {}
     for run in {run.method: run for run in runs}.values():
@@ -24,10 +25,7 @@ def refuse_same_students(runs: Sequence[PlannedRun]) -> None:
             continue
         for one, other, differing in assemble.twins(assemble.build_students(run.config)[0]):
             if not differing:
-                text = (
-                    f"{one} and {other} start from the same weights, so they are one student twice; let a part of one "
-                    f"start from the seed: -o Architecture.Models.{other}.fresh=[head]"
-                )
+                text = f"{one_student_twice(one, other)}; let a part of one start from the seed: {from_the_seed(other)}"
                 lines.setdefault(text, []).append(run.method)
     if lines:
         raise WeightsError("\n".join(f"{line} (of {', '.join(methods)})" for line, methods in lines.items()))
