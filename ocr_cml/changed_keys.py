@@ -53,7 +53,12 @@ def different_keys(recorded: Path, config: Config, also: tuple[str, ...] = ()) -
             f"{recorded}: the run in this folder was recorded in a form that this version does not read; choose "
             f"another Global.save_model_dir, or go on with the version that made it\n{error}"
         ) from None
-    before, now = (_flat(yaml.safe_load(configuration.dump(each))) for each in (then, config))
+    return keys_that_differ(then, config, also)
+
+
+def keys_that_differ(then: Config, today: Config, also: tuple[str, ...] = ()) -> list[str]:
+    """As `different_keys`, of a record that has been read."""
+    before, now = (_flat(yaml.safe_load(configuration.dump(each))) for each in (then, today))
     free = [key for key in _FREE_KEYS if key not in also]
     differing = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
     return sorted(key for key in differing if not any(key == f or key.startswith(f + ".") for f in free))

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ocr_cml import checkpoint, validation
-from ocr_cml.changed_keys import different_keys
+from ocr_cml.changed_keys import keys_that_differ
 from ocr_cml.checkpoint import BEST, Best, Checkpoint, Progress
 from ocr_cml.config import load_record
 from ocr_cml.distributed import largest_of_ranks
 from ocr_cml.log import LOG
+from ocr_cml.schema import Config
 from ocr_cml.training import Training
 from ppocr_data.errors import ConfigError, UserError, WeightsError
 
@@ -48,7 +49,12 @@ def _take_over(training: Training, found: Checkpoint) -> None:
     for name, step in found.progress.dropped.items():
         LOG.info("%s had diverged at step %d and was dropped", name, step + 1)
     training.learners.restore(found)
-    _tell_changes(training, found)
+    then = _recorded(found)
+    changed = None if then is None else keys_that_differ(then, training.config)
+    if changed:
+        LOG.info("settings that differ from the checkpoint's: %s", ", ".join(changed))
+    if then is not None:
+        _tell_a_jump(training, found.progress.step, then)
     if training.config.Global.pretrained_model and not training.run.holds(found.folder):
         LOG.warning("Global.pretrained_model has no effect: every weight is that of %s", found.folder)
     today = training.progress
@@ -72,7 +78,7 @@ def _take_over(training: Training, found: Checkpoint) -> None:
         scored_on=today.scored_on,
         samples_a_step=today.samples_a_step,
     )
-    reason = _why_not_best(training, found) if training.rank == 0 and progress.best else ""
+    reason = _why_not_best(training, found, changed) if training.rank == 0 and progress.best else ""
     if largest_of_ranks(bool(reason), training.world_size):
         if reason:
             LOG.warning("%s; the best student is looked for anew", reason)
@@ -86,15 +92,16 @@ def _take_over(training: Training, found: Checkpoint) -> None:
         LOG.info("steps %d to %d had not been saved; they are made again", progress.step + 1, reached)
 
 
-def _tell_changes(training: Training, found: Checkpoint) -> None:
-    """Which settings are others now, and whether the learning rate jumps: a schedule that was over may go on."""
-    record, step = found.folder / "config.yml", found.progress.step
+def _recorded(found: Checkpoint) -> Config | None:
+    """The configuration that made a checkpoint; None of one that this version does not read."""
     try:
-        changed, then = different_keys(record, training.config), load_record(record)
+        return load_record(found.folder / "config.yml")
     except ConfigError:
-        return  # of another version
-    if changed:
-        LOG.info("settings that differ from the checkpoint's: %s", ", ".join(changed))
+        return None
+
+
+def _tell_a_jump(training: Training, step: int, then: Config) -> None:
+    """Whether the learning rate jumps: a schedule that was over may go on."""
     today, before = training.timetable, replace(training.timetable, config=then)
     was, now = before.rate(max(0, step - 1)), today.rate(step)
     if step < today.last_step and today.schedule_steps > before.schedule_steps and now > _JUMP * was:
@@ -123,7 +130,7 @@ def _counted(samples: tuple[int, int] | None) -> list[str]:
     return [f"{count} {kind} image{'s' * (count != 1)}" for count, kind in kinds if count]
 
 
-def _why_not_best(training: Training, found: Checkpoint) -> str:
+def _why_not_best(training: Training, found: Checkpoint, changed: list[str] | None) -> str:
     """Why the recorded best result cannot be kept: its weights are missing, or it was scored in another way."""
     best = found.progress.best
     if best is None:
@@ -131,13 +138,11 @@ def _why_not_best(training: Training, found: Checkpoint) -> str:
     told = f"the best so far, {best.student} at step {best.step}, hmean {best.hmean:.4f}"
     if best not in _kept_in(training.run.path):
         return f"{told}, does not lie in {training.run.path / BEST}"
-    try:
-        differing = different_keys(found.folder / "config.yml", training.config)
-    except ConfigError:
+    if changed is None:  # the record is of another version
         return f"{told}, was scored by a configuration that this version does not read"
     if found.progress.scored_on not in ("", training.progress.scored_on):
         return f"{told}, was scored on other labels"
-    scored = [key for key in differing if key.startswith(_SCORED_BY)]
+    scored = [key for key in changed if key.startswith(_SCORED_BY)]
     return f"{told}, was scored with another {', '.join(scored[:3])}" if scored else ""
 
 
