@@ -58,6 +58,7 @@ READERS: dict[str, Callable[[BinaryIO], Weights]] = {
 _UNREADABLE = (
     *(pickle.UnpicklingError, SafetensorError, zipfile.BadZipFile, struct.error, zlib.error, EOFError, MemoryError),
     *(AttributeError, LookupError, OSError, OverflowError, TypeError, ValueError),
+    RuntimeError,  # and NotImplementedError: an archive of a newer zip, encrypted, or compressed in another way
 )
 
 

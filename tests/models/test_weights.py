@@ -140,6 +140,25 @@ def test_damaged_files(tmp_path: Path, suffix: str, content: bytes) -> None:
         read_weights(path)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [(6, 64, "zip file version 6.4"), (8, 1, "is encrypted"), (10, 99, "compression")],
+    ids=["newer", "encrypted", "compressed otherwise"],
+)
+def test_an_archive_that_python_does_not_open_is_refused_by_name(
+    tmp_path: Path, field: int, value: int, told: str
+) -> None:
+    """Fields of an entry in the directory: the version that it needs, its flags, its way of compression."""
+    path = tmp_path / "w.npz"
+    np.savez(path, a=np.ones(3, np.float32))
+    data = bytearray(path.read_bytes())
+    entry, within = data.index(b"PK\x01\x02"), data.index(b"PK\x03\x04")
+    data[entry + field] = data[within + field - 2] = value
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=rf"w\.npz: not a readable \.npz file \(.*{told}"):
+        read_weights(path)
+
+
 def test_npz_with_objects_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "w.npz", a=np.array([{}], dtype=object))
     with pytest.raises(WeightsError, match="allow_pickle"):
