@@ -6,13 +6,13 @@ Paddle is imported inside the functions, after `tune_process`: threads and memor
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ocr_cml.cli import check_writable, command_line, write_json
 from ocr_cml.environment import process_threads, tune_process
-from ppocr_data.errors import ConfigError, DataError, UserError, WeightsError
+from ppocr_data.errors import ConfigError, DataError, UserError
 
 if TYPE_CHECKING:
     from ocr_cml.models.detector import Detector
@@ -74,6 +74,7 @@ def evaluate(config_path: str, overrides: Sequence[str], *, json_path: str | Non
     from ocr_cml import assemble, config
     from ocr_cml.evaluate import ENSEMBLE, Evaluator, table, without_text
     from ocr_cml.fastest import fastest
+    from ocr_cml.trained import load_trained
     from ocr_cml.tune import Tuner
 
     settings = config.load(config_path, overrides)
@@ -83,8 +84,11 @@ def evaluate(config_path: str, overrides: Sequence[str], *, json_path: str | Non
     if warning := without_text(dataset):
         if tune:
             raise DataError(f"--tune: {warning}")
-        print(f"warning: {warning}", file=sys.stderr)
-    students = _loaded_students(settings, config_path, overrides)
+        _tell(warning)
+    _refuse_unnamed_weights(settings, config_path, overrides)
+    trained = load_trained(settings)
+    _tell(trained.better_elsewhere())
+    students = trained.students
     threads = process_threads()
     teachers, _ = assemble.build_teachers(settings, threads, device)
     normalization = assemble.normalization(settings)
@@ -121,6 +125,7 @@ def export(
     """
     tune_process()
     from ocr_cml import assemble, config
+    from ocr_cml.trained import load_trained
 
     settings = config.load(config_path, overrides)
     assemble.use_device(settings)
@@ -131,8 +136,11 @@ def export(
             "(or write a checkpoint with --to-paddleocr FILE)"
         )
     several = {"ensemble": bool(target) and not to_paddleocr, "all": bool(to_paddleocr) and not target}
-    students = _loaded_students(settings, config_path, overrides)
-    name = _best_student(settings, list(students)) if student == "best" else student
+    _refuse_unnamed_weights(settings, config_path, overrides)
+    trained = load_trained(settings)
+    students = trained.students
+    name = trained.best() if student == "best" else student
+    _tell(trained.better_elsewhere())
     choices = ["best", *(choice for choice, possible in several.items() if possible), *students]
     if name not in choices[1:]:
         raise ConfigError(f"--student {name}: choose one of {', '.join(choices)}")
@@ -172,7 +180,7 @@ def _write_inference_model(settings: Config, students: Mapping[str, Detector], n
         images = assemble.check_images(settings)
     except DataError as error:
         images = []
-        print(f"warning: checked on a picture of our own, not on your evaluation images: {error}", file=sys.stderr)
+        _tell(f"checked on a picture of our own, not on your evaluation images: {error}")
     report = export_detector(
         network,
         Path(target),
@@ -186,9 +194,13 @@ def _write_inference_model(settings: Config, students: Mapping[str, Detector], n
     print(f"exported student={name} dir={target} map_difference={report.map_difference:.1e} boxes={report.boxes}")
 
 
-def _loaded_students(settings: Config, config_path: str, overrides: Sequence[str]) -> dict[str, Detector]:
-    from ocr_cml import assemble
-    from ocr_cml.checkpoint import BEST, LATEST
+def _refuse_unnamed_weights(settings: Config, config_path: str, overrides: Sequence[str]) -> None:
+    """What is scored or exported is named on the command line: a run's config.yml names what the run began with.
+
+    Raises:
+        ConfigError: `Global.pretrained_model` is not given, or something else is in its place.
+    """
+    from ocr_cml.checkpoint_files import BEST, LATEST
 
     for override in overrides:
         key, _, asked = override.partition("=")
@@ -206,50 +218,8 @@ def _loaded_students(settings: Config, config_path: str, overrides: Sequence[str
     if isinstance(made, Path) and not stated:
         began = settings.Global.pretrained_model
         raise ConfigError(f"Global.pretrained_model: {began} is what this run began with; for what it made {remedy}")
-    students, _ = assemble.build_students(settings, _dropped(Path(settings.Global.pretrained_model)), trained=True)
-    for network in students.values():
-        network.eval()
-    if other := _better_one(settings, list(students)):
-        print(f"warning: {other}", file=sys.stderr)
-    return students
 
 
-def _better_one(settings: Config, names: list[str]) -> str:
-    """Where a configuration's only student is not the best of a cohort's checkpoint: what to do. Else nothing."""
-    from ocr_cml.checkpoint import open_checkpoint
-
-    folder = Path(str(settings.Global.pretrained_model))
-    if len(names) > 1 or not (folder / "state.json").is_file():
-        return ""
-    found = open_checkpoint(folder)
-    best = found.progress.best
-    if best is None or best.student in names or names[0] not in found.stems:
-        return ""
-    return (
-        f"{folder}: its best student is {best.student}, and this configuration has {names[0]} alone; give the "
-        "config.yml of the run that made it"
-    )
-
-
-def _dropped(folder: Path) -> Collection[str]:
-    """The students that diverged in the run whose checkpoint this is, and that it therefore does not hold."""
-    from ocr_cml.checkpoint import open_checkpoint
-
-    return open_checkpoint(folder).progress.dropped if (folder / "state.json").is_file() else ()
-
-
-def _best_student(settings: Config, names: list[str]) -> str:
-    """The student that the checkpoint calls best; the only one, where there is one."""
-    from ocr_cml.checkpoint import open_checkpoint
-
-    folder = Path(str(settings.Global.pretrained_model))
-    if other := _better_one(settings, names):
-        raise WeightsError(f"{other}, or choose --student {names[0]}")
-    if len(names) == 1:
-        return names[0]
-    if not (folder / "state.json").is_file():
-        raise WeightsError(f"{folder}: does not say which student is best; choose with --student {'|'.join(names)}")
-    best = open_checkpoint(folder).progress.best
-    if best is None or best.student not in names:
-        raise WeightsError(f"{folder}: records no best student among {', '.join(names)}; choose with --student")
-    return best.student
+def _tell(warning: str) -> None:
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)

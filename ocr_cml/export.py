@@ -16,6 +16,7 @@ import paddle
 from paddle import Tensor, nn
 
 from ocr_cml import inference_yml
+from ocr_cml.checkpoint_files import is_checkpoint
 from ocr_cml.inference_yml import InferenceConfig
 from ocr_cml.normalization import Normalization
 from ocr_cml.paddle_to_onnx import OPSET, ConversionError, to_onnx
@@ -137,7 +138,7 @@ def export_detector(
 
 def _refuse_foreign(folder: Path) -> None:
     """A model that came from elsewhere, a teacher perhaps, is not replaced; a checkpoint is, with what lies in it."""
-    if (folder / "state.json").is_file():
+    if is_checkpoint(folder):
         raise ModelError(
             f"Global.save_inference_dir: {folder} is a checkpoint, which its training replaces; choose another folder"
         )

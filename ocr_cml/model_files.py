@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from ocr_cml.checkpoint_files import is_checkpoint
 from ppocr_data.errors import ModelError
 
 _FOREIGN_NAMES = frozenset({"run_program", "read"})
@@ -47,7 +48,7 @@ def find_files(path: Path) -> ModelFiles:
         return ModelFiles(onnx if onnx.is_file() else None, programs[0], params)
     if onnx.is_file():
         return ModelFiles(onnx=onnx)
-    if (path / "state.json").is_file():
+    if is_checkpoint(path):
         raise ModelError(
             f"{path}: is a checkpoint of a training; export its student first: tools/export_model.py "
             f"-c {path.parent / 'config.yml'} -o Global.pretrained_model={path} Global.save_inference_dir=DIR"

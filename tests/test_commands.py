@@ -91,7 +91,8 @@ def test_of_a_cohort_another_student_than_the_best_is_told_and_not_exported_as_t
     code, out, err = tool("eval", *given)
     assert (code, "Student " in out) == (0, True) and err.startswith(f"warning: {told}")
     code, _, err = tool("export_model", *given, f"Global.save_inference_dir={tmp_path / 'out'}")
-    assert code == 2 and told in err and err.rstrip().endswith("or choose --student Student")
+    assert code == 2 and err.startswith(f"error: {told}") and err.rstrip().endswith("or choose --student Student")
+    assert err.count(told) == 1
     assert not (tmp_path / "out").exists()
 
 

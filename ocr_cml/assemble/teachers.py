@@ -9,6 +9,7 @@ from pathlib import Path
 from ocr_cml import model_store
 from ocr_cml.assemble.data import normalization
 from ocr_cml.binding import stated_terms
+from ocr_cml.checkpoint_files import is_checkpoint
 from ocr_cml.config import load_record
 from ocr_cml.fastest import fastest
 from ocr_cml.log import LOG
@@ -50,7 +51,7 @@ def build_teachers(
 def _pixels_of(file: Path, config: Config, name: str) -> Normalization:
     """How a teacher's own training turned pixels into its input, where a run's record beside its weights says so."""
     ours, record = normalization(config), file.parent / "config.yml"
-    if not (record.is_file() and (file.parent / "state.json").is_file()):
+    if not (record.is_file() and is_checkpoint(file.parent)):
         return ours
     try:
         theirs = normalization(load_record(record))

@@ -13,10 +13,10 @@ stands.
 from __future__ import annotations
 
 from ocr_cml.checkpoint.arrays import Arrays, arrays_of, optimizer_arrays, restore_layers, restore_optimizer
-from ocr_cml.checkpoint.places import BEST, LATEST, is_kept, previous_of
 from ocr_cml.checkpoint.progress import Best, Progress
 from ocr_cml.checkpoint.reading import Checkpoint, find, open_checkpoint
 from ocr_cml.checkpoint.writing import finish_interrupted_save, save, swap_with_previous
+from ocr_cml.checkpoint_files import BEST, LATEST, is_checkpoint, is_kept, previous_of
 
 __all__ = [
     "BEST",
@@ -28,6 +28,7 @@ __all__ = [
     "arrays_of",
     "find",
     "finish_interrupted_save",
+    "is_checkpoint",
     "is_kept",
     "open_checkpoint",
     "optimizer_arrays",

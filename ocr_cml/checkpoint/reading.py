@@ -10,8 +10,8 @@ from pathlib import Path
 from safetensors.numpy import load_file
 
 from ocr_cml.checkpoint.arrays import Arrays
-from ocr_cml.checkpoint.places import LATEST, previous_of
 from ocr_cml.checkpoint.progress import Progress
+from ocr_cml.checkpoint_files import LATEST, STATE, is_checkpoint, previous_of
 from ppocr_data.errors import WeightsError
 
 FORMAT = 1
@@ -64,18 +64,18 @@ def _candidates(where: Path) -> list[Path]:
     if any(folder.is_dir() for folder in in_run):
         return [folder for folder in in_run if folder.is_dir()]
     alone = [folder for folder in (where, previous_of(where)) if folder.is_dir()]
-    return alone if any((folder / "state.json").is_file() for folder in alone) else []
+    return alone if any(map(is_checkpoint, alone)) else []
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
     """Check a checkpoint folder file by file. Raises WeightsError naming the first file that is missing or damaged."""
     try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         if state["format"] != FORMAT:
             raise WeightsError(f"{folder}: written in format {state['format']}; this version reads format {FORMAT}")
         for name, expected in state["sha256"].items():
             if Path(name).name != name:
-                raise WeightsError(f"{folder}: state.json names {name!r}, which is no file of this folder")
+                raise WeightsError(f"{folder}: {STATE} names {name!r}, which is no file of this folder")
             if not (folder / name).is_file():
                 raise WeightsError(f"{folder}: {name} is missing")
             if digest(folder / name) != expected:
@@ -83,7 +83,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         stems = tuple(n.removesuffix(".safetensors") for n in state["sha256"] if n.endswith(".safetensors"))
         return Checkpoint(folder, Progress.from_json(state["progress"]), stems)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{folder}: state.json cannot be read ({error.__class__.__name__}: {error})") from None
+        raise WeightsError(f"{folder}: {STATE} cannot be read ({error.__class__.__name__}: {error})") from None
 
 
 def digest(path: Path) -> str:

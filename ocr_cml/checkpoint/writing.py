@@ -15,9 +15,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from ocr_cml.checkpoint.arrays import Arrays
-from ocr_cml.checkpoint.places import previous_of, temporary_of
 from ocr_cml.checkpoint.progress import Progress
 from ocr_cml.checkpoint.reading import FORMAT, digest, open_checkpoint
+from ocr_cml.checkpoint_files import STATE, previous_of, temporary_of
 from ppocr_data.errors import UserError, WeightsError
 
 
@@ -44,7 +44,7 @@ def save(folder: Path, files: Mapping[str, Arrays], progress: Progress, config_y
         _write_text(temporary / "config.yml", config_yaml)
         hashes["config.yml"] = digest(temporary / "config.yml")
         state = {"format": FORMAT, "progress": asdict(progress), "sha256": hashes}
-        _write_text(temporary / "state.json", json.dumps(state, indent=1))
+        _write_text(temporary / STATE, json.dumps(state, indent=1))
         _sync_folder(temporary)
         _swap_in(temporary, folder)
     except (OSError, SafetensorError) as error:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from ocr_cml import assemble, config
+from ocr_cml.checkpoint_files import BEST, LATEST
 from ocr_cml.compare.plan import Plan, PlannedRun
 from ocr_cml.compare.results import read_results
 from ocr_cml.environment import cpu_cores
@@ -18,6 +19,7 @@ from ocr_cml.fastest import fastest
 from ocr_cml.metrics import overlap
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.runtime import FrozenDetector
+from ocr_cml.trained import load_trained
 from ppocr_data.atomic import replacing
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.errors import ConfigError, UserError
@@ -158,11 +160,9 @@ def _pair(plan: Plan, method: str) -> list[tuple[PlannedRun, str]]:
 
 def _network(run: PlannedRun, name: str, score: str) -> FrozenDetector:
     """A student of a finished run, from the weights that its score is of."""
-    weights = run.folder / ("latest" if score == "last" else "best")
+    weights = run.folder / (LATEST if score == "last" else BEST)
     settings = config.load(run.config_file, [f"Global.pretrained_model={weights}"])
-    students, _ = assemble.build_students(settings, trained=True)
-    students[name].eval()
-    return fastest(students[name], assemble.normalization(settings), cpu_cores(), name)
+    return fastest(load_trained(settings).students[name], assemble.normalization(settings), cpu_cores(), name)
 
 
 def _read(dataset: EvalDataset, index: int) -> Page:

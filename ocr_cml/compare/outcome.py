@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ocr_cml.checkpoint_files import BEST, LATEST, is_kept
 from ppocr_data.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
@@ -63,8 +64,6 @@ def _record_of(folder: Path) -> Path | None:
 
     What failed before it saved anything is no run yet: its cause may be mended, by other values too.
     """
-    from ocr_cml.checkpoint import BEST, LATEST, is_kept
-
     begun = _ended_well(folder) or any(is_kept(folder / name) for name in (LATEST, BEST))
     recorded = folder / "config.yml"
     return recorded if begun and recorded.is_file() else None

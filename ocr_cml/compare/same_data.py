@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from ocr_cml import assemble
-from ocr_cml.checkpoint import BEST, LATEST, previous_of
+from ocr_cml.checkpoint_files import BEST, LATEST, STATE, previous_of
 from ocr_cml.compare.plan import Plan, PlannedRun
 from ppocr_data.errors import ConfigError, UserError
 
@@ -47,7 +47,7 @@ def _recorded(run: PlannedRun) -> _Digests:
     """What a run's checkpoint says of its files; nothing where there is none, or an old one."""
     for folder in (run.folder / LATEST, previous_of(run.folder / LATEST), run.folder / BEST):
         try:
-            progress = json.loads((folder / "state.json").read_text(encoding="utf-8"))["progress"]
+            progress = json.loads((folder / STATE).read_text(encoding="utf-8"))["progress"]
             teachers = {name: record["sha256"] for name, record in progress.get("teachers", {}).items()}
             labels = progress.get("trained_on", ""), progress.get("scored_on", "")
             return _digests(run, *labels, progress.get("unlabelled", ""), teachers)

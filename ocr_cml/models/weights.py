@@ -21,6 +21,7 @@ from paddle import nn
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from ocr_cml.checkpoint_files import BEST, is_checkpoint
 from ocr_cml.models.pdparams import Weights, read_pdparams
 from ppocr_data.atomic import replacing
 from ppocr_data.errors import WeightsError
@@ -77,8 +78,8 @@ def find_weights(path: str | Path, name: str | None = None) -> Path:
     path = Path(path)
     kinds = ", ".join(READERS)
     if path.is_dir():
-        if (path / "best" / "state.json").is_file():
-            raise WeightsError(f"{path}: is a run's folder; its best weights are {path / 'best'}")
+        if is_checkpoint(path / BEST):
+            raise WeightsError(f"{path}: is a run's folder; its best weights are {path / BEST}")
         # A checkpoint folder also holds <student>.optimizer.safetensors and the like: no weights.
         files = sorted(f for f in path.iterdir() if f.suffix in READERS and f.is_file() and "." not in f.stem)
         files = [f for f in files if f.stem == name] or files

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ocr_cml.checkpoint_files import BEST, STATE, is_checkpoint
 from ppocr_data.errors import UserError
 
 Scores = dict[str, dict[str, float]]
@@ -82,7 +83,7 @@ class Run:
 
 def read_run(path: Path) -> Run:
     """Read a run folder; missing and cut files become notes. Raises UserError where the folder is not one of a run."""
-    if (path / "state.json").is_file() and not (path / "metrics.jsonl").is_file():
+    if is_checkpoint(path) and not (path / "metrics.jsonl").is_file():
         raise UserError(f"{path}: is a checkpoint of a run; the run's folder is {path.resolve().parent}")
     if not any((path / name).is_file() for name in _FILES):
         what = "holds no run" if path.is_dir() else "is not a folder"
@@ -96,7 +97,7 @@ def read_run(path: Path) -> Run:
     run.log, run.times = _log_messages(texts["train.log"])
     _read_metrics(run, texts["metrics.jsonl"])
     run.validation = _read_validation(run)
-    run.best = _recorded_best(path / "best" / "state.json") or _highest(run)
+    run.best = _recorded_best(path / BEST / STATE) or _highest(run)
     return run
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ocr_cml import assemble
 from ocr_cml.binding import stated_terms
-from ocr_cml.checkpoint import open_checkpoint, restore_layers
+from ocr_cml.checkpoint import LATEST, open_checkpoint, restore_layers
 from ocr_cml.losses import DBLoss, decode_targets
 from ocr_cml.models import Detector, build_detector
 from ocr_cml.runtime import LayerDetector
@@ -87,7 +87,7 @@ def students(run: FinishedRun, weights: str) -> dict[str, Detector]:
     for name, network in run.config.students.items():
         if name in checkpoint.progress.dropped:
             continue
-        averaged = weights == "latest" and run.config.Optimizer.ema_decay is not None
+        averaged = weights == LATEST and run.config.Optimizer.ema_decay is not None
         stem = f"{name}.mean" if averaged else name
         loaded[name] = build_detector(network.spec)
         restore_layers({"": loaded[name]}, checkpoint.arrays(stem), f"{checkpoint.folder}: {stem}")

@@ -1,4 +1,7 @@
-"""Where checkpoints lie in a run folder, while they are written and afterwards."""
+"""Where checkpoints lie in a run folder, while they are written and afterwards, and how a folder is known for one.
+
+For all who only ask where, or whether: opening one is `ocr_cml.checkpoint`'s, which needs Paddle.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,13 @@ from pathlib import Path
 
 LATEST, BEST = "latest", "best"
 """What a run goes on from, and its best students alone."""
+STATE = "state.json"
+"""In every checkpoint: the step, the best result, and a SHA-256 of every other file."""
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder says that it is a checkpoint; a damaged one says so too."""
+    return (folder / STATE).is_file()
 
 
 def previous_of(folder: Path) -> Path:
