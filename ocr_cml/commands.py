@@ -154,10 +154,13 @@ def export(
 def _write_checkpoint(students: Mapping[str, Detector], name: str, file: Path) -> None:
     """One student under PaddleOCR's names; or all of them, each name behind its student's, as PaddleOCR distils."""
     from ocr_cml.models.pdparams import write_pdparams
+    from ocr_cml.models.weights import is_ours
 
     if not file.name or file.is_dir():
         raise ConfigError(f"--to-paddleocr {file}: is a folder; name a file, such as {file / 'best_accuracy'}")
     file = file if file.suffix == ".pdparams" else file.with_name(f"{file.name}.pdparams")
+    if file.exists() and not is_ours(file):
+        raise ConfigError(f"--to-paddleocr {file}: holds what this tool did not write; choose another file")
     chosen = {f"{owner}.": layer for owner, layer in students.items()} if name == "all" else {"": students[name]}
     weights = {
         prefix + key: value.numpy() for prefix, layer in chosen.items() for key, value in layer.state_dict().items()

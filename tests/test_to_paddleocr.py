@@ -64,6 +64,24 @@ def test_a_folder_is_no_file_to_write(run: tuple[Path, Path], target: str, tool:
     assert not (tmp_path / "folder.pdparams").exists()
 
 
+def test_weights_that_came_from_elsewhere_are_not_replaced_and_our_own_are(
+    run: tuple[Path, Path], tool: Tool, tmp_path: Path
+) -> None:
+    path, best = run
+    file = tmp_path / "best_accuracy.pdparams"
+    given = ("-c", path, "-o", f"Global.pretrained_model={best}", "--to-paddleocr", file, "--student")
+    student = assemble.build_students(config.load(path))[0]["Student"]
+    for theirs in (lambda: paddle.save(student.state_dict(), str(file)), lambda: file.write_bytes(b"no weights")):
+        theirs()
+        before = file.read_bytes()
+        code, _, said = tool("export_model", *given, "Student")
+        assert (code, "holds what this tool did not write; choose another file" in said) == (2, True)
+        assert file.read_bytes() == before
+    file.unlink()
+    assert [tool("export_model", *given, name)[0] for name in ("Student", "all")] == [0, 0]
+    assert {key.split(".")[0] for key in read_weights(file)} == set(NAMES)
+
+
 def test_all_students_under_their_names(run: tuple[Path, Path], tool: Tool, tmp_path: Path) -> None:
     path, best = run
     target = tmp_path / "all.pdparams"

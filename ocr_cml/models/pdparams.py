@@ -21,6 +21,8 @@ from ppocr_data.atomic import replacing
 from ppocr_data.errors import WeightsError
 
 Weights = dict[str, np.ndarray]
+_PADDLES_NAMES = "StructuredToParameterName@@"
+"""Beside the arrays: under which name paddle's optimizers know each."""
 _NUMBERS = frozenset({"f2", "f4", "f8", "b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))})
 """The types of arrays that a weight file may hold, as numpy writes them into a pickle."""
 
@@ -170,13 +172,8 @@ def read_pdparams(file: BinaryIO) -> Weights:
         WeightsError: it names anything but arrays; nothing of it was run. What else unpickling raises over a damaged
             file is left to the caller.
     """
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    _check_memo(file)
-    content = _ArrayUnpickler(file, size).load()
-    if not isinstance(content, dict):
-        raise WeightsError(f"it holds a {type(content).__name__}, not a table of weights by name")
-    content.pop("StructuredToParameterName@@", None)  # a dict of names that paddle keeps for its optimizers
+    content = _table(file)
+    content.pop(_PADDLES_NAMES, None)
     # Arrays above 1 GB are cut up under protocols 2 and 3; the misspelling is paddle's.
     cut = content.pop("UnpackBigParamInfor@@", {})
     pieces = {key: (info["OriginShape"], [content.pop(name) for name in info["slices"]]) for key, info in cut.items()}
@@ -184,6 +181,26 @@ def read_pdparams(file: BinaryIO) -> Weights:
     for key, (shape, values) in pieces.items():
         weights[str(key)] = np.concatenate([_as_array(str(key), value) for value in values]).reshape(shape)
     return weights
+
+
+def is_ours(file: BinaryIO) -> bool:
+    """Whether `write_pdparams` wrote an open file: in one of Paddle's own, layers and parameters have different names.
+
+    Raises:
+        As `read_pdparams`.
+    """
+    names = _table(file).get(_PADDLES_NAMES)
+    return isinstance(names, dict) and bool(names) and all(name == own for name, own in names.items())
+
+
+def _table(file: BinaryIO) -> dict[Any, Any]:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    _check_memo(file)
+    content = _ArrayUnpickler(file, size).load()
+    if not isinstance(content, dict):
+        raise WeightsError(f"it holds a {type(content).__name__}, not a table of weights by name")
+    return content
 
 
 def _as_array(key: str, value: Any) -> np.ndarray:
@@ -217,7 +234,7 @@ def write_pdparams(weights: Mapping[str, np.ndarray], path: Path) -> None:
         WeightsError: the disk is full or the folder cannot be written.
     """
     content: dict[str, Any] = {name: np.ascontiguousarray(value) for name, value in weights.items()}
-    content["StructuredToParameterName@@"] = {name: name for name in weights}
+    content[_PADDLES_NAMES] = {name: name for name in weights}
     # The name stands once, as text between opcodes; later arrays refer to it by number.
     data = pickle.dumps(content, protocol=3).replace(_NEW_NAME, _NAME, 1)
     try:

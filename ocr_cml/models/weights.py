@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ocr_cml.checkpoint_files import BEST, is_checkpoint
+from ocr_cml.models import pdparams
 from ocr_cml.models.pdparams import Weights, read_pdparams
 from ppocr_data.atomic import replacing
 from ppocr_data.errors import WeightsError
@@ -122,6 +123,15 @@ def read_weights(path: str | Path, name: str | None = None) -> Weights:
     if not weights:
         raise WeightsError(f"{file}: holds no weights")
     return weights
+
+
+def is_ours(file: Path) -> bool:
+    """Whether a `.pdparams` is one of those that `write_pdparams` writes; one that cannot be read is not."""
+    try:
+        with file.open("rb") as stream:
+            return pdparams.is_ours(stream)
+    except (WeightsError, *_UNREADABLE):
+        return False
 
 
 def save_weights(detector_state: Mapping[str, np.ndarray], path: str | Path) -> None:
