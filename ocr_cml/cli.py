@@ -57,7 +57,7 @@ def exit_cleanly(main: Callable[..., int]) -> Callable[..., int]:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """In which SIGTERM raises `Terminated`. A training notes it instead while it makes steps (`ocr_cml.signals`)."""
+    """In which SIGTERM raises `Terminated`; a training notes it instead while it makes steps, see `loop.signals`."""
 
     def end(_number: int, _frame: FrameType | None) -> None:
         raise Terminated

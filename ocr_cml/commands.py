@@ -31,10 +31,11 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
             print(f"# {note}")
         print(config.dump(settings), end="")
         return 0
-    from ocr_cml import assemble, distributed, loggers
+    from ocr_cml import assemble, distributed
     from ocr_cml.log import LOG, start_logging
-    from ocr_cml.run import RunFolder
-    from ocr_cml.signals import Interrupted
+    from ocr_cml.loop import loggers
+    from ocr_cml.loop.run import RunFolder
+    from ocr_cml.loop.signals import Interrupted
     from ocr_cml.trainer import Trainer
 
     loggers.check(settings.Global.loggers)

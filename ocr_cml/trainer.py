@@ -7,18 +7,18 @@ import functools
 from collections.abc import Iterator
 
 from ocr_cml import config as configuration
-from ocr_cml import divergence, finish, loggers, signals, startup
-from ocr_cml.agreement import student_agreements
 from ocr_cml.checkpoint import BEST, LATEST, Best
 from ocr_cml.cohort import StepResult, joined
 from ocr_cml.distributed import broadcast_weights, largest_of_ranks
 from ocr_cml.evaluate import table
 from ocr_cml.log import LOG
+from ocr_cml.loop import divergence, finish, loggers, signals, startup
+from ocr_cml.loop.agreement import student_agreements
+from ocr_cml.loop.progress import Display
+from ocr_cml.loop.recovery import recover
+from ocr_cml.loop.resume import resume
+from ocr_cml.loop.training import Training
 from ocr_cml.models.detector import DetOutput
-from ocr_cml.progress import Display
-from ocr_cml.recovery import recover
-from ocr_cml.resume import resume
-from ocr_cml.training import Training
 from ppocr_data.errors import UserError
 from ppocr_data.loader import Batch
 

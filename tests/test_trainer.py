@@ -18,14 +18,15 @@ import pytest
 import tiny
 from safetensors.numpy import load_file
 
-from ocr_cml import assemble, startup
+from ocr_cml import assemble
 from ocr_cml.cohort import Cohort
+from ocr_cml.loop import startup
+from ocr_cml.loop.signals import Interrupted
 from ocr_cml.losses.db import dice_loss
 from ocr_cml.losses.mutual import bernoulli_kl
 from ocr_cml.losses.targets import decode_targets
 from ocr_cml.losses.teacher import TeacherLoss
 from ocr_cml.models import DetOutput
-from ocr_cml.signals import Interrupted
 from ocr_cml.trainer import Trainer
 from ppocr_data.errors import UserError, WeightsError
 from ppocr_data.loader import train_loader

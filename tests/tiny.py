@@ -14,9 +14,9 @@ import yaml
 from safetensors.numpy import load_file
 
 from ocr_cml import config
+from ocr_cml.loop.run import RunFolder
 from ocr_cml.models import Detector, build_detector
 from ocr_cml.models.weights import save_weights
-from ocr_cml.run import RunFolder
 from ocr_cml.schema import Config
 from ocr_cml.trainer import Trainer
 from ppocr_data.loader import Batch

@@ -73,7 +73,7 @@ def step(
     included.
     """
     tune_process()
-    from ocr_cml.run import RunFolder
+    from ocr_cml.loop.run import RunFolder
     from ocr_cml.trainer import Trainer
 
     folder = tempfile.TemporaryDirectory()

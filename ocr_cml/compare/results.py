@@ -55,7 +55,7 @@ class Result:
         parameters: of the best student, as deployed.
         teachers: hmean of each teacher, where the run scored them.
         evaluations: all of them, in their order.
-        programs: the states of the program that computed it, see `ocr_cml.program`; empty where it did not say.
+        programs: the states of the program that computed it, see `ocr_cml.loop.program`; empty where it did not say.
     """
 
     students: tuple[float, ...]

@@ -38,7 +38,7 @@ class Run:
         config: the text of config.yml, "" where there is none.
         log: (level, message) of train.log; a message may have several lines.
         times: when the log's first and last lines were written, as they stand there.
-        validation: what `ocr_cml.validation` recorded, {} where there is none.
+        validation: what `ocr_cml.loop.validation` recorded, {} where there is none.
         notes: what is missing or damaged, for people.
     """
 
@@ -164,7 +164,7 @@ def _log_messages(text: str) -> tuple[list[tuple[str, str]], tuple[str, str] | N
 
 
 def _read_validation(run: Run) -> dict[str, Any]:
-    """The record of `ocr_cml.validation`, if it is whole; its pictures are read when they are drawn."""
+    """The record of `ocr_cml.loop.validation`, if it is whole; its pictures are read when they are drawn."""
     path = run.path.joinpath(*_VALIDATION)
     if not path.is_file():
         return {}

@@ -2,7 +2,7 @@
 
 The evidence is that of Zhang et al., Deep Mutual Learning, CVPR 2018 ("How and why does DML work?"), put in the terms
 of a text map, a Bernoulli distribution a pixel: the loss under growing weight noise, and how certain, and how rightly
-certain, the map is. Agreement is logged by the trainer, see `ocr_cml.agreement`.
+certain, the map is. Agreement is logged by the trainer, see `ocr_cml.loop.agreement`.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from ocr_cml import assemble
 from ocr_cml.binding import stated_terms
 from ocr_cml.checkpoint import Checkpoint, Progress, open_checkpoint, restore_layers
 from ocr_cml.cohort import BoundTerm, Cohort
+from ocr_cml.loop.timetable import Timetable
 from ocr_cml.models import Detector, build_detector
 from ocr_cml.schema import Config, WeightSchedule
-from ocr_cml.timetable import Timetable
 from ocr_cml.why.runs import FinishedRun
 from ppocr_data.loader import Batch
 

@@ -13,8 +13,8 @@ import pytest
 import tiny
 from safetensors.numpy import load_file
 
-from ocr_cml.divergence import LossScale
 from ocr_cml.log import LOG
+from ocr_cml.loop.divergence import LossScale
 from ocr_cml.trainer import Trainer
 from ocr_cml.why import data as why_data
 from ocr_cml.why.pull import pulls_at

@@ -15,9 +15,10 @@ import pytest
 import tiny
 from safetensors.numpy import load_file
 
-from ocr_cml import checkpoint, signals
+from ocr_cml import checkpoint
 from ocr_cml.log import LOG
-from ocr_cml.run import RunFolder
+from ocr_cml.loop import signals
+from ocr_cml.loop.run import RunFolder
 from ocr_cml.trainer import Trainer
 from ppocr_data.errors import UserError
 from tests.reliability import kills

@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 import tiny
 
-from ocr_cml import startup
-from ocr_cml.progress import Display, Pace
+from ocr_cml.loop import startup
+from ocr_cml.loop.progress import Display, Pace
 from ocr_cml.words import duration, memory, pace
 
 FOLLOW = """
 import logging, sys
 from pathlib import Path
-from ocr_cml import startup
-from ocr_cml.progress import Display
+from ocr_cml.loop import startup
+from ocr_cml.loop.progress import Display
 from ocr_cml.log import LOG, start_logging
 start_logging(Path(sys.argv[1]))
 with Display(20, lambda step: 1 if step < 20 else 0, memory=lambda: "1.2 GB of 8.0 GB taken").begin(10) as display:

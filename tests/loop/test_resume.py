@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import tiny
 
-from ocr_cml import resume
 from ocr_cml.checkpoint import open_checkpoint
+from ocr_cml.loop import resume
 from ocr_cml.trainer import Trainer
 from ppocr_data.errors import UserError, WeightsError
 

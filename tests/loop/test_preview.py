@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ocr_cml.preview import draw
+from ocr_cml.loop.preview import draw
 from ppocr_data.dataset import DetDataset
 from ppocr_data.errors import UserError
 from ppocr_data.transforms import build_ops

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import tiny
 
-from ocr_cml import loggers
+from ocr_cml.loop import loggers
 from ppocr_data.errors import ConfigError
 
 SCORES = {"precision": 0.5, "recall": 0.25, "hmean": 1 / 3, "tp": 1, "num_gt": 4, "num_det": 2}

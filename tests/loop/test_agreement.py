@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ocr_cml.agreement import (
+from ocr_cml.loop.agreement import (
     CONTRADICTION,
     RATIOS,
     Crop,

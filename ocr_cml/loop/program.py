@@ -19,7 +19,7 @@ _PACKAGES = ("ocr_cml", "ppocr_data")
 def state() -> Mapping[str, str]:
     """By name the libraries' versions; of this program the first twelve digits of the SHA-256 of its sources."""
     return {
-        "ocr_cml": _digest(Path(__file__).resolve().parent.parent),
+        "ocr_cml": _digest(Path(__file__).resolve().parent.parent.parent),
         "paddle": paddle.__version__,
         "numpy": np.__version__,
         "onnxruntime": environment.version_of("onnxruntime", "onnxruntime-gpu"),

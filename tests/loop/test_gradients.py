@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import tiny
 
-from ocr_cml import gradients
 from ocr_cml.cohort import Cohort
+from ocr_cml.loop import gradients
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from ocr_cml import checkpoint, optim
 from ocr_cml.checkpoint import Arrays, Checkpoint
 from ocr_cml.cohort import Cohort
 from ocr_cml.distributed import average_gradients, average_statistics
-from ocr_cml.divergence import LossScale
+from ocr_cml.loop.divergence import LossScale
 from ocr_cml.models.detector import Detector
 from ocr_cml.optim import ExponentialMean
 from ocr_cml.schema import OptimizerSection

@@ -13,11 +13,11 @@ import pytest
 
 from ocr_cml import config
 from ocr_cml.checkpoint import Progress, save
-from ocr_cml.run import RunFolder
+from ocr_cml.loop.run import RunFolder
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError
 
-GIVEN = Path(__file__).resolve().parent.parent / "configs" / "det_cml.yml"
+GIVEN = Path(__file__).resolve().parent.parent.parent / "configs" / "det_cml.yml"
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_fresh_folder_gets_the_runnable_configuration(folder: Path) -> None:
 OTHER = """
 import sys
 from ocr_cml import config
-from ocr_cml.run import RunFolder
+from ocr_cml.loop.run import RunFolder
 from ppocr_data.errors import UserError
 try:
     given = config.load(sys.argv[1], [f"Global.save_model_dir='{sys.argv[2]}'"])

@@ -6,11 +6,12 @@ import contextlib
 
 import paddle
 
-from ocr_cml import assemble, divergence
+from ocr_cml import assemble
 from ocr_cml.cohort import Cohort, StepResult, joined
 from ocr_cml.distributed import largest_of_ranks
-from ocr_cml.divergence import LossScale
 from ocr_cml.environment import give_back_freed_memory
+from ocr_cml.loop import divergence
+from ocr_cml.loop.divergence import LossScale
 from ocr_cml.models.detector import DetOutput
 from ocr_cml.schema import Config
 from ppocr_data.loader import Batch

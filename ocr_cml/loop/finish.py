@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ocr_cml import checkpoint, report, validation
+from ocr_cml import checkpoint, report
 from ocr_cml.evaluate import MapFunction
 from ocr_cml.fastest import answering
 from ocr_cml.log import LOG
+from ocr_cml.loop import validation
+from ocr_cml.loop.training import Training
 from ocr_cml.models import build_detector
-from ocr_cml.training import Training
 from ppocr_data.errors import UserError
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ocr_cml import checkpoint, validation
+from ocr_cml import checkpoint
 from ocr_cml.changed_keys import keys_that_differ
 from ocr_cml.checkpoint import BEST, Best, Checkpoint, Progress
 from ocr_cml.config import load_record
 from ocr_cml.distributed import largest_of_ranks
 from ocr_cml.log import LOG
+from ocr_cml.loop import validation
+from ocr_cml.loop.training import Training
 from ocr_cml.schema import Config
-from ocr_cml.training import Training
 from ppocr_data.errors import ConfigError, UserError, WeightsError
 
 _JUMP = 2.0

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from ocr_cml import config as configuration
 from ocr_cml.changed_keys import different_keys
 from ocr_cml.checkpoint import BEST, LATEST, finish_interrupted_save, is_kept, previous_of
-from ocr_cml.loggers import Logger, close, tell
+from ocr_cml.loop.loggers import Logger, close, tell
 from ocr_cml.records import METRICS, Records
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError

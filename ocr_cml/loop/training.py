@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from ocr_cml import assemble, checkpoint, divergence
+from ocr_cml import assemble, checkpoint
 from ocr_cml import config as configuration
 from ocr_cml.batches import TrainBatches, open_batches
 from ocr_cml.checkpoint import LATEST, Progress
@@ -17,13 +17,14 @@ from ocr_cml.cohort import Cohort
 from ocr_cml.environment import process_threads
 from ocr_cml.evaluate import Evaluator, MapFunction
 from ocr_cml.fastest import answering
-from ocr_cml.gradients import Gradients
-from ocr_cml.learners import Learners
 from ocr_cml.log import LOG
+from ocr_cml.loop import divergence
+from ocr_cml.loop.gradients import Gradients
+from ocr_cml.loop.learners import Learners
+from ocr_cml.loop.run import RunFolder
+from ocr_cml.loop.timetable import Timetable
 from ocr_cml.models.blocks import recompute_blocks
-from ocr_cml.run import RunFolder
 from ocr_cml.schema import Config
-from ocr_cml.timetable import Timetable
 from ppocr_data.dataset import DetDataset
 from ppocr_data.errors import UserError
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ocr_cml import divergence
 from ocr_cml.log import LOG
-from ocr_cml.training import Training
+from ocr_cml.loop import divergence
+from ocr_cml.loop.training import Training
 from ppocr_data.errors import UserError
 
 if TYPE_CHECKING:

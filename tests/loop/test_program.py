@@ -8,7 +8,7 @@ import paddle
 import pytest
 import tiny
 
-from ocr_cml import program
+from ocr_cml.loop import program
 
 
 @pytest.fixture

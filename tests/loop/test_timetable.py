@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ocr_cml.timetable import Timetable
+from ocr_cml.loop.timetable import Timetable
 
 
 def timetable(samples: int = 10, samples_a_step: int = 4, decay_steps: int | None = None, **stated: Any) -> Timetable:

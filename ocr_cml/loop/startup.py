@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 import paddle
 
-from ocr_cml import environment, preview, program, words
-from ocr_cml.agreement import RATIOS, Crop, sweep, verdict
+from ocr_cml import environment, words
 from ocr_cml.binding import TEACHERS, idle_arguments, stated_terms
 from ocr_cml.environment import cpu_cores
 from ocr_cml.evaluate import table, without_text
 from ocr_cml.log import LOG
+from ocr_cml.loop import preview, program
+from ocr_cml.loop.agreement import RATIOS, Crop, sweep, verdict
+from ocr_cml.loop.training import Training
 from ocr_cml.losses import TeacherLoss
 from ocr_cml.losses.maps import TEXT_LEVEL
 from ocr_cml.optim import idle_settings, warmup
 from ocr_cml.runtime import LayerDetector
-from ocr_cml.training import Training
 from ppocr_data.targets import MakeShrinkMap
 
 if TYPE_CHECKING:

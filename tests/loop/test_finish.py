@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import tiny
 
-from ocr_cml import environment, finish
-from ocr_cml.signals import Interrupted
+from ocr_cml import environment
+from ocr_cml.loop import finish
+from ocr_cml.loop.signals import Interrupted
 
 
 @pytest.fixture
