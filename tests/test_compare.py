@@ -33,6 +33,7 @@ from ocr_cml.compare.results import (
     Spread,
     by_chance,
     deployed_parameters,
+    gains,
     make_rows,
     read_result,
     read_results,
@@ -142,7 +143,7 @@ def test_comparisons_on_real_photos_load_with_equal_terms_under_equal_names(
     assert len(plan.settings.seeds) >= 2
     assert plan.reference(2).name == "alone"
     for method in plan.methods:
-        named = "alone" if method.is_reference else method.name.removesuffix("_unlabelled")
+        named = "alone" if method.learns_alone else method.name.removesuffix("_unlabelled")
         assert method.terms == (terms["cml"][1:] if named == "label_free" else terms[named])
     for run in plan.runs:
         assert run.config.Global.max_steps == run.config.Optimizer.lr.decay_steps
@@ -206,6 +207,25 @@ def test_the_reference_is_the_smallest_that_has_enough_students(tmp_path: Path) 
     assert (plan.reference(1).name, plan.reference(2).name) == ("single", "alone")
     assert plan.run("slower", 1).config.Optimizer.lr.learning_rate == 0.001
     assert plan.run("dml2", 1).config.Optimizer.lr.learning_rate == 0.003
+
+
+def test_another_loss_on_the_labels_is_a_method_and_not_what_alone_means(tmp_path: Path) -> None:
+    bce = {"name": "bce", "terms": [{"DBLoss": {"main_loss_type": "BCELoss"}}]}
+    slower = {**ALONE, "name": "slower", "students": 1, "overrides": ["Optimizer.lr.learning_rate=0.001"]}
+    plan = plan_of(tmp_path, [ALONE, bce, slower, DML], seeds=[1])
+    scored = {"alone": [0.80, 0.81], "bce": [0.60], "slower": [0.80], "dml2": [0.82, 0.83]}
+    for name, scores in scored.items():
+        finish(plan.run(name, 1), scores)
+    results = read_results(plan)
+    found = {method.name: gains(plan, method, 1, results) for method in plan.methods}
+    assert found.pop("alone") is None
+    assert {name: pytest.approx(both) for name, both in found.items()} == {
+        "bce": (-0.2, -0.2),
+        "slower": (0.0, 0.0),
+        "dml2": (0.02, 0.02),
+    }
+    with pytest.raises(ConfigError, match=r"`only` leaves out alone, which trains them; set only=\[alone,bce,slower\]"):
+        plan_of(tmp_path, [ALONE, bce, slower], only=["bce", "slower"])
 
 
 def test_the_command_line_reaches_the_comparison_and_the_base(tmp_path: Path) -> None:
@@ -546,8 +566,9 @@ def test_gains_are_over_as_many_students_alone_and_paired_by_seed(tmp_path: Path
     finish_both(plan)
     finish(plan.run("bce", 1), [0.9])
     rows = {(row.label, row.students): row for row in make_rows(plan, read_results(plan))}
-    assert set(rows) == {("bce", 1), ("alone", 2), ("dml2", 2)}  # the smallest that learns from labels alone is `bce`
-
+    assert set(rows) == {("alone (first 1 of 2)", 1), ("bce", 1), ("alone", 2), ("dml2", 2)}
+    bce = rows["bce", 1].gain_best
+    assert bce is not None and (bce.mean, bce.seeds) == (pytest.approx(0.9 - 0.5), 1)
     dml = rows["dml2", 2]
     assert dml.mean.mean == pytest.approx((0.64 + 0.66) / 2)
     assert dml.best.mean == pytest.approx((0.66 + 0.72) / 2)

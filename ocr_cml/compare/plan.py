@@ -16,7 +16,7 @@ from typing import Any
 from ocr_cml import config as configuration
 from ocr_cml import model_store
 from ocr_cml.compare.outcome import students_kept
-from ocr_cml.compare.schema import CompareConfig, Method
+from ocr_cml.compare.schema import CompareConfig, Method, references
 from ocr_cml.models.weights import find_weights
 from ocr_cml.schema import Config, Network
 from ocr_cml.wellformed import placed, validate
@@ -73,7 +73,8 @@ class Plan:
 
     def reference(self, students: int) -> Method:
         """The method whose first `students` students are those trained alone: the smallest that has so many."""
-        return _reference(self.methods, students)
+        able = [m for m in references(self.methods, self.settings.methods) if m.count >= students]
+        return min(able, key=lambda method: method.count)
 
 
 def make_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
@@ -177,7 +178,7 @@ def _check_base(settings: CompareConfig) -> None:
 
 def _reference_problems(settings: CompareConfig, methods: Sequence[Method]) -> list[tuple[KeyPath, str]]:
     """A cohort of K is compared with K students trained alone, so there must be so many."""
-    largest = max((method.count for method in methods if method.is_reference), default=0)
+    largest = max((method.count for method in references(methods, settings.methods)), default=0)
     return [
         (
             (*_place(settings, method), "students"),
@@ -192,16 +193,11 @@ def _reference_problems(settings: CompareConfig, methods: Sequence[Method]) -> l
 def _reference_remedy(settings: CompareConfig, students: int) -> str:
     """Where so many students alone come from: a method that `only` leaves out, or else a new one."""
     only = settings.only or []
-    for method in settings.methods if only else ():
+    for method in references(settings.methods, settings.methods) if only else ():
         enough = not isinstance(method.students, int) or method.students >= students
-        if method.is_reference and enough and method.name not in only:
+        if enough and method.name not in only:
             return f"`only` leaves out {method.name}, which trains them; set only=[{','.join([method.name, *only])}]"
     return "add a method of labels alone (teacher: none) with students: max"
-
-
-def _reference(methods: Sequence[Method], students: int) -> Method:
-    able = [method for method in methods if method.is_reference and method.count >= students]
-    return min(able, key=lambda method: method.count)
 
 
 def missing_weights(plan: Plan) -> list[str]:
@@ -302,14 +298,14 @@ def _runs(
 ) -> list[PlannedRun]:
     """Every method with every seed.
 
-    A run of a reference that has begun with more students than these methods need stays as it is, and its first ones
-    count: each of them learns alone.
+    A run of students that learn alone, and that has begun with more of them than these methods need, stays as it is,
+    and its first ones count.
     """
     runs = []
     for seed in settings.seeds:
         for method in methods:
             run = _run(settings, method.name, seed, configs[method.name])
-            if method.is_reference and (kept := students_kept(run.folder)) > method.count:
+            if method.learns_alone and (kept := students_kept(run.folder)) > method.count:
                 larger = _config_of(settings, method.model_copy(update={"students": kept}), source)
                 run = _run(settings, method.name, seed, larger)
             runs.append(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -34,10 +35,20 @@ class Method(Section):
         return self.students
 
     @property
-    def is_reference(self) -> bool:
-        """Students that learn from labels alone, unchanged otherwise: K of them are K students trained alone."""
+    def learns_alone(self) -> bool:
+        """Whether its students learn from labels alone, unchanged otherwise: each as if there were no other."""
         supervised = all(TERMS[name].role == "supervised" for entry in self.terms for name in entry if name in TERMS)
         return supervised and self.teacher == "none" and not self.overrides
+
+
+def references(methods: Sequence[Method], of: Sequence[Method]) -> list[Method]:
+    """Those of `methods` whose students are what "alone" means: K of them are K students trained alone.
+
+    Of all methods of a file, `of`, the first that learns alone says by which terms; one with other terms, another loss
+    on the labels, is a method like any other.
+    """
+    first = next((method for method in of if method.learns_alone), None)
+    return [method for method in methods if first and method.learns_alone and method.terms == first.terms]
 
 
 class Teachers(Section):
