@@ -19,18 +19,23 @@ from ppocr_data.errors import ConfigError, UserError
 
 USER_MISTAKE = 2
 INTERRUPTED = 130
-TERMINATED = 143
+_ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Terminated(BaseException):
-    """SIGTERM came: whoever has something to clean up does so on the way out, as after Ctrl-C."""
+    """SIGTERM came, or the terminal went: whoever has something to clean up does so on the way out, as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.code = 128 + number
 
 
 def exit_cleanly(main: Callable[..., int]) -> Callable[..., int]:
     """Decorate a tool's `main` so that it returns the exit code that the command-line contract promises.
 
-    0 for success, 2 with one message on standard error for a `UserError`, 130 for Ctrl-C, 143 for SIGTERM, 0 where the
-    reader of our output went away (`| head`). Anything else is a defect of ours and keeps its traceback.
+    0 for success, 2 with one message on standard error for a `UserError`, 130 for Ctrl-C, 143 for SIGTERM, 129 for a
+    closed terminal, 0 where the reader of our output went away (`| head`). Anything else is a defect of ours and keeps
+    its traceback.
     """
 
     @functools.wraps(main)
@@ -44,9 +49,10 @@ def exit_cleanly(main: Callable[..., int]) -> Callable[..., int]:
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return INTERRUPTED
-        except Terminated:
-            print("terminated", file=sys.stderr)
-            return TERMINATED
+        except Terminated as stop:
+            with contextlib.suppress(OSError):  # of a closed terminal
+                print("terminated", file=sys.stderr)
+            return stop.code
         except BrokenPipeError:
             # Python would complain once more when it flushes standard output at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -57,19 +63,24 @@ def exit_cleanly(main: Callable[..., int]) -> Callable[..., int]:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """In which SIGTERM raises `Terminated`; a training notes it instead while it makes steps, see `loop.signals`."""
+    """In which SIGTERM and SIGHUP raise `Terminated`; a training notes them while it makes steps, see `loop.signals`.
 
-    def end(_number: int, _frame: FrameType | None) -> None:
-        raise Terminated
+    One that is ignored stays so, as `nohup` has it.
+    """
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise Terminated(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, end)
+    heard = [number for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, end) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def called(tool: str) -> str:

@@ -72,12 +72,12 @@ class Trainer(Training):
                 self.display.stepped(step)
                 if self.timetable.logs_at(step):
                     self._log(result, *self.display.pace.logged())
-                evaluate = self.timetable.evaluates_at(step)
-                if evaluate:
+                evaluate, stop = self.timetable.evaluates_at(step), self._asked_to_stop(asked)
+                if evaluate and stop:
+                    self.progress.evaluation_due = True  # whoever asks may not wait that long: it comes after a resume
+                elif evaluate:
                     self._evaluate_or_save()
-                # All ranks stop after the same step: one that went on alone would wait for the others for ever.
-                together = self.world_size > 1 and not self._checks_finite_at(step)
-                stop = 0 if together else largest_of_ranks(asked[0] if asked else 0, self.world_size)
+                    stop = self._asked_to_stop(asked)
                 if evaluate or self.timetable.saves_at(step) or stop:
                     self.save(LATEST)
                 if stop:
@@ -85,6 +85,12 @@ class Trainer(Training):
                     largest_of_ranks(stop, self.world_size)
                     raise signals.Interrupted(stop)
                 self.display.pace.paused()  # what was written and evaluated is not the next step's time
+
+    def _asked_to_stop(self, asked: list[int]) -> int:
+        """The signal that asked, 0 without one; the same on all ranks: one that went on would wait for the others."""
+        if self.world_size > 1 and not self._checks_finite_at(self.progress.step):
+            return 0  # looked for where ranks wait for each other anyway
+        return largest_of_ranks(asked[0] if asked else 0, self.world_size)
 
     def _checks_finite_at(self, step: int) -> bool:
         """Whether a step reads from the device if its numbers are finite, before anything moves.

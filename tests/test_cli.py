@@ -78,6 +78,22 @@ def test_a_process_that_is_terminated_reports_no_crash(repository: Path) -> None
     assert done.stderr.endswith("terminated\n") and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(("ignored", "code"), [(False, 129), (True, 0)])
+def test_a_closed_terminal_ends_a_tool_in_order_unless_that_is_ignored(
+    ignored: bool, code: int, repository: Path
+) -> None:
+    first = "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" if ignored else ""
+    script = (
+        f"import signal, sys\n{first}from ocr_cml.cli import exit_cleanly\n"
+        "@exit_cleanly\ndef main(argv=None):\n    try:\n        signal.raise_signal(signal.SIGHUP)\n"
+        "    finally:\n        print('tidied up')\n    return 0\n"
+        "sys.exit(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=repository, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, "tidied up\n")
+    assert done.stderr == ("" if ignored else "terminated\n")
+
+
 def test_a_reader_that_went_away_is_no_error(repository: Path) -> None:
     script = (
         "import sys\nfrom ocr_cml.cli import exit_cleanly\n"

@@ -491,6 +491,36 @@ def test_a_signal_is_passed_on_and_the_end_awaited(tmp_path: Path) -> None:
     assert json.loads(outcome.read_text(encoding="utf-8"))["exit_code"] == 143
 
 
+def test_a_signal_that_is_ignored_stays_so_and_ends_nothing(tmp_path: Path) -> None:
+    """As under `nohup`: neither here, nor in between, nor in the training."""
+    ready, done = tmp_path / "ready", tmp_path / "done"
+    body = (
+        "import pathlib, time\n"
+        f"pathlib.Path({str(ready)!r}).touch()\n"
+        f"while not pathlib.Path({str(tmp_path / 'told')!r}).exists(): time.sleep(0.02)\n"
+        f"pathlib.Path({str(done)!r}).touch()\n"
+    )
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from ocr_cml.compare.processes import Job, run_jobs\n"
+        f"job = Job([sys.executable, '-c', {body!r}], Path({str(tmp_path / 'outcome.json')!r}))\n"
+        "sys.exit(run_jobs([job], 1, os.environ, lambda index: None, lambda index, code: code))\n"
+    )
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what children inherit
+    try:
+        process = subprocess.Popen([sys.executable, "-c", script], cwd=REPOSITORY)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    while not ready.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGHUP)
+    (tmp_path / "told").touch()
+    assert process.wait(timeout=60) == 0
+    assert done.exists()
+
+
 # --- what the tables say ---------------------------------------------------------------------------------------------
 
 

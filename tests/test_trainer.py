@@ -250,10 +250,16 @@ def test_a_resumed_run_ends_with_the_same_bits(case: str, tiny_set: Path, tiny_t
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+    ("number", "code"),
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_saves_and_stops(number: signal.Signals, code: int, tiny_set: Path, tmp_path: Path) -> None:
-    data = tiny.settings(tiny_set, tmp_path / "run")
+    """Before the evaluation that its step would have had: who asks may not wait for one. It comes after the resume."""
+    data = tiny.settings(tiny_set, tmp_path / "run", Global__eval_batch_step=[0, 2])
     asked = []
     with tiny.Run(data) as trainer:
 
@@ -263,17 +269,25 @@ def test_a_signal_saves_and_stops(number: signal.Signals, code: int, tiny_set: P
                 signal.raise_signal(number)
 
         trainer.cohort.students["Student"].register_forward_pre_hook(in_the_second_step)
-        handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+        asking = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        handlers = [signal.getsignal(each) for each in asking]
         with pytest.raises(Interrupted) as caught:
             trainer.fit()
     assert caught.value.code == code
-    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == handlers
+    assert [signal.getsignal(each) for each in asking] == handlers
     state = json.loads((tmp_path / "run/latest/state.json").read_text())
-    assert state["progress"]["step"] == 2
+    assert (state["progress"]["step"], state["progress"]["evaluation_due"]) == (2, True)
+    assert not (tmp_path / "run/best").exists() and not tiny.records(tmp_path / "run", "eval")
 
-    resumed, whole = tiny.fit(data), tiny.fit(tiny.settings(tiny_set, tmp_path / "whole"))
+    resumed, whole = (
+        tiny.fit(data),
+        tiny.fit({**data, "Global": {**data["Global"], "save_model_dir": str(tmp_path / "w")}}),
+    )
     tiny.assert_same(tiny.states(resumed), tiny.states(whole))
-    assert tiny.records(tmp_path / "run", "loss") == tiny.records(tmp_path / "whole", "loss")
+    for kind in ("loss", "eval"):
+        assert tiny.records(tmp_path / "run", kind) == tiny.records(tmp_path / "w", kind)
+    assert resumed.progress.best == whole.progress.best
+    assert [record["step"] for record in tiny.records(tmp_path / "w", "eval")] == [2, 3]
 
 
 def test_a_finished_run_trains_nothing_more(tiny_set: Path, tmp_path: Path) -> None:

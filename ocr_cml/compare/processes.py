@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 
-from ocr_cml.compare.measured import FORWARDED
+from ocr_cml.compare.measured import heard
 
 _MEASURED = Path(__file__).with_name("measured.py")
 _POLL_SECONDS = 0.2
@@ -138,7 +138,7 @@ def _signals_passed_on(running: Mapping[subprocess.Popen[bytes], object]) -> Ite
         for child in list(running):
             child.send_signal(number)
 
-    before = {number: signal.signal(number, forward) for number in FORWARDED}
+    before = {number: signal.signal(number, forward) for number in heard()}
     try:
         yield came
     finally:

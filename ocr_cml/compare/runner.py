@@ -124,7 +124,7 @@ def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
 
     stopped = run_jobs(map(_job, todo), plan.settings.jobs, environment, begins, ends)
     if stopped:
-        raise Terminated if stopped == signal.SIGTERM else KeyboardInterrupt
+        raise KeyboardInterrupt if stopped == signal.SIGINT else Terminated(stopped)
     return "\n".join(failed)
 
 

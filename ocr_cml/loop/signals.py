@@ -9,6 +9,10 @@ from types import FrameType
 
 from ocr_cml.log import LOG
 
+_HANGUP = getattr(signal, "SIGHUP", None)
+_ASKING = tuple(number for number in (signal.SIGINT, signal.SIGTERM, _HANGUP) if number is not None)
+"""Ctrl-C, a cluster's or a system's end, a terminal that was closed."""
+
 
 class Interrupted(Exception):
     """A signal asked the run to stop; its state has been saved. `code` is the process's exit code."""
@@ -20,17 +24,23 @@ class Interrupted(Exception):
 
 @contextlib.contextmanager
 def noted() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM so that the loop can save first; a second one ends the process at once."""
+    """Collect signals that ask to stop, so that the loop can save first; a second one ends the process at once.
+
+    One that is ignored stays so: `nohup` has its jobs ignore a closed terminal, a script Ctrl-C in the background.
+    """
     asked: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
+        if asked and number == _HANGUP:
+            return  # of a closed terminal the shell tells its jobs, and the system once more
         if asked:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         asked.append(number)
         LOG.warning("%s: saving after this step, then stopping; once more to stop at once", signal.Signals(number).name)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number in _ASKING if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in heard}
     try:
         yield asked
     finally:
