@@ -99,9 +99,9 @@ class Cohort:
         )
         self.side_by_side = side_by_side or SideBySide()
         self._guides_wanted = {term.binding.guide for term in self.terms}
-        looks_inside = any(isinstance(term.term, FeatureTerm) for term in self.terms)
+        self._looked_into = {term.binding.guide for term in self.terms if isinstance(term.term, FeatureTerm)}
         self._compiled = {
-            name: CompiledStudent(name, student, with_features=looks_inside)
+            name: CompiledStudent(name, student, with_features=bool(self._looked_into))
             for name, student in self.students.items()
             if compiled
         }
@@ -144,8 +144,9 @@ class Cohort:
         ]
 
     def ask_teachers(self, batch: Batch) -> dict[str, DetOutput]:
-        """Each teacher's answer, computed once a step, without gradient."""
+        """Each teacher's answer, computed once a step, without gradient; with features where a term looks at them."""
         answers = {name: _answer(teacher, batch) for name, (teacher, _) in self.teachers.items()}
+        answers = {name: said if name in self._looked_into else said.detached() for name, said in answers.items()}
         if TEACHERS in self._guides_wanted:
             weights = [weight for _, weight in self.teachers.values()]
             first, *others = (answer.shrink_prob for answer in answers.values())

@@ -19,6 +19,10 @@ MapFunction = Callable[[np.ndarray], np.ndarray]
 """uint8 images `[N,H,W,3]` (BGR, H and W multiples of 32) -> float32 probability maps `[N,H,W]`."""
 
 
+_WAITING = 4
+"""Batches' worth of pages that wait for others of their shape."""
+
+
 @dataclass(frozen=True)
 class Page:
     """One evaluation image: pixels at network size, ground truth in pixels of the original."""
@@ -31,7 +35,10 @@ class Page:
 
 
 def batches(dataset: EvalDataset, batch_size: int, indices: Sequence[int]) -> Iterator[list[Page]]:
-    """Read pages and give them in batches of equal shape, each page once, holding few in memory."""
+    """Read pages and give them in batches of equal shape, each page once.
+
+    Few are held in memory: of images that all differ in size the first one goes alone before many wait for their like.
+    """
     waiting: dict[tuple[int, ...], list[Page]] = {}
 
     def read(index: int) -> Page:
@@ -43,6 +50,8 @@ def batches(dataset: EvalDataset, batch_size: int, indices: Sequence[int]) -> It
         group.append(page)
         if len(group) == batch_size:
             yield waiting.pop(page.image.shape)
+        elif sum(map(len, waiting.values())) > _WAITING * batch_size:
+            yield waiting.pop(next(iter(waiting)))
     yield from waiting.values()
 
 

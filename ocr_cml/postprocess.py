@@ -102,12 +102,6 @@ class DBPostProcess(BaseModel):
         found = (outline(prob, contour) for contour in contours[: self.max_candidates])
         return [candidate for candidate in found if candidate is not None]
 
-    def grow(
-        self, points: np.ndarray, map_hw: Sequence[int], image_hw: tuple[int, int], ratio: float | None = None
-    ) -> np.ndarray | None:
-        """`grow_all` of the outline of one region, `[K,2]`."""
-        return self.grow_all([Outline(points)], map_hw, image_hw, ratio)[0]
-
     def grow_all(
         self, outlines: Sequence[Outline], map_hw: Sequence[int], image_hw: tuple[int, int], ratio: float | None = None
     ) -> list[np.ndarray | None]:

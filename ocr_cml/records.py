@@ -39,8 +39,12 @@ class Records:
                 found = json.loads(line).get(key, found)
         return found
 
-    def forget_after(self, step: int) -> int:
+    def forget_after(self, step: int, *, evaluated_anew: bool = False) -> int:
         """Drop records of steps that a resumed run is about to repeat, so that each step stands there once.
+
+        Args:
+            step: where it goes on.
+            evaluated_anew: this step's evaluation comes once more.
 
         Returns:
             The last step that was dropped; `step` where there is none.
@@ -49,7 +53,11 @@ class Records:
         # A kill may have cut a line within a letter: it is no JSON then, and counts as never written.
         lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         steps = [_step_of(line) for line in lines]
-        kept = [line for line, at in zip(lines, steps, strict=True) if at <= step]
+        kept = [
+            line
+            for line, at in zip(lines, steps, strict=True)
+            if at <= step and not (evaluated_anew and at == step and "eval" in json.loads(line))
+        ]
         write_text(self.path, "".join(f"{line}\n" for line in kept))
         self._file = self.path.open("a", encoding="utf-8")
         return max([step, *(at for at in steps if at != sys.maxsize)])

@@ -29,8 +29,8 @@ class Batch:
     """N samples of one size, all uint8 so that little crosses between processes; N counts labelled, then unlabelled.
 
     image `[N,H,W,3]` BGR. shrink_map, shrink_mask, threshold_mask `[N,H,W]` of 0 and 1. threshold_map `[N,H,W]`,
-    fixed point: its value is q / 255. has_label bool `[N]`. sources: where each sample comes from. epoch: that of the
-    last labelled sample. problems: what was skipped on the way, one line each.
+    fixed point: its value is q / 255. has_label bool `[N]`. sources: where each sample comes from. epoch: the latest
+    of its labelled samples'. problems: what was skipped on the way, one line each.
     """
 
     image: np.ndarray
@@ -89,11 +89,6 @@ class KeyStream:
         self.rank, self.world_size, self.shuffle, self.number = rank, world_size, shuffle, number
         self._orders: dict[int, np.ndarray] = {}
 
-    @property
-    def batches_per_epoch(self) -> float:
-        """Batches of one rank that an epoch makes, with its fraction."""
-        return self.length / (self.batch_size * self.world_size)
-
     def keys(self, batch: int) -> list[tuple[int, int]]:
         """The (epoch, index) keys of batch number `batch`, counted from 0."""
         first = batch * self.batch_size
@@ -142,11 +137,6 @@ class TrainLoader:
             WorkerPool(self._make, tasks, workers, patience, restarts, self._make.describe) if workers else None
         )
         self._closed = False
-
-    @property
-    def batches_per_epoch(self) -> float:
-        """Batches of one rank that an epoch of the labelled set makes, with its fraction."""
-        return self.streams[0].batches_per_epoch
 
     def _tasks(self, batch: int) -> Iterator[list[Key]]:
         while True:

@@ -73,7 +73,9 @@ class MakeShrinkMap(_RatioOp):
     """Adds `shrink_map` and `shrink_mask`, see `shrink_target`."""
 
     min_text_size: float = Field(
-        default=8, ge=0, description="Text whose upright box is narrower or lower than this (pixels) is don't care."
+        default=8,
+        ge=0,
+        description="Text whose upright box is narrower or lower than this (pixels) is don't care in the shrink map.",
     )
 
     def __call__(self, record: Record, rng: np.random.Generator) -> Record:
@@ -193,7 +195,8 @@ def threshold_target(
     Returns:
         (values, mask), both uint8 `[H,W]`. values / 255 is the threshold: thresh_max on an outline, falling linearly
         with the distance to the nearest outline down to thresh_min at D and beyond. The mask is 1 on the text grown
-        by D, 0 elsewhere and for don't-care text, which leaves no trace in either.
+        by D, 0 elsewhere and for don't-care text, which leaves no trace in either. (Text below `min_text_size` does, as
+        in PaddleOCR: it is don't care in the shrink map alone.)
     """
     away, mask = np.ones(size, np.float32), np.zeros(size, np.uint8)
     counted = [points for points, skip in zip(polygons, _flags(ignore, polygons), strict=True) if not skip]

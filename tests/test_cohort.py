@@ -390,6 +390,17 @@ def test_a_batch_given_twice_is_the_same_total_and_the_same_gradient() -> None:
     np.testing.assert_allclose(found[0][1][name], found[1][1][name], rtol=1e-3, atol=1e-6)
 
 
+def test_features_of_a_teacher_are_held_only_where_a_term_looks_at_them() -> None:
+    """They take fifty times the memory of its map, for as long as a step's batches are accumulated."""
+    students, teachers = networks(1), {"T": (frozen(), 1.0), "Other": (frozen(10), 1.0)}
+    feature = BoundTerm(Binding(0, "at/Student<-T", "Student", "T", 1.0), ATLoss(layers=[["neck", "neck"]]), 1.0)
+    terms = [label("Student", "teacher", "T"), label("Student", "teacher", "Other")]
+    for given, seen in ((terms, set()), ([*terms, feature], {"T"})):
+        said = Cohort(students, teachers, given, NORMALIZATION).ask_teachers(tiny.batch(1))
+        assert {name for name, answer in said.items() if answer.features} == seen
+        assert all(answer.threshold_logit is None for answer in said.values())
+
+
 def test_a_teacher_that_is_a_layer_says_what_its_map_says() -> None:
     """Logits of 80 in one engine and of 13.8 in another would make one configuration two objectives."""
     student, layer = networks(1)["Student"], frozen()

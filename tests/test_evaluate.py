@@ -65,6 +65,23 @@ def test_every_page_comes_once_in_batches_of_equal_shape(mixed: EvalDataset) -> 
             assert page.original_hw == page.image.shape[:2]  # 96x96 and 64x128 need no resizing
 
 
+@pytest.mark.parametrize(("shapes", "most"), [(40, 15), (1, 9)])
+def test_few_pages_are_held_whatever_their_sizes(mixed: EvalDataset, shapes: int, most: int) -> None:
+    """Of 40 images that all differ only 4 batches wait, and the 2 that are read ahead."""
+    read = []
+
+    class Many:
+        def __getitem__(self, index: int) -> dict[str, object]:
+            read.append(index)
+            return {**mixed[0], "image": np.zeros((32 * (1 + index % shapes), 32, 3), np.uint8), "source": str(index)}
+
+    given: list[str] = []
+    for group in batches(Many(), 2, range(40)):
+        assert len(read) - len(given) <= most
+        given += [page.source for page in group]
+    assert sorted(given, key=int) == [str(index) for index in range(40)]
+
+
 def test_counts_by_hand(mixed: EvalDataset) -> None:
     """Four texts found, one box where there is none: P 4/5, R 1, hmean 8/9."""
     scores = evaluator(mixed).score({"net": light})

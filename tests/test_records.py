@@ -58,6 +58,15 @@ def test_steps_that_are_repeated_are_forgotten(path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
+def test_an_evaluation_that_is_made_anew_is_forgotten_and_its_step_is_not(path: Path) -> None:
+    with closing(Records(path, keep=True)) as records:
+        for step in (1, 2):
+            records.append({"step": step, "loss": step / 3})
+            records.append({"step": step, "eval": {"Student": {"hmean": 0.5}}})
+        assert records.forget_after(2, evaluated_anew=True) == 2
+    assert [(record["step"], "eval" in record) for record in written(path)] == [(1, False), (1, True), (2, False)]
+
+
 @pytest.mark.parametrize("cut", [b'{"step": 2, "lo', b"", b"{}", b"[2]", b'{"step": null}', b'{"step": 2, "x": "\xc3'])
 def test_a_line_that_a_kill_cut_short_is_dropped(path: Path, cut: bytes) -> None:
     path.write_bytes(b'{"step": 1}\n' + cut)

@@ -28,7 +28,7 @@ class Progress:
         dropped: students that diverged and were left out, with the step after which that was.
         restarts: for each student that diverged and began anew, the steps after which it did.
         evaluation_due: the evaluation of this step could not be made, and comes first when the run goes on.
-        loss_scale: float16's factor of the loss, and the steps since it last changed.
+        loss_scale: float16's factor of the loss, and the turns since it last changed.
         unlabelled: SHA-256 of the names of the images without labels; empty without such, and in old checkpoints.
         trained_on, scored_on: SHA-256 of the label files for training and for evaluation; empty in old checkpoints.
         mean_updates: how often each student's exponential mean was moved; old checkpoints leave it to the step.

@@ -21,7 +21,7 @@ from ocr_cml.models.detector import DetOutput
 from ppocr_data.loader import Batch
 
 _LARGEST_SCALE = 2.0**15
-_STEPS_TO_DOUBLE = 2000
+_TURNS_TO_DOUBLE = 2000
 _UNSEEN = "the weighted total is not finite"
 
 
@@ -53,7 +53,7 @@ class LossScale:
     def __init__(self, used: bool) -> None:
         self.used = used
         self.value = _LARGEST_SCALE if used else 1.0
-        self.good_steps = 0
+        self.good_turns = 0
 
     @property
     def may_back_off(self) -> bool:
@@ -61,14 +61,14 @@ class LossScale:
         return self.used and self.value > 1.0
 
     def update(self, overflowed: bool) -> None:
-        """Halve after an overflow; double after 2000 steps without one."""
+        """Halve after an overflow; double after 2000 turns without one, each a step unless students alternate."""
         if not self.used:
             return
-        self.good_steps = 0 if overflowed else self.good_steps + 1
+        self.good_turns = 0 if overflowed else self.good_turns + 1
         if overflowed:
             self.value = max(1.0, self.value / 2)
-        elif self.good_steps >= _STEPS_TO_DOUBLE:
-            self.value, self.good_steps = min(_LARGEST_SCALE, self.value * 2), 0
+        elif self.good_turns >= _TURNS_TO_DOUBLE:
+            self.value, self.good_turns = min(_LARGEST_SCALE, self.value * 2), 0
 
 
 @paddle.no_grad()
@@ -174,8 +174,10 @@ def _weights(cohort: Cohort, name: str) -> str | None:
     state = cohort.students[name].state_dict()
     for label, layer in cohort.connectors(name).items():
         state |= {f"{label}/{key}": value for key, value in layer.state_dict().items()}
-    # A forward pass of a student in training may have broken its statistics already; they are no weights.
-    ignored = running_statistics(cohort.students[name])
+    # A forward pass in training may have broken running statistics already; they are no weights.
+    ignored = set(running_statistics(cohort.students[name]))
+    for label, layer in cohort.connectors(name).items():
+        ignored |= {f"{label}/{key}" for key in running_statistics(layer)}
     bad = [key for key, value in state.items() if key not in ignored and not _finite(value)]
     return f"{name}'s weights are not finite ({_few(bad)})" if bad else None
 

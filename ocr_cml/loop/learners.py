@@ -173,7 +173,7 @@ class Learners:
         for name, student in self.cohort.students.items():
             self._restore(found, name, student)
         if self.loss_scale.used and found.progress.loss_scale:
-            self.loss_scale.value, self.loss_scale.good_steps = found.progress.loss_scale
+            self.loss_scale.value, self.loss_scale.good_turns = found.progress.loss_scale
 
     def _restore(self, found: Checkpoint, name: str, student: Detector) -> None:
         connectors = self.cohort.connectors(name)

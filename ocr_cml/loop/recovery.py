@@ -17,7 +17,7 @@ _MOST_RESTARTS = 3
 
 
 def recover(training: Training, finding: divergence.Finding, drawn: Sequence[Batch]) -> None:
-    """Leave out, or begin anew, the students that are to blame. Nothing was updated; the step is made again.
+    """Leave out, or begin anew, the students that are to blame. Nobody of this turn has moved; it is made again.
 
     Raises:
         UserError: that is not asked for (Global.on_divergence), or would not help.
@@ -27,7 +27,8 @@ def recover(training: Training, finding: divergence.Finding, drawn: Sequence[Bat
     culprits = divergence.agreed(finding, names, training.world_size)
     step = progress.step + 1
     unseen = training.last_checked_step < progress.step
-    since = f"it began after step {training.last_checked_step}" if unseen else "nothing was updated"
+    nobody = "nothing was updated" if len(training.cohort.turns) == 1 else "nobody of this turn was updated"
+    since = f"it began after step {training.last_checked_step}" if unseen else nobody
     hint = (
         f"{since}. Lower Optimizer.lr.learning_rate or set Optimizer.clip_norm"
         f"{'; Global.on_divergence says whether others go on' if mode == 'stop' and len(names) > 1 else ''}; "

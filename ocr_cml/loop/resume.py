@@ -87,7 +87,7 @@ def _take_over(training: Training, found: Checkpoint) -> None:
         progress.best, progress.evaluation_due = None, True
     elif training.rank == 0 and progress.best:
         _put_best_in_place(training.run.path, progress.best)
-    reached = training.run.forget_after(progress.step)
+    reached = training.run.forget_after(progress.step, evaluated_anew=progress.evaluation_due)
     LOG.info("resumed from %s at step %d", found.folder, progress.step)
     if reached > progress.step:
         LOG.info("steps %d to %d had not been saved; they are made again", progress.step + 1, reached)

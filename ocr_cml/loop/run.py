@@ -145,12 +145,12 @@ class RunFolder:
         """The value of the last record of `metrics.jsonl` that has this key; None where there is none."""
         return self._records.last(key) if self._records is not None else None
 
-    def forget_after(self, step: int) -> int:
+    def forget_after(self, step: int, *, evaluated_anew: bool = False) -> int:
         """Drop records of steps that a resumed run is about to repeat; see `Records.forget_after`."""
         if self._records is None:
             return step
         try:
-            return self._records.forget_after(step)
+            return self._records.forget_after(step, evaluated_anew=evaluated_anew)
         except OSError as error:
             raise self._unwritable(error) from None
 

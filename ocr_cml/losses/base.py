@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import paddle
 from paddle import Tensor, nn
 
-from ocr_cml.losses.maps import as_float32
+from ocr_cml.models.detector import as_float32
 from ppocr_data.errors import ConfigError, ModelError
 from ppocr_data.spelling import hint
 

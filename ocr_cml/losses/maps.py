@@ -10,17 +10,14 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 
+from ocr_cml.models.detector import as_float32
+
 if TYPE_CHECKING:  # the networks are not needed to compute a loss
     from ocr_cml.losses.targets import Targets
     from ocr_cml.models.detector import DetOutput
 
 TEXT_LEVEL = 0.3
 """Probability from which a pixel counts as text: the threshold of PP-OCR's post-processing."""
-
-
-def as_float32(x: Tensor) -> Tensor:
-    """`x` in float32: sums over millions of pixels, exponentials and k = 50 need it, whatever the network ran in."""
-    return x if x.dtype == paddle.float32 else x.astype("float32")
 
 
 def in_float32(output: DetOutput) -> DetOutput:

@@ -117,7 +117,7 @@ class Detector(nn.Layer):
         return replace(self._output(*self.head(joined)), features=features, auxiliary=auxiliary)
 
     def _output(self, shrink: Tensor, threshold: Tensor | None) -> DetOutput:
-        return DetOutput(_float32(shrink), None if threshold is None else _float32(threshold), k=self.k)
+        return DetOutput(as_float32(shrink), None if threshold is None else as_float32(threshold), k=self.k)
 
     @property
     def feature_channels(self) -> dict[str, int]:
@@ -128,7 +128,7 @@ class Detector(nn.Layer):
     @paddle.jit.not_to_static
     def probability(self, x: Tensor) -> Tensor:
         """P [N,1,H,W] alone: what is evaluated and exported. Equal to `forward(x).shrink_prob` to rounding."""
-        return _float32(self.head.probability(self.neck(self._levels(x))))
+        return as_float32(self.head.probability(self.neck(self._levels(x))))
 
     def check_size(self, x: Tensor) -> None:
         """Raises ModelError if the image's height or width is not a multiple of `stride`."""
@@ -153,8 +153,8 @@ class Detector(nn.Layer):
         return fused
 
 
-def _float32(x: Tensor) -> Tensor:
-    """Losses and thresholds are computed in float32, whatever precision the convolutions ran in."""
+def as_float32(x: Tensor) -> Tensor:
+    """`x` in float32: sums over millions of pixels, exponentials and k = 50 need it, whatever the network ran in."""
     return x if x.dtype == paddle.float32 else x.astype("float32")
 
 

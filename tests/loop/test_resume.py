@@ -55,9 +55,11 @@ def test_a_best_student_in_the_folder_stays_the_best(finished: Path, tiny_set: P
 
 def test_a_best_student_whose_weights_are_gone_is_looked_for_anew(finished: Path, tiny_set: Path) -> None:
     (finished / "best").rename(finished / "elsewhere")
+    assert [record["step"] for record in tiny.records(finished, "eval")] == [2]
     best = tiny.fit(tiny.settings(tiny_set, finished), max_steps=3).progress.best
     assert best is not None
     assert best.hmean < 0.99
+    assert [record["step"] for record in tiny.records(finished, "eval")] == [2, 3]  # each once
 
 
 def test_an_hmean_of_another_post_process_is_another_number(finished: Path, tiny_set: Path) -> None:

@@ -70,7 +70,6 @@ def test_every_sample_comes_once_an_epoch(length: int, size: int, world: int) ->
     assert len(set(keys)) == len(keys)
     for epoch in range(epochs - 1):
         assert sorted(index for e, index in keys if e == epoch) == list(range(length))
-    assert streams[0].batches_per_epoch == length / (size * world)
 
 
 def test_order_is_seeded_and_new_each_epoch() -> None:

@@ -8,8 +8,9 @@ import paddle
 from paddle import Tensor, nn
 
 from ocr_cml.losses.base import Role
-from ocr_cml.losses.maps import as_float32, guide_logit, weighted_mean
+from ocr_cml.losses.maps import guide_logit, weighted_mean
 from ocr_cml.losses.targets import Targets
+from ocr_cml.models.detector import as_float32
 
 if TYPE_CHECKING:
     from ocr_cml.models.detector import DetOutput

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 from paddle import Tensor, nn
 
 from ocr_cml.losses.base import Role, require
-from ocr_cml.losses.maps import as_float32, guide_logit, weighted_mean
+from ocr_cml.losses.maps import guide_logit, weighted_mean
 from ocr_cml.losses.mutual import bernoulli_kl
 from ocr_cml.losses.targets import Targets
+from ocr_cml.models.detector import as_float32
 
 if TYPE_CHECKING:
     from ocr_cml.models.detector import DetOutput
