@@ -75,20 +75,22 @@ def evaluate(config_path: str, overrides: Sequence[str], *, json_path: str | Non
     from ocr_cml import assemble, config
     from ocr_cml.evaluate import ENSEMBLE, Evaluator, table, without_text
     from ocr_cml.fastest import fastest
+    from ocr_cml.log import only_warn
     from ocr_cml.trained import load_trained
     from ocr_cml.tune import Tuner
 
+    only_warn()
     settings = config.load(config_path, overrides)
     device = assemble.use_device(settings)
-    assemble.prepare_embedded_set(settings)
+    _refuse_unnamed_weights(settings, config_path, overrides)
+    trained = load_trained(settings)
+    _tell(trained.better_elsewhere())
+    assemble.prepare_embedded_set(settings, training=False)
     dataset = assemble.eval_dataset(settings)
     if warning := without_text(dataset):
         if tune:
             raise DataError(f"--tune: {warning}")
         _tell(warning)
-    _refuse_unnamed_weights(settings, config_path, overrides)
-    trained = load_trained(settings)
-    _tell(trained.better_elsewhere())
     students = trained.students
     threads = process_threads()
     teachers, _ = assemble.build_teachers(settings, threads, device)
@@ -126,8 +128,10 @@ def export(
     """
     tune_process()
     from ocr_cml import assemble, config
+    from ocr_cml.log import only_warn
     from ocr_cml.trained import load_trained
 
+    only_warn()
     settings = config.load(config_path, overrides)
     assemble.use_device(settings)
     target = settings.Global.save_inference_dir
@@ -179,7 +183,7 @@ def _write_inference_model(settings: Config, students: Mapping[str, Detector], n
         if section.inference_model and Path(target).resolve() == Path(section.inference_model).resolve():
             raise ConfigError(f"Global.save_inference_dir: {target} is {teacher}'s own folder; choose another")
     network = Ensemble(list(students.values())) if name == "ensemble" else students[name]
-    assemble.prepare_embedded_set(settings)
+    assemble.prepare_embedded_set(settings, training=False)
     try:
         images = assemble.check_images(settings)
     except DataError as error:

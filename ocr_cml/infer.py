@@ -47,7 +47,13 @@ class Detections:
     scores: list[float]
 
     def line(self, path: str) -> str:
-        """A line of `results.txt`: `path<TAB>[{"points": [[x,y],...], "score": s}, ...]`."""
+        """A line of `results.txt`: `path<TAB>[{"points": [[x,y],...], "score": s}, ...]`.
+
+        Raises:
+            DataError: the path has a tab or a line end, by which a reader of the line would go astray.
+        """
+        if problem := _unwritable(path):
+            raise DataError(problem)
         found = [{"points": p.tolist(), "score": s} for p, s in zip(self.polygons, self.scores, strict=True)]
         return f"{path}\t{json.dumps(found)}"
 
@@ -129,7 +135,7 @@ def detect_files(
     paths: Sequence[Path],
     output: Path,
     batch_size: int = 1,
-    progress: Callable[[Iterable[Path]], Iterable[Path]] = iter,
+    progress: Callable[[Iterable[tuple[Path, Detections]]], Iterable[tuple[Path, Detections]]] = iter,
 ) -> Summary:
     """Write `results.txt`, a line an image in the order of `paths`, and a picture of each with its polygons.
 
@@ -143,10 +149,11 @@ def detect_files(
         output: folder to write to; made if need be. Pictures keep their file's name, with `.png` added to one by which
             OpenCV knows no format.
         batch_size: neighbours of equal size that are answered at once.
-        progress: wraps the paths to show how far it is, as tqdm does.
+        progress: wraps what is found to show how far it is, as tqdm does.
 
     Raises:
-        DataError: a picture would overwrite an image that was given, or the folder cannot be written.
+        DataError: a picture would overwrite an image that was given, or a file that no earlier call has written; or
+            the folder cannot be written.
     """
     written = {(output / writable_name(path)).resolve() for path in paths}
     if any(
@@ -154,7 +161,9 @@ def detect_files(
         for path in paths
     ):
         raise DataError(f"{output}: holds the images, which the pictures would overwrite; choose another --output")
-    summary = Summary()
+    _refuse_foreign(output, written)
+    summary = Summary(failures=[text for path in paths if (text := _unwritable(str(path)))])
+    paths = [path for path in paths if not _unwritable(str(path))]
 
     def finish(path: Path, image: np.ndarray, found: Detections) -> tuple[Path, Detections]:
         save_picture(output / writable_name(path), draw(image, found.polygons))
@@ -165,7 +174,7 @@ def detect_files(
         # Beside its place until it is whole: what is there may be another call's, and stays if nothing comes of this.
         part = output / f"{RESULTS}.part"
         with part.open("w", encoding="utf-8", errors="surrogateescape") as results:
-            for path, found in _finished(detector, progress(paths), batch_size, summary.failures, finish):
+            for path, found in progress(_finished(detector, paths, batch_size, summary.failures, finish)):
                 results.write(found.line(str(path)) + "\n")
                 summary.images += 1
                 summary.boxes += len(found.polygons)
@@ -176,6 +185,32 @@ def detect_files(
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error.strerror})") from error
     return summary
+
+
+def _unwritable(path: str) -> str:
+    """Why a line cannot begin with this path; nothing where it can."""
+    bad = {"\t", "\n", "\r"} & set(path)
+    return f"{path!r}: {RESULTS} cannot hold a name with a tab or a line end; rename the image" if bad else ""
+
+
+def _refuse_foreign(output: Path, pictures: Iterable[Path]) -> None:
+    """Raise DataError where something would be replaced and the folder is none that an earlier call has written."""
+    kept = [file for name in (RESULTS, f"{RESULTS}.part") if (file := output / name).is_file()]
+    foreign = [file for file in kept if not _is_ours(file)]
+    if not kept:
+        foreign = sorted(file for file in pictures if file.exists())
+    if foreign:
+        raise DataError(f"{foreign[0]}: is there and was not written by this tool; choose another --output")
+
+
+def _is_ours(results: Path) -> bool:
+    """Whether each line is a path and a list of texts; the last may have been cut short."""
+    try:
+        *lines, _ = results.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+        found = [json.loads(line.rpartition("\t")[2]) for line in lines]
+    except (OSError, ValueError):
+        return False
+    return all(isinstance(texts, list) and all("points" in text for text in texts) for texts in found)
 
 
 def _finished(

@@ -46,8 +46,19 @@ def start_logging(path: Path | None) -> None:
         to_file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
         to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         handlers.append(to_file)
+    _install(handlers, logging.INFO)
+
+
+def only_warn() -> None:
+    """Show warnings alone, as `warning: ...` on standard error, by tools that keep no log."""
+    to_people = ToPeople()
+    to_people.setFormatter(logging.Formatter("warning: %(message)s"))
+    _install([to_people], logging.WARNING)
+
+
+def _install(handlers: list[logging.Handler], level: int) -> None:
     for logger in (LOG, logging.getLogger("ppocr_data")):
-        logger.setLevel(logging.INFO)
+        logger.setLevel(level)
         logger.propagate = False
         for handler in list(logger.handlers):
             logger.removeHandler(handler)

@@ -27,7 +27,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def find_images(path: Path) -> list[Path]:
-    """The image itself, or a folder's images (not those of its subfolders), img_2 before img_10.
+    """The image itself, or a folder's images (neither hidden ones nor those of its subfolders), img_2 before img_10.
 
     Raises:
         DataError: there is none.
@@ -36,9 +36,11 @@ def find_images(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise DataError(f"{path}: does not exist; give an image or a folder of images")
-    found = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+    shown = [file for file in path.iterdir() if not file.name.startswith(".")]
+    found = [file for file in shown if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
     if not found:
-        raise DataError(f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)})")
+        rest = f"; {others.removeprefix(f'{path}: ')}" if (others := left_out(path)) else ""
+        raise DataError(f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)}){rest}")
     return sorted(found, key=lambda file: _natural(file.name))
 
 

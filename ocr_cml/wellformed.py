@@ -82,8 +82,9 @@ def _unknown(word: str, known: Iterable[str], what: str) -> str:
 
 
 def placed(source: Source, path: KeyPath, text: str) -> str:
-    place = source.where(path)
-    return f"{'.'.join(path)}: {text}" + (f" ({place})" if place else "")
+    """A message with its dotted key and its place: of a section, also what was given for keys of it with `-o`."""
+    places = [*filter(None, [source.where(path)]), *source.given_below(path)]
+    return f"{'.'.join(path)}: {text}" + (f" ({', '.join(dict.fromkeys(places))})" if places else "")
 
 
 def _fields_at(schema: Any, location: Sequence[str | int]) -> tuple[str, ...]:

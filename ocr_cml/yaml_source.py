@@ -54,6 +54,11 @@ class Source:
                 return place
         return None
 
+    def given_below(self, path: KeyPath) -> list[str]:
+        """The places of keys below `path` that were written with `-o`."""
+        below = (place for key, place in self.lines.items() if len(key) > len(path) and key[: len(path)] == path)
+        return sorted({place for place in below if place.startswith("-o ")})
+
 
 _MOST_NODES = 50_000
 """Entries of a configuration with all its aliases written out. Ten lines of aliases can stand for billions."""

@@ -59,7 +59,7 @@ class DetDataset:
         self.samples = [sample for group in groups for sample in group]
         self.seed, self.on_bad, self.problems = seed, on_bad, list(problems)
         if not self.samples:
-            raise DataError("the data set is empty: no label file has a usable line")
+            raise DataError("the data set is empty")
         self._sizes = [len(group) for group in groups]
         self._counts = [
             max(1, round(size * ratio)) if size else 0
@@ -183,7 +183,7 @@ class EvalDataset:
     def __init__(self, samples: Sequence[Sample], ops: Sequence[Op]) -> None:
         check_eval_ops(ops)
         if not samples:
-            raise DataError("the evaluation set is empty: no label file has a usable line")
+            raise DataError("the evaluation set is empty")
         self.samples, self.ops = list(samples), list(ops)
         self.resize = next(op for op in ops if isinstance(op, DetResizeForTest))
 
@@ -241,6 +241,9 @@ def _read_all(files: Paths, data_dir: str | Path, on_bad: OnBad, allow_outside: 
             mistakes.append(str(error))
     if mistakes:
         raise DataError("\n".join(mistakes))
+    if not any(report.samples for report in reports):
+        names = [str(files)] if isinstance(files, (str, Path)) else map(str, files)
+        raise DataError(f"{', '.join(names)}: no usable line; the form is image<TAB>[{{...}}, ...], one image a line")
     return reports
 
 

@@ -148,7 +148,7 @@ def _read_bytes(path: Path) -> bytes:
 
 def _summary(path: Path, problems: list[str]) -> str:
     head = f"{path}: {len(problems)} bad {'entry' if len(problems) == 1 else 'entries'} in this label file"
-    advice = "Mend these lines, or set Train.dataset.on_bad_sample: skip for the training set."
+    advice = "Mend these lines; of a training set Train.dataset.on_bad_sample: skip leaves them out."
     return "\n  ".join([head, *problems[:_SHOWN], *_more(problems), advice])
 
 
@@ -190,7 +190,9 @@ def _image_path(name: str, data_dir: Path, allow_outside: bool) -> Path:
     path, root = data_dir / name, data_dir.absolute()
     # Lexical on purpose: links inside the folder were put there by its owner and may point anywhere.
     if not allow_outside and not Path(os.path.normpath(root / name)).is_relative_to(os.path.normpath(root)):
-        raise _BadLine(f"image {name} lies outside of {data_dir}; set allow_outside: true if that is meant")
+        raise _BadLine(
+            f"image {name} lies outside of {data_dir}; if that is meant, set allow_outside: true beside data_dir"
+        )
     try:
         exists = path.is_file()
     except OSError as error:

@@ -145,8 +145,8 @@ def _tell_replaced(folder: Path, parameters: dict[str, Any]) -> None:
     if changed:
         was, is_now = (", ".join(f"{key} {source[key]}" for key in changed) for source in (before, parameters))
         LOG.warning(
-            "%s: holds the synthetic set of %s and is made anew with %s; runs that began with the former cannot go "
-            "on. To keep both name another folder, as data_dir too",
+            "%s: holds the synthetic set of %s and is made anew with %s; a run that began with the former makes that "
+            "anew in turn. To keep both name another folder, as data_dir too",
             *(folder, was, is_now),
         )
 

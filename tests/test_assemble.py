@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -251,6 +252,35 @@ def test_the_embedded_set_is_made_where_it_is_read_and_only_there(tiny_set: Path
     labelled = assemble.labelled_dataset(config)
     assert labelled is not None
     assert (len(labelled), len(evaluation)) == (2, 1)
+
+
+def test_the_embedded_set_is_not_made_for_what_is_not_read_or_refused_anyway(
+    tiny_set: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    made = {"dir": str(tmp_path / "made"), "train": 2, "val": 1, "size": [128, 96], "seed": 1}
+    inside = tmp_path / "made"
+    for given, training in (
+        ({"Train__dataset__data_dir": str(inside), "Train__dataset__label_file_list": []}, True),
+        ({"Train__dataset__data_dir": str(inside)}, False),  # an evaluation reads no training image
+        ({"Eval__dataset__data_dir": str(inside), "Train__dataset__label_file_list": ["mistyped.txt"]}, True),
+    ):
+        unlabelled = {"images": [str(tiny_set / "val")], "batch_size_per_card": 1}
+        terms = [tiny.TEACHER, *([] if given.get("Train__dataset__label_file_list") == [] else [tiny.LABELS])]
+        more = {"Global__embedded_set": made, "Train__unlabeled": unlabelled}
+        config = loaded(tiny_set, tmp_path, terms=terms, teacher=tiny_teacher, **more, **given)
+        assemble.prepare_embedded_set(config, training=training)
+        assert not inside.exists()
+
+
+@pytest.mark.parametrize("network", ["Student", "Teacher"])
+def test_weights_that_are_missing_are_named_with_their_key(network: str, tiny_set: Path, tmp_path: Path) -> None:
+    weights = tiny.teacher_weights(tmp_path / "weights.safetensors")
+    models = tiny.settings(tiny_set, tmp_path, teacher=weights)["Architecture"]["Models"]
+    models[network]["pretrained"] = str(tmp_path / "absent")
+    config = loaded(tiny_set, tmp_path, terms=[tiny.LABELS, tiny.TEACHER], Architecture__Models=models)
+    key = f"Architecture.Models.{network}.pretrained: {tmp_path / 'absent'}: no such weight file"
+    with pytest.raises(WeightsError, match=re.escape(key)):
+        assemble.build_teachers(config, 1, "cpu") if network == "Teacher" else assemble.build_students(config)
 
 
 def test_images_without_labels_from_a_folder_a_file_and_a_list(tiny_set: Path, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_a_workers_error_is_the_same_message(site: Site, tool: Tool) -> None:
 @pytest.mark.parametrize("part", ["train", "val"])
 def test_an_empty_data_set_is_refused(part: str, site: Site, tool: Tool) -> None:
     (site.data / f"{part}.txt").write_text("\n\n")
-    refused(tool("train", "-c", site.yaml), "empty")
+    refused(tool("train", "-c", site.yaml), f"{part}.txt: no usable line; the form is image<TAB>")
 
 
 def test_a_missing_label_file_is_named(site: Site, tool: Tool) -> None:

@@ -353,6 +353,14 @@ def test_overrides_of_one_network_by_either_name(write: Write) -> None:
     assert settings.Loss.update == "alternating"
 
 
+def test_an_override_of_a_parts_key_leaves_the_others(write: Write) -> None:
+    """Of the one network's file, by the name that it has here."""
+    (path, key) = write(SINGLE), "Architecture.Models.Student.Backbone"
+    plain, scaled = (read(path, *given)[0].students["Student"].spec for given in ((), (f"{key}.scale=1.0",)))
+    assert scaled == {**plain, "Backbone": {**plain["Backbone"], "scale": 1.0}}
+    assert len(plain["Backbone"]) > 2
+
+
 def test_an_inference_model_given_on_the_command_line_takes_the_place_of_the_teacher_in_the_file(write: Write) -> None:
     settings, notes = read(write(CML), "Architecture.Models.Teacher.inference_model=PP-OCRv5_server_det")
     teacher = settings.teachers["Teacher"]

@@ -261,7 +261,10 @@ def test_a_section_of_another_shape_is_refused(key: str, value: str) -> None:
         ("Train.dataset.transforms.EastRandomCropData.max_tries='9'", ["EastRandomCropData.max_tries", '"9"']),
         ("Train.dataset.transforms.MakeShrinkMap.ratio=1", ["MakeShrinkMap.ratio: unknown key 'ratio'"]),
         ("Train.dataset.transforms.MakeShrikMap.x=1", ["list without 'MakeShrikMap'", "MakeShrinkMap"]),
-        ("Train.dataset.ratio_list=[0.5, 0.5]", ["ratio_list has 2 entries for 1 label files"]),
+        (
+            "Train.dataset.ratio_list=[0.5, 0.5]",
+            ["ratio_list has 2 entries for 1 label files", ", -o Train.dataset.ratio_list)"],
+        ),
         ("Eval.loader.shuffle=true", ["Eval.loader.shuffle"]),
         ("Global.use_gpu=yes please", ["Global.use_gpu"]),
         ("Global.epoch_num=1.5", ["Global.epoch_num", "1.5"]),

@@ -279,6 +279,46 @@ def test_the_official_model_finds_what_the_runtimes_processing_finds(shared: Pat
     assert boxes > 10
 
 
+@pytest.mark.parametrize("name", ["img_2.png", "results.txt"])
+def test_what_this_tool_did_not_write_is_not_replaced(name: str, model: Path, photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "found"
+    output.mkdir()
+    (output / name).write_bytes(b"somebody's own\n")
+    with pytest.raises(DataError, match=f"{name}: is there and was not written by this tool; choose another --output"):
+        detect_files(load_detector(model), find_images(photos), output)
+    assert [(file.name, file.read_bytes()) for file in output.iterdir()] == [(name, b"somebody's own\n")]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_an_earlier_call_wrote_is(killed: bool, model: Path, photos: Path, tmp_path: Path) -> None:
+    detector, output = load_detector(model), tmp_path / "found"
+    detect_files(detector, find_images(photos), output)
+    whole = (output / "results.txt").read_bytes()
+    if killed:  # in the middle of a line
+        (output / "results.txt").rename(output / "results.txt.part")
+        (output / "results.txt.part").write_bytes(whole[:-30])
+    detect_files(detector, find_images(photos), output)
+    assert (output / "results.txt").read_bytes() == whole
+
+
+def test_a_name_that_no_line_can_hold_fails_alone(model: Path, photos: Path, tmp_path: Path) -> None:
+    (photos / "img_1.png").rename(photos / "img\t1.png")
+    summary = detect_files(load_detector(model), find_images(photos), tmp_path / "found")
+    assert (summary.images, len(summary.failures)) == (9, 1)
+    assert "cannot hold a name with a tab or a line end; rename the image" in summary.failures[0]
+    assert len(read_label_file(tmp_path / "found/results.txt", photos)) == 9
+
+
+def test_hidden_files_are_no_images_and_a_folder_of_folders_says_so(photos: Path, tmp_path: Path) -> None:
+    before = find_images(photos)
+    (photos / "._img_1.png").write_bytes(b"what macOS leaves on foreign disks")
+    assert find_images(photos) == before
+    (tmp_path / "outer").mkdir()
+    photos.rename(tmp_path / "outer/photos")
+    with pytest.raises(DataError, match=r"holds no image \(.*\); left out 1 subfolder"):
+        find_images(tmp_path / "outer")
+
+
 def test_a_call_that_reads_nothing_leaves_what_an_earlier_one_found(model: Path, photos: Path, tmp_path: Path) -> None:
     detector, output = load_detector(model), tmp_path / "found"
     detect_files(detector, find_images(photos), output)

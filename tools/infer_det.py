@@ -44,12 +44,14 @@ def main(argv: list[str] | None = None) -> int:
     from tqdm import tqdm
 
     from ocr_cml.infer import detect_files, find_images, left_out, load_detector
+    from ocr_cml.log import only_warn
 
+    only_warn()
     paths = find_images(args.image)
     if others := left_out(args.image):
         print(f"note: {others}", file=sys.stderr)
     detector = load_detector(args.model_dir, args.engine, args.device)
-    progress = functools.partial(tqdm, unit="image", file=sys.stderr)
+    progress = functools.partial(tqdm, total=len(paths), unit="image", file=sys.stderr)
     summary = detect_files(detector, paths, args.output, args.batch_size, progress)
     for failure in summary.failures:
         print(f"error: {failure}", file=sys.stderr)

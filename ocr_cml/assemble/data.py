@@ -38,14 +38,24 @@ def resize_rule(config: Config) -> DetResizeForTest:
     return next(op for op in ops if isinstance(op, DetResizeForTest))
 
 
-def prepare_embedded_set(config: Config) -> None:
-    """Make the synthetic set where the configuration reads from its folder and it is not there yet."""
+def prepare_embedded_set(config: Config, *, training: bool = True) -> None:
+    """Make the synthetic set where what is to be read lies in its folder and it is not there yet.
+
+    Not where a label file elsewhere is missing: what is refused anyway replaces nothing. Without `training` the
+    evaluation images alone are read.
+    """
     embedded = config.Global.embedded_set
     if embedded is None:
         return
-    unlabelled = config.Train.unlabeled.images if config.Train.unlabeled else []
-    used = [Path(path) for path in (config.Train.dataset.data_dir, config.Eval.dataset.data_dir, *unlabelled)]
-    if any(Path(embedded.dir) in (path, *path.parents) for path in used):
+    train, evaluated = config.Train.dataset, config.Eval.dataset
+    sets = [(evaluated.label_file_list, evaluated.data_dir)]
+    if training and train.label_file_list:
+        sets.append((train.label_file_list, train.data_dir))
+    read = [Path(path) for files, folder in sets for path in (*files, folder)]
+    if training and config.Train.unlabeled:
+        read += [Path(path) for path in config.Train.unlabeled.images]
+    inside = [Path(embedded.dir) in (path, *path.parents) for path in read]
+    if any(inside) and all(within or path.exists() for path, within in zip(read, inside, strict=True)):
         synth.ensure(
             Path(embedded.dir),
             train=embedded.train,

@@ -50,10 +50,14 @@ def build_students(
         paddle.seed(mixed(config.Global.seed, position))
         students[name] = build_detector(network.spec)
         where = config.Global.pretrained_model or network.pretrained
-        if where and trained:
-            reports[name] = load_trained(students[name], name, where, list(config.students))
-        elif where:
-            reports[name] = load_student(students[name], name, network, where)
+        key = "Global.pretrained_model" if config.Global.pretrained_model else f"Architecture.Models.{name}.pretrained"
+        try:
+            if where and trained:
+                reports[name] = load_trained(students[name], name, where, list(config.students))
+            elif where:
+                reports[name] = load_student(students[name], name, network, where)
+        except WeightsError as error:
+            raise WeightsError(f"{key}: {error}") from None
     return students, reports
 
 

@@ -13,11 +13,11 @@ from ocr_cml.checkpoint_files import is_checkpoint
 from ocr_cml.config import load_record
 from ocr_cml.fastest import fastest
 from ocr_cml.log import LOG
-from ocr_cml.models import build_detector
+from ocr_cml.models import Detector, build_detector
 from ocr_cml.models.weights import LoadReport, find_weights, load_into, read_weights, select
 from ocr_cml.runtime import FrozenDetector, LayerDetector, Normalization, open_detector
 from ocr_cml.schema import Config
-from ppocr_data.errors import ConfigError, ModelError
+from ppocr_data.errors import ConfigError, ModelError, WeightsError
 
 
 def build_teachers(
@@ -35,10 +35,10 @@ def build_teachers(
         else:
             layer = build_detector(network.spec)
             source = str(network.pretrained)
-            file = find_weights(model_store.weight_file(source), name)
-            weights, rest = select(read_weights(file), name)
-            report = load_into(layer, weights, frozen=True, source=source)
-            reports[name] = replace(report, left_aside=rest)
+            try:
+                file, reports[name] = _load(layer, name, source)
+            except WeightsError as error:
+                raise WeightsError(f"Architecture.Models.{name}.pretrained: {error}") from None
             pixels = _pixels_of(file, config, name)
             if seen_inside or network.engine == "layer":
                 teacher = LayerDetector(layer, pixels, source)
@@ -46,6 +46,13 @@ def build_teachers(
                 teacher = fastest(layer, pixels, threads, source)
         teachers[name] = (teacher, network.weight)
     return teachers, reports
+
+
+def _load(layer: Detector, name: str, source: str) -> tuple[Path, LoadReport]:
+    """Give a frozen network all of its weights; their file, and what was loaded."""
+    file = find_weights(model_store.weight_file(source), name)
+    weights, rest = select(read_weights(file), name)
+    return file, replace(load_into(layer, weights, frozen=True, source=source), left_aside=rest)
 
 
 def _pixels_of(file: Path, config: Config, name: str) -> Normalization:

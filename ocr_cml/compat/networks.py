@@ -98,10 +98,19 @@ def _name_single(reading: Reading) -> None:
         reading.move_lines(("Architecture", key), ("Architecture", "Models", "Student", key))
     if place := reading.source.where(("Architecture",)):
         reading.source.lines.setdefault(("Architecture", "Models", "Student"), place)
-    named = {"Student": {**own, **(student if isinstance(student, dict) else {})}}
+    named = {"Student": _merged(own, student) if isinstance(student, dict) else own}
     reading.source.data["Architecture"] = {
         "Models": named | {name: net for name, net in added.items() if name != "Student"}
     }
+
+
+def _merged(section: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """A section with what -o gave for single keys of it, whole parts or keys of a part."""
+    merged = dict(section)
+    for key, value in given.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
 
 
 def _inference_model(reading: Reading, path: KeyPath, network: dict[str, Any]) -> None:

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 import paddle
 
 from ocr_cml import environment, words
-from ocr_cml.binding import TEACHERS, idle_arguments, stated_terms
+from ocr_cml.binding import TEACHERS
 from ocr_cml.environment import cpu_cores
-from ocr_cml.evaluate import table, without_text
+from ocr_cml.evaluate import table
 from ocr_cml.log import LOG
 from ocr_cml.loop import preview, program
 from ocr_cml.loop.agreement import RATIOS, Crop, sweep, verdict
+from ocr_cml.loop.doubts import doubts
 from ocr_cml.loop.training import Training
 from ocr_cml.losses import TeacherLoss
 from ocr_cml.losses.maps import TEXT_LEVEL
-from ocr_cml.optim import idle_settings, warmup
+from ocr_cml.models.weights import under
 from ocr_cml.runtime import LayerDetector
 from ppocr_data.targets import MakeShrinkMap
 
@@ -32,22 +33,8 @@ def look(training: Training) -> None:
     """Print the start-up table, draw the preview, score the teachers and compare them with the labels."""
     if training.rank == 0:
         LOG.info("%s", overview(training))
-        if training.config.Global.use_amp is True and not training.gradients.amp:
-            LOG.warning("Global.use_amp: true has no effect on a CPU, where Paddle has no mixed precision")
-        for term in stated_terms(training.config):
-            for name, why in idle_arguments(term).items():
-                LOG.warning("%s.%s has no effect with %s", ".".join(term.path), name, why)
-        for name, why in idle_settings(training.config.Optimizer).items():
-            LOG.warning("%s has no effect with %s", name, why)
-        for warning in filter(None, (_late_height(training), _seen_in_training(training))):
-            LOG.warning("%s", warning)
-        if warning := without_text(training.evaluator.dataset):
-            LOG.warning("%s", warning)
-        if training.labelled is not None and not any(sample.readable for sample in training.labelled.samples):
-            LOG.warning(
-                "no training image has a readable text (none at all, or all of it don't care): labels teach nothing "
-                "but background; look at Train.dataset.label_file_list"
-            )
+        for doubt in doubts(training):
+            LOG.warning("%s", doubt)
         for problem in training.dataset.problems:
             LOG.warning("left out or mended: %s", problem)
         preview.draw(training.dataset, training.run.path / "preview.jpg")
@@ -57,36 +44,6 @@ def look(training: Training) -> None:
         training.run.record({"step": training.progress.step, "program": dict(program.state())})
     if unfinished and training.config.Global.teacher_check and training.cohort.teachers:
         _check_teachers(training)
-
-
-def _late_height(training: Training) -> str:
-    """Where the learning rate rises for the whole run, or nearly: what that means. Else nothing."""
-    times, rate = training.timetable, training.config.Optimizer.lr
-    warm = warmup(rate, times.steps_per_epoch)
-    if warm < min(times.last_step, times.schedule_steps):
-        return ""
-    less = "warmup_epoch=0" if rate.warmup_steps is None else f"warmup_steps={max(1, times.last_step // 10)}"
-    return (
-        f"the learning rate's warm-up takes {warm} steps and the run has {times.last_step}, so the rate only rises; "
-        f"set Optimizer.lr.{less}, say"
-    )
-
-
-def _seen_in_training(training: Training) -> str:
-    """Where evaluation images are trained on: how many. Else nothing."""
-    learnt = {
-        sample.image.absolute()
-        for dataset in (training.labelled, training.unlabelled)
-        for sample in (dataset.samples if dataset is not None else ())
-    }
-    scored = [sample.image.absolute() for sample in training.evaluator.dataset.samples]
-    seen = sum(path in learnt for path in scored)
-    if not seen:
-        return ""
-    return (
-        f"{seen} of the {len(scored)} evaluation images are among the training images (labelled or not): a score on "
-        "what was seen says little; keep them apart"
-    )
 
 
 def overview(training: Training) -> str:
@@ -144,7 +101,7 @@ def _networks(training: Training) -> list[str]:
     rows = []
     for name, student in training.cohort.students.items():
         loaded = training.load_reports.get(name)
-        origin = f"{loaded.share:.1%} loaded from {loaded.source}{_left_aside(loaded)}" if loaded else "from scratch"
+        origin = _origin(student, loaded) if loaded else "from scratch"
         if training.progress.step:  # whatever it began with
             origin = f"from the checkpoint of step {training.progress.step}"
         rows.append((name, "student", _parameters(student), origin))
@@ -154,6 +111,18 @@ def _networks(training: Training) -> list[str]:
         rows.append((name, "teacher, frozen", size, f"{teacher.source}, runs in {teacher.engine}{rest}"))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return ["  ".join((*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3])) for row in rows]
+
+
+def _origin(student: paddle.nn.Layer, loaded: LoadReport) -> str:
+    """How much of a student was loaded, whatever was allowed to be missing, and which of its parts were not."""
+    sizes = {key: int(value.size) for key, value in student.state_dict().items()}
+    kept = {*loaded.missing, *(text.partition(" ")[0] for text in loaded.misshapen)}
+    share = 1 - sum(sizes[key] for key in kept) / sum(sizes.values())
+    parts = dict.fromkeys(key.partition(".")[0] for key in sizes)
+    seeded = [part for part in parts if kept.issuperset(key for key in sizes if under(key, [part]))]
+    seeded += dict.fromkeys(".".join(key.split(".")[:2]) for key in sorted(kept) if not under(key, seeded))
+    rest = f"; from the seed: {', '.join(seeded)}" if seeded else ""
+    return f"{share:.1%} loaded from {loaded.source}{rest}{_left_aside(loaded)}"
 
 
 def _parameters(layer: paddle.nn.Layer) -> str:

@@ -17,6 +17,7 @@ import tiny
 
 from ocr_cml.loop import startup
 from ocr_cml.loop.progress import Display, Pace
+from ocr_cml.models.weights import read_weights, save_weights
 from ocr_cml.words import duration, memory, pace
 
 FOLLOW = """
@@ -157,7 +158,23 @@ def test_a_training_says_machine_networks_data_and_estimate(tiny_set: Path, tmp_
         "Optimizer.momentum has no effect with Adam",
     ]
     rising = "the learning rate's warm-up takes 4 steps and the run has 4, so the rate only rises; "
-    assert f"{rising}set Optimizer.lr.warmup_steps=1, say" in lines
+    assert f"{rising}set Optimizer.lr.warmup_steps=0, say" in lines
+
+
+def test_what_was_not_loaded_is_named_and_counts(tiny_set: Path, tmp_path: Path) -> None:
+    """A backbone's file: `100 % loaded` of what was due would hide that neck and head begin anew."""
+    whole = read_weights(tiny.teacher_weights(tmp_path / "whole.safetensors"))
+    inside = {key: value for key, value in whole.items() if key.startswith("backbone.")}
+    save_weights(inside, tmp_path / "backbone.safetensors")
+    data = tiny.settings(tiny_set, tmp_path / "run", terms=[tiny.LABELS], students=1)
+    data["Architecture"]["Models"]["Student"] |= {
+        "pretrained": str(tmp_path / "backbone.safetensors"),
+        "allow_missing": ["neck", "head"],
+    }
+    share = sum(value.size for value in inside.values()) / sum(value.size for value in whole.values())
+    with tiny.Run(data) as trainer:
+        said = startup.overview(trainer)
+    assert f"{share:.1%} loaded from {tmp_path / 'backbone.safetensors'}; from the seed: neck, head" in said
 
 
 def test_evaluation_images_that_are_trained_on_are_counted(

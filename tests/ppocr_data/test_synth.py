@@ -205,7 +205,7 @@ def test_ensure_replaces_a_set_with_other_parameters_and_says_so(
     synth.ensure(tmp_path / "set", **SMALL, seed=1)
     assert not caplog.messages
     assert synth.ensure(tmp_path / "set", **SMALL, seed=2)
-    assert "holds the synthetic set of seed 1 and is made anew with seed 2; runs that" in caplog.text
+    assert "holds the synthetic set of seed 1 and is made anew with seed 2; a run that" in caplog.text
     synth.generate(tmp_path / "fresh", **SMALL, seed=2)
     assert contents(tmp_path / "set") == contents(tmp_path / "fresh")
 

@@ -1,0 +1,98 @@
+"""What a run begins with although it is hardly meant: settings without effect, labels and images that teach nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ocr_cml.binding import idle_arguments, stated_terms
+from ocr_cml.evaluate import without_text
+from ocr_cml.loop.training import Training
+from ocr_cml.optim import idle_settings, warmup
+from ocr_cml.pictures import read_image
+from ppocr_data.errors import DataError
+
+if TYPE_CHECKING:
+    from ppocr_data.labels import Sample
+
+_LOOKED_AT = 8
+"""Images of each set of which it is asked whether they show their texts."""
+
+
+def doubts(training: Training) -> Iterator[str]:
+    """A sentence for people on each, with what to do."""
+    config = training.config
+    if config.Global.use_amp is True and not training.gradients.amp:
+        yield "Global.use_amp: true has no effect on a CPU, where Paddle has no mixed precision"
+    for term in stated_terms(config):
+        for name, why in idle_arguments(term).items():
+            yield f"{'.'.join(term.path)}.{name} has no effect with {why}"
+    for name, why in idle_settings(config.Optimizer).items():
+        yield f"{name} has no effect with {why}"
+    yield from filter(None, (_late_height(training), _seen_in_training(training)))
+    yield from filter(None, (without_text(training.evaluator.dataset), _unreadable(training)))
+    yield from _text_outside(training)
+
+
+def _late_height(training: Training) -> str:
+    """Where the learning rate rises for the whole run, or nearly: what that means. Else nothing."""
+    times, rate = training.timetable, training.config.Optimizer.lr
+    warm = warmup(rate, times.steps_per_epoch)
+    if warm < min(times.last_step, times.schedule_steps):
+        return ""
+    less = "warmup_epoch=0" if rate.warmup_steps is None else f"warmup_steps={times.last_step // 10}"
+    return (
+        f"the learning rate's warm-up takes {warm} steps and the run has {times.last_step}, so the rate only rises; "
+        f"set Optimizer.lr.{less}, say"
+    )
+
+
+def _seen_in_training(training: Training) -> str:
+    """Where evaluation images are trained on: how many. Else nothing."""
+    learnt = {
+        sample.image.absolute()
+        for dataset in (training.labelled, training.unlabelled)
+        for sample in (dataset.samples if dataset is not None else ())
+    }
+    scored = [sample.image.absolute() for sample in training.evaluator.dataset.samples]
+    seen = sum(path in learnt for path in scored)
+    if not seen:
+        return ""
+    return (
+        f"{seen} of the {len(scored)} evaluation images are among the training images (labelled or not): a score on "
+        "what was seen says little; keep them apart"
+    )
+
+
+def _unreadable(training: Training) -> str:
+    """Where labels have no text to teach. Else nothing."""
+    if training.labelled is None or any(sample.readable for sample in training.labelled.samples):
+        return ""
+    return (
+        "no training image has a readable text (none at all, or all of it don't care): labels teach nothing but "
+        "background; look at Train.dataset.label_file_list"
+    )
+
+
+def _text_outside(training: Training) -> list[str]:
+    """Where the texts of the images that are looked at lie beside the images: what that means, for each set."""
+    warnings = []
+    for what, dataset in (("training", training.labelled), ("evaluation", training.evaluator.dataset)):
+        labelled = [sample for sample in (dataset.samples if dataset is not None else ()) if sample.readable]
+        looked_at = labelled[:: max(1, len(labelled) // _LOOKED_AT)][:_LOOKED_AT]
+        if looked_at and not any(map(_shows_text, looked_at)):
+            warnings.append(
+                f"no text of {len(looked_at)} {what} image{'s' * (len(looked_at) != 1)} that were looked at lies in its "
+                "image: the points may be those of a larger one, or of another; tools/prepare_data.py check lists them"
+            )
+    return warnings
+
+
+def _shows_text(sample: Sample) -> bool:
+    """Whether a readable text lies in the image, at least with a corner of its box; True of what cannot be read."""
+    try:
+        height, width = read_image(sample.image).shape[:2]
+    except DataError:  # told when its turn comes
+        return True
+    boxes = [(p.min(axis=0), p.max(axis=0)) for p, skip in zip(sample.polygons, sample.ignore, strict=True) if not skip]
+    return any(low[0] < width and low[1] < height and high[0] > 0 and high[1] > 0 for low, high in boxes)
