@@ -113,7 +113,10 @@ def read_yaml(path: Path) -> Source:
         raise ConfigError(
             f"{path}: no such file; give a configuration with -c, for example configs/det_cml.yml"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        number = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}:{number}: is not UTF-8; save the file as UTF-8") from None
+    except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     source = Source(name=str(path))
     try:

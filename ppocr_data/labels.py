@@ -168,7 +168,8 @@ def _parse_line(line: bytes, data_dir: Path, source: str, allow_outside: bool) -
     try:
         entries = json.loads(payload)
     except (ValueError, RecursionError) as error:  # ValueError: also a number of more digits than Python converts
-        raise _BadLine(f"what follows the tab is not JSON ({error})") from error
+        mac = "; the file's lines end as on old Macs, save it with those of today" if "\r" in payload else ""
+        raise _BadLine(f"what follows the tab is not JSON ({error}){mac}") from error
     if not isinstance(entries, list):
         raise _BadLine("what follows the tab must be a JSON list, [] for an image without text")
     polygons, texts, ignore, problems = [], [], [], []

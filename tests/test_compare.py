@@ -907,6 +907,14 @@ def compare(path: Path, *more: str, wait: bool = True) -> subprocess.Popen[str]:
     return process
 
 
+def test_tables_of_no_comparison_are_refused(tmp_path: Path) -> None:
+    done = compare(described(tmp_path), "--report-only", "-o", f"output={tmp_path / 'mistyped'}")
+    out, err = done.communicate()
+    assert (done.returncode, out) == (2, "")
+    assert f"output: {tmp_path / 'mistyped'} holds no comparison; --report-only makes the tables of one that" in err
+    assert not (tmp_path / "mistyped").exists()
+
+
 @pytest.mark.slow
 def test_two_methods_interrupted_and_taken_up_again(tiny_set: Path, tmp_path: Path) -> None:
     """A signal, a second start to the end beside a method that fails, and a third that trains nothing."""

@@ -175,8 +175,8 @@ def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
 
 
 def test_bytes_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "latin.yml").write_bytes(b"Global: \xe9\n")
-    with pytest.raises(ConfigError, match=r"latin\.yml: cannot be read"):
+    (tmp_path / "latin.yml").write_bytes(b"Global:\n  a: \xe9\n")
+    with pytest.raises(ConfigError, match=r"latin\.yml:2: is not UTF-8; save the file as UTF-8"):
         read_yaml(tmp_path / "latin.yml")
 
 

@@ -60,6 +60,8 @@ def compare(
     if differences:
         reference_of(plan, differences)  # before hours of training
     command = shlex.join(["python", "tools/compare.py", "-c", config_path, *(["-o", *overrides] if overrides else [])])
+    if report_only and not (plan.output / "runs").is_dir():
+        raise UserError(f"output: {plan.output} holds no comparison; --report-only makes the tables of one that began")
     with _writing(plan.output):
         plan.output.mkdir(parents=True, exist_ok=True)
         start_logging(plan.output / "compare.log")

@@ -101,7 +101,10 @@ def verdict(name: str, fits: Sequence[Fit], configured: float, dilation: int = 0
     line = f"{name} against the labels (shrink ratio:Dice)  {listed}"
     advice = "Set it in MakeShrinkMap and MakeBorderMap, and fit unclip_ratio with tools/eval.py --tune afterwards"
     if dilation:
-        advice += f"; or set TeacherLoss.dilation, which makes the teacher's regions {dilation} pixels larger, to 0"
+        advice += (
+            f"; or set the teacher term's dilation, which makes its regions {dilation} pixels larger, to 0 "
+            "(-o Loss.loss_config_list.TeacherLoss.dilation=0; in PaddleOCR's files DistillationDilaDBLoss.dilation)"
+        )
     if best.dice < STRANGERS:
         return (
             f"{line}\n  {name} agrees with the labels at no shrink ratio (best Dice {best.dice:.3f}): it does not find "

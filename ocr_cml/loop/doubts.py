@@ -82,8 +82,8 @@ def _text_outside(training: Training) -> list[str]:
         looked_at = labelled[:: max(1, len(labelled) // _LOOKED_AT)][:_LOOKED_AT]
         if looked_at and not any(map(_shows_text, looked_at)):
             warnings.append(
-                f"no text of {len(looked_at)} {what} image{'s' * (len(looked_at) != 1)} that were looked at lies in its "
-                "image: the points may be those of a larger one, or of another; tools/prepare_data.py check lists them"
+                f"no text of {len(looked_at)} {what} image{'s' * (len(looked_at) != 1)} that were looked at lies in "
+                "its image: points of a larger one perhaps, or of another; tools/prepare_data.py check lists them"
             )
     return warnings
 

@@ -105,8 +105,8 @@ def convert(
     readings = [FORMATS[data_format](each.images, each.labels, progress) for each in sources]
     notes = [note for reading in readings for note in reading.notes]
     kept = [_with_text(reading.records) if only_with_text else reading.records for reading in readings]
+    lost = sum(len(reading.records) for reading in readings) - sum(map(len, kept))
     if only_with_text:
-        lost = sum(len(reading.records) for reading in readings) - sum(map(len, kept))
         notes.append(f"{lost} images without readable text left out")
     if val_source:
         chosen = (kept[0], kept[1])
@@ -116,10 +116,10 @@ def convert(
     if not all(chosen):
         raise DataError(
             f"{source.labels}: of {len(chosen[0]) + len(chosen[1])} images {len(chosen[1])} would be for validation; "
-            "both parts need some"
+            f"both parts need some{f' ({lost} without readable text were left out)' if lost else ''}"
         )
-    train, val = write(chosen, folders, output, copy, progress)
-    return Converted(train, val, tuple(notes))
+    train, val, kept_files = write(chosen, folders, output, copy, progress)
+    return Converted(train, val, (*notes, *kept_files))
 
 
 def _check_source(source: Source, written: Sequence[Path]) -> None:

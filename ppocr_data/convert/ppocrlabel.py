@@ -34,9 +34,9 @@ def read(images: Path, labels: Path, progress: Progress | None = None) -> Readin
         given, tab, payload = line.partition("\t")
         if not tab:
             raise DataError(f"{where}: no tab between the image and its labels")
-        image = folder.find(given, where)
+        image = folder.find(given, where, labels=True)
         if image is None:
-            raise DataError(f"{where}: its image {images / _last(given)} is missing")
+            raise DataError(f"{where}: no image {given.strip()} below {images}, nor one called {_last(given)}")
         if image in found:
             raise DataError(f"{where}: {image} was labelled before in this file")
         texts = _texts(payload, where)
@@ -52,7 +52,7 @@ def read(images: Path, labels: Path, progress: Progress | None = None) -> Readin
             found[image] = Record(image, [], [])
     left = len(folder.paths) - len(found)
     which = "were not checked yet" if own else f"{label_file.name} does not name"
-    notes = (f"{left} images that {which} left out",) if left else ()
+    notes = (*folder.notes(), *([f"{left} images that {which} left out"] if left else []))
     return Reading([found[image] for image in folder.paths if image in found], notes)
 
 
@@ -67,8 +67,9 @@ class _Images:
         self._by_name: dict[str, list[str]] = {}
         for path in self.paths:
             self._by_name.setdefault(_last(path), []).append(path)
+        self._moved: dict[str, str] = {}
 
-    def find(self, given: str, where: str) -> str | None:
+    def find(self, given: str, where: str, *, labels: bool = False) -> str | None:
         """The path below the folder, None where there is no such image.
 
         Raises:
@@ -79,12 +80,28 @@ class _Images:
         found = self._by_name.get(_last(given), [])
         if len(found) > 1:
             raise DataError(f"{where}: {_last(given)} may be {' or '.join(found)}; convert the folders one by one")
+        if labels and found and len(parts := _parts(given)) > 1 and parts[-2] != self._folder.resolve().name:
+            self._moved[given.strip()] = found[0]
         return found[0] if found else None
+
+    def notes(self) -> list[str]:
+        """What is to be said of images whose labels name them in another folder: theirs they may be, or not."""
+        if not self._moved:
+            return []
+        given, found = next(iter(self._moved.items()))
+        return [
+            f"{len(self._moved)} images were found by their names alone, in another folder than labels say ({given} "
+            f"is taken for {self._folder / found}): are they the same pictures?"
+        ]
 
 
 def _last(given: str) -> str:
     """The last part of a path that was written on this system or on Windows."""
-    return re.split(r"[/\\]", given.strip())[-1]
+    return _parts(given)[-1]
+
+
+def _parts(given: str) -> list[str]:
+    return re.split(r"[/\\]", given.strip())
 
 
 def _texts(payload: str, where: str) -> list[Text]:

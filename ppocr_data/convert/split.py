@@ -73,6 +73,8 @@ def by_number(records: Sequence[Record], first: int) -> Split:
 def by_list(records: Sequence[Record], listing: Path) -> Split:
     """Validation is every image named in `listing`, one a line; folder and suffix may be left out; `#` is a comment.
 
+    A label file is such a list too: what follows a tab is not looked at.
+
     Raises:
         DataError: the list cannot be read, names an image that is not there, or several at once (with the line).
     """
@@ -84,7 +86,7 @@ def by_list(records: Sequence[Record], listing: Path) -> Split:
             by_name.setdefault(name, []).append(i)
     chosen = set()
     for number, line in enumerate(read_text(listing).splitlines(), start=1):
-        name = line.strip()
+        name = line.partition("\t")[0].strip()  # of a label file the name
         if not name or name.startswith("#"):
             continue
         found = by_path.get(name) or by_name.get(name, [])  # a whole path is one image, whoever shares its name

@@ -72,8 +72,10 @@ def write(
     output: Path,
     copy: bool,
     progress: Progress | None = None,
-) -> tuple[Part, Part]:
+) -> tuple[Part, Part, tuple[str, ...]]:
     """Write `train.txt` and `val.txt`, and with `copy` the images too.
+
+    What a label file of that name held before is kept beside it, as `train.txt.previous`, where it was another.
 
     Args:
         chosen: records to train on and to validate on.
@@ -82,13 +84,19 @@ def write(
         copy: copy the images to `output/images` (and to `output/val_images` where they come from another folder).
         progress: called after each image copied.
 
+    Returns:
+        Both parts, and a sentence for each label file that was kept.
+
     Raises:
         DataError: something cannot be written, a name does not fit into a label file, or a copy would replace another
             picture.
     """
     places = copies_in(folders)
     contents = [
-        "".join(_label_line(record, f"{place}/" if copy else "") for record in records)
+        # Half an emoji, which JSON may hold and UTF-8 may not, is written as JSON escapes it.
+        "".join(_label_line(record, f"{place}/" if copy else "") for record in records).encode(
+            "utf-8", "backslashreplace"
+        )
         for records, place in zip(chosen, places, strict=True)
     ]
     parts = []
@@ -103,16 +111,26 @@ def write(
             _refuse_to_overwrite(pairs)
             _copy(pairs, progress)
         paths = [output / name for name in FILES]
+        kept = [note for path, content in zip(paths, contents, strict=True) for note in _keep(path, content)]
         # Both are written before either takes its place: one of this split beside one of another would share images.
         with contextlib.ExitStack() as stack:
             for path, content in zip(paths, contents, strict=True):
-                # Half an emoji, which JSON may hold and UTF-8 may not, is written as JSON escapes it.
-                stack.enter_context(replacing(path)).write_bytes(content.encode("utf-8", "backslashreplace"))
+                stack.enter_context(replacing(path)).write_bytes(content)
         for path, records, folder in zip(paths, chosen, folders, strict=True):
             parts.append(_part(path, output if copy else folder, records))
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error})") from error
-    return parts[0], parts[1]
+    return parts[0], parts[1], tuple(kept)
+
+
+def _keep(path: Path, content: bytes) -> list[str]:
+    """Copy a file that is about to become another; what to say of it."""
+    if not path.exists() or path.read_bytes() == content:
+        return []
+    kept = path.with_name(f"{path.name}.previous")
+    with replacing(kept) as fresh:
+        shutil.copyfile(path, fresh)
+    return [f"{path} held something else, which is in {kept} now"]
 
 
 def copies_in(folders: Sequence[Path]) -> tuple[str, str]:

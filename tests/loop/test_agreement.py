@@ -151,7 +151,10 @@ def test_a_ratio_outside_the_sweep_is_not_called_fitting() -> None:
 def test_only_a_dilated_target_is_advised_to_be_smaller() -> None:
     fits = fits_of(r0_4=0.6, r0_5=0.9)
     assert "dilation" not in verdict("Teacher", fits, 0.4)[0]
-    assert "2 pixels larger, to 0" in verdict("Teacher", fits, 0.4, dilation=2)[0]
+    assert (
+        "2 pixels larger, to 0 (-o Loss.loss_config_list.TeacherLoss.dilation=0; in"
+        in verdict("Teacher", fits, 0.4, dilation=2)[0]
+    )
 
 
 # --- between students ------------------------------------------------------------------------------------------------

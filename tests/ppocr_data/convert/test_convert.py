@@ -80,15 +80,32 @@ def test_the_source_is_not_touched_and_conversion_repeats_itself(source: Path) -
     assert snapshot(source / "img") | snapshot(source / "gt") == before
 
 
+def test_what_another_label_file_held_is_kept_and_told(source: Path) -> None:
+    (source / "out").mkdir()
+    (source / "out/train.txt").write_text("by hand\n")
+    done = run(source)
+    assert (
+        done.notes[-1]
+        == f"{source / 'out/train.txt'} held something else, which is in {source / 'out/train.txt'}.previous now"
+    )
+    assert (source / "out/train.txt.previous").read_text() == "by hand\n"
+    assert run(source).notes == done.notes[:-1]  # the same once more
+    assert (source / "out/train.txt.previous").read_text() == "by hand\n"
+
+
 @pytest.mark.parametrize("moment", ["Path.write_bytes", "write._part"])
 def test_an_interrupt_leaves_both_files_of_one_split(
     moment: str, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of each split would share images, and a score on those says nothing."""
+
+    def written() -> dict[str, bytes]:
+        return {name: content for name, content in snapshot(source / "out").items() if not name.endswith(".previous")}
+
     run(source)
-    first = snapshot(source / "out")
+    first = written()
     run(source, split=partial(by_number, first=2))
-    second = snapshot(source / "out")
+    second = written()
     assert not first.items() & second.items()
     run(source)
     calls: list[object] = []
@@ -102,7 +119,7 @@ def test_an_interrupt_leaves_both_files_of_one_split(
     monkeypatch.setattr(place, moment.partition(".")[2], interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(source, split=partial(by_number, first=2))
-    assert snapshot(source / "out") == (first if moment == "Path.write_bytes" else second)
+    assert written() == (first if moment == "Path.write_bytes" else second)
 
 
 def test_copy_makes_a_folder_that_stands_alone(source: Path) -> None:
@@ -174,6 +191,9 @@ def test_images_without_readable_text_can_be_left_out(source: Path) -> None:
     done = run(source, only_with_text=True)
     assert (done.train.images, done.val.images) == (1, 1)
     assert done.notes[0] == "1 images without readable text left out"
+    (source / "gt" / "gt_img_10.txt").write_text("")
+    with pytest.raises(DataError, match=r"both parts need some \(2 without readable text were left out\)"):
+        run(source, only_with_text=True)
 
 
 def test_a_bad_line_is_named_and_nothing_is_written(source: Path) -> None:

@@ -24,7 +24,7 @@ def line(name: str, *entries: dict[str, object]) -> str:
 
 
 @pytest.fixture
-def folder(lay: Callable[..., Path]) -> Path:
+def folder(lay: Callable[..., Path], tmp_path: Path) -> Path:
     """a: two texts; b: checked, without text; c: not checked; the tool's own crops beside them."""
     return lay(
         {
@@ -37,13 +37,24 @@ def folder(lay: Callable[..., Path]) -> Path:
             "rec_gt.txt": "crop_img/a_crop_0.jpg\t出口\n",
             "Cache.cach": line("c.jpg", entry("guessed")),
         }
-    )
+    ).rename(tmp_path / "photos")
 
 
 def test_checked_images_with_and_without_text(folder: Path) -> None:
     reading = ppocrlabel.read(folder, folder)
     assert reading.records == [Record("a.jpg", [QUAD, QUAD], ["出口", "###"]), Record("b.jpg", [], [])]
     assert reading.notes == ("1 images that were not checked yet left out",)
+
+
+def test_images_of_another_folder_with_the_same_names_are_told(folder: Path) -> None:
+    """As after a move, or as the numbers of another part of the set."""
+    (folder / "Label.txt").write_text(line("a.jpg", entry()) + line("b.jpg"), encoding="utf-8")
+    renamed = folder.rename(folder.with_name("others"))
+    moved = ppocrlabel.read(renamed, renamed).notes[0]
+    assert moved.startswith(
+        "2 images were found by their names alone, in another folder than labels say (photos/a.jpg is "
+    )
+    assert moved.endswith(f"taken for {renamed / 'a.jpg'}): are they the same pictures?")
 
 
 @pytest.mark.parametrize("mark", ["difficult", "ignore"])
@@ -82,7 +93,7 @@ def test_a_renamed_folder_is_still_understood(folder: Path) -> None:
     ("text", "problem"),
     [
         ("photos/a.jpg []", "no tab between the image and its labels"),
-        ("photos/z.jpg\t[]", r"its image .*z\.jpg is missing"),
+        ("photos/z.jpg\t[]", r"no image photos/z\.jpg below .*, nor one called z\.jpg"),
         ("photos/a.jpg\t[]", r"a\.jpg was labelled before in this file"),
         ("photos/c.jpg\t{}", "must be a list"),
         ("photos/c.jpg\t[", "what follows the tab is not JSON"),

@@ -29,6 +29,8 @@ def test_by_list(tmp_path: Path) -> None:
     listing = "\ufeffimg_3.jpg\n\n# a comment\n img_1 \r\nimg_9.jpg\nsub/img_8.jpg"
     (tmp_path / "list").write_text(listing, encoding="utf-8")
     assert by_list(some, tmp_path / "list").val == {1, 3, 4, 5}
+    (tmp_path / "list").write_text('img_2.jpg\t[{"transcription": "as in a label file"}]\n')
+    assert by_list(some, tmp_path / "list").val == {2}
     (tmp_path / "list").write_text("img_3.jpg\nimg_7\n")
     with pytest.raises(DataError, match=r"list:2: no image named 'img_7'"):
         by_list(some, tmp_path / "list")
