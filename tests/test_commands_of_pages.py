@@ -103,8 +103,8 @@ INSTEAD = {
     f"{TRAIN} -o Global.loggers=[visualdl,tensorboard]": runs(
         "wants visualdl", f"{TRAIN} -o Global.loggers=[tensorboard]"
     ),
-    "visualdl --logdir output/det_cml/visualdl": seen("is a server", "test_loggers.py::visualdl"),
-    "tensorboard --logdir output/det_cml/tensorboard": seen("is a server", "test_loggers.py::run/tensorboard"),
+    "visualdl --logdir output/det_cml/visualdl": seen("is a server", "loop/test_loggers.py::visualdl"),
+    "tensorboard --logdir output/det_cml/tensorboard": seen("is a server", "loop/test_loggers.py::run/tensorboard"),
     # --- devices and machines ---
     f"{TRAIN} -o Global.use_gpu=true": Instead(
         "wants a GPU", refused="but this machine or this build of paddle has no GPU"
