@@ -210,7 +210,8 @@ def _is_ours(results: Path) -> bool:
         found = [json.loads(line.rpartition("\t")[2]) for line in lines]
     except (OSError, ValueError):
         return False
-    return all(isinstance(texts, list) and all("points" in text for text in texts) for texts in found)
+    texts = [text for line in found for text in (line if isinstance(line, list) else [line])]
+    return all(isinstance(text, dict) and "points" in text for text in texts)
 
 
 def _finished(

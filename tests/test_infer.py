@@ -279,14 +279,19 @@ def test_the_official_model_finds_what_the_runtimes_processing_finds(shared: Pat
     assert boxes > 10
 
 
-@pytest.mark.parametrize("name", ["img_2.png", "results.txt"])
-def test_what_this_tool_did_not_write_is_not_replaced(name: str, model: Path, photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("img_2.png", b"somebody's own\n"), *(("results.txt", c) for c in (b"their own\n", b"[1, 2]\n", b"a.jpg\t{}\n"))],
+)
+def test_what_this_tool_did_not_write_is_not_replaced(
+    name: str, content: bytes, model: Path, photos: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "found"
     output.mkdir()
-    (output / name).write_bytes(b"somebody's own\n")
+    (output / name).write_bytes(content)
     with pytest.raises(DataError, match=f"{name}: is there and was not written by this tool; choose another --output"):
         detect_files(load_detector(model), find_images(photos), output)
-    assert [(file.name, file.read_bytes()) for file in output.iterdir()] == [(name, b"somebody's own\n")]
+    assert [(file.name, file.read_bytes()) for file in output.iterdir()] == [(name, content)]
 
 
 @pytest.mark.parametrize("killed", [False, True])
