@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
+from ocr_cml.hearing import hearing
 from ppocr_data.errors import ConfigError, UserError
 
 USER_MISTAKE = 2
@@ -65,7 +66,7 @@ def exit_cleanly(main: Callable[..., int]) -> Callable[..., int]:
 def _terminable() -> Iterator[None]:
     """In which SIGTERM and SIGHUP raise `Terminated`; a training notes them while it makes steps, see `loop.signals`.
 
-    One that is ignored stays so, as `nohup` has it.
+    One that is ignored stays so, see `hearing`.
     """
 
     def end(number: int, _frame: FrameType | None) -> None:
@@ -74,13 +75,8 @@ def _terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard = [number for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, end) for number in heard}
-    try:
+    with hearing(_ENDING, end):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def called(tool: str) -> str:

@@ -162,8 +162,9 @@ def detect_files(
     ):
         raise DataError(f"{output}: holds the images, which the pictures would overwrite; choose another --output")
     _refuse_foreign(output, written)
-    summary = Summary(failures=[text for path in paths if (text := _unwritable(str(path)))])
-    paths = [path for path in paths if not _unwritable(str(path))]
+    unwritable = {path: text for path in paths if (text := _unwritable(str(path)))}
+    summary = Summary(failures=list(unwritable.values()))
+    paths = [path for path in paths if path not in unwritable]
 
     def finish(path: Path, image: np.ndarray, found: Detections) -> tuple[Path, Detections]:
         save_picture(output / writable_name(path), draw(image, found.polygons))

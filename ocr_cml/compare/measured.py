@@ -43,8 +43,9 @@ def run(outcome: Path, command: Sequence[str]) -> int:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, number)
 
-    for number in heard():
-        signal.signal(number, forward)
+    for number in FORWARDED:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` has it; see `ocr_cml.hearing`, out of reach here
+            signal.signal(number, forward)
     child = subprocess.Popen(list(command))
     for came in early:
         forward(came)
@@ -60,11 +61,6 @@ def run(outcome: Path, command: Sequence[str]) -> int:
     temporary.write_text(json.dumps(merged), encoding="utf-8")
     os.replace(temporary, outcome)
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
-
-
-def heard() -> list[signal.Signals]:
-    """The signals that are passed on; not those that this process was told to ignore, as `nohup` does."""
-    return [number for number in FORWARDED if signal.getsignal(number) != signal.SIG_IGN]
 
 
 def _earlier(outcome: Path) -> dict[str, float]:

@@ -13,7 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 
-from ocr_cml.compare.measured import heard
+from ocr_cml.compare.measured import FORWARDED
+from ocr_cml.hearing import hearing
 
 _MEASURED = Path(__file__).with_name("measured.py")
 _POLL_SECONDS = 0.2
@@ -138,9 +139,5 @@ def _signals_passed_on(running: Mapping[subprocess.Popen[bytes], object]) -> Ite
         for child in list(running):
             child.send_signal(number)
 
-    before = {number: signal.signal(number, forward) for number in heard()}
-    try:
+    with hearing(FORWARDED, forward):
         yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

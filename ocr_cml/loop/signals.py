@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
+from ocr_cml.hearing import hearing
 from ocr_cml.log import LOG
 
 _HANGUP = getattr(signal, "SIGHUP", None)
@@ -39,10 +40,5 @@ def noted() -> Iterator[list[int]]:
         asked.append(number)
         LOG.warning("%s: saving after this step, then stopping; once more to stop at once", signal.Signals(number).name)
 
-    heard = [number for number in _ASKING if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, note) for number in heard}
-    try:
+    with hearing(_ASKING, note):
         yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -10,11 +10,10 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 
-from ocr_cml.models.detector import as_float32
+from ocr_cml.models.detector import DetOutput, as_float32
 
-if TYPE_CHECKING:  # the networks are not needed to compute a loss
+if TYPE_CHECKING:
     from ocr_cml.losses.targets import Targets
-    from ocr_cml.models.detector import DetOutput
 
 TEXT_LEVEL = 0.3
 """Probability from which a pixel counts as text: the threshold of PP-OCR's post-processing."""

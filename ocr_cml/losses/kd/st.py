@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from paddle import Tensor, nn
 
@@ -10,10 +10,7 @@ from ocr_cml.losses.base import Role, require
 from ocr_cml.losses.maps import guide_logit, weighted_mean
 from ocr_cml.losses.mutual import bernoulli_kl
 from ocr_cml.losses.targets import Targets
-from ocr_cml.models.detector import as_float32
-
-if TYPE_CHECKING:
-    from ocr_cml.models.detector import DetOutput
+from ocr_cml.models.detector import DetOutput, as_float32
 
 
 class STLoss(nn.Layer):
