@@ -159,7 +159,7 @@ def export(
 def _write_checkpoint(students: Mapping[str, Detector], name: str, file: Path) -> None:
     """One student under PaddleOCR's names; or all of them, each name behind its student's, as PaddleOCR distils."""
     from ocr_cml.models.pdparams import write_pdparams
-    from ocr_cml.models.weights import is_ours
+    from ocr_cml.models.weight_files import is_ours
 
     if not file.name or file.is_dir():
         raise ConfigError(f"--to-paddleocr {file}: is a folder; name a file, such as {file / 'best_accuracy'}")

@@ -22,6 +22,8 @@ from ocr_cml.models.detector import DetOutput
 from ppocr_data.errors import UserError
 from ppocr_data.loader import Batch
 
+_SAVED = "the state at step %d is saved; mend the data and start again"
+
 
 class Trainer(Training):
     """Trains a cohort and keeps the best student."""
@@ -61,7 +63,7 @@ class Trainer(Training):
         with self.batches() as batches, self.display.begin(self.progress.step):
             self.cohort.train()
             if self.progress.evaluation_due:
-                self._evaluate_or_save()
+                self._save_and_evaluate()
                 self.save(LATEST)
             self.display.pace.paused()
             while self.progress.step < self.timetable.last_step:
@@ -76,7 +78,7 @@ class Trainer(Training):
                 if evaluate and stop:
                     self.progress.evaluation_due = True  # whoever asks may not wait that long: it comes after a resume
                 elif evaluate:
-                    self._evaluate_or_save()
+                    self._save_and_evaluate()
                     stop = self._asked_to_stop(asked)
                 if evaluate or self.timetable.saves_at(step) or stop:
                     self.save(LATEST)
@@ -124,14 +126,19 @@ class Trainer(Training):
             self._save_before_leaving()
             raise
 
-    def _evaluate_or_save(self) -> None:
-        """Evaluate. Where an image cannot be read, the steps until here are saved, and the evaluation comes later."""
+    def _save_and_evaluate(self) -> None:
+        """Evaluate, the steps until here saved before: it may take long and be killed, or meet a broken image.
+
+        A run that ends within its evaluation begins with it when it goes on.
+        """
+        self.progress.evaluation_due = True
+        if self.progress.step > self.saved_step:
+            self.save(LATEST)
         self.progress.evaluation_due = False
         try:
             self._evaluate()
         except UserError:
-            self.progress.evaluation_due = True
-            self._save_before_leaving()
+            LOG.warning(_SAVED, self.progress.step)
             raise
 
     def _save_before_leaving(self) -> None:
@@ -139,7 +146,7 @@ class Trainer(Training):
         if self.world_size == 1 and self.progress.step > self.saved_step:
             with contextlib.suppress(UserError):  # the message about the data is the one that helps
                 self.save(LATEST)
-                LOG.warning("the state at step %d is saved; mend the data and start again", self.progress.step)
+                LOG.warning(_SAVED, self.progress.step)
 
     def _turn(
         self, learners: tuple[str, ...], drawn: list[Batch], answers: list[dict[str, DetOutput]], rate: float

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from ocr_cml import assemble
 from ocr_cml.cohort import Cohort
 from ocr_cml.log import LOG
-from ocr_cml.models.weights import find_weights
+from ocr_cml.models.weight_files import find_weights
 from ocr_cml.runtime import LayerDetector, Normalization
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, DataError, WeightsError

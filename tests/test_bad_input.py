@@ -16,7 +16,7 @@ import yaml
 from ocr_cml import config
 from ocr_cml.checkpoint import open_checkpoint
 from ocr_cml.models import build_detector
-from ocr_cml.models.weights import save_weights
+from ocr_cml.models.weight_files import save_weights
 
 Tool = Callable[..., tuple[int, str, str]]
 

@@ -12,7 +12,7 @@ import tiny
 
 from ocr_cml import assemble, config
 from ocr_cml.models.pdparams import write_pdparams
-from ocr_cml.models.weights import read_weights
+from ocr_cml.models.weight_files import read_weights
 
 Tool = Callable[..., tuple[int, str, str]]
 NAMES = ("Student", "Student2")

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 
 from ocr_cml import assemble
 from ocr_cml.cohort import Cohort
+from ocr_cml.evaluate import Evaluator
 from ocr_cml.loop import startup
 from ocr_cml.loop.signals import Interrupted
 from ocr_cml.losses.db import dice_loss
@@ -288,6 +289,28 @@ def test_a_signal_saves_and_stops(number: signal.Signals, code: int, tiny_set: P
         assert tiny.records(tmp_path / "run", kind) == tiny.records(tmp_path / "w", kind)
     assert resumed.progress.best == whole.progress.best
     assert [record["step"] for record in tiny.records(tmp_path / "w", "eval")] == [2, 3]
+
+
+def test_a_run_that_dies_in_its_evaluation_loses_no_step(
+    tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `save_batch_step: null` nothing else is written between two evaluations, and one may take long."""
+
+    class Killed(BaseException):
+        """Nothing in the program catches it, as nothing catches SIGKILL."""
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    data = tiny.settings(tiny_set, tmp_path / "run", Global__eval_batch_step=[0, 2], Global__save_batch_step=None)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Evaluator, "score", die)
+        tiny.fit(data)
+    state = json.loads((tmp_path / "run/latest/state.json").read_text())
+    assert (state["progress"]["step"], state["progress"]["evaluation_due"]) == (2, True)
+    tiny.fit(data)
+    assert [record["step"] for record in tiny.records(tmp_path / "run", "eval")] == [2, 3]
+    assert [record["step"] for record in tiny.records(tmp_path / "run", "loss")] == [1, 2, 3]
 
 
 def test_a_finished_run_trains_nothing_more(tiny_set: Path, tmp_path: Path) -> None:

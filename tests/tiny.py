@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from ocr_cml import config
 from ocr_cml.loop.run import RunFolder
 from ocr_cml.models import Detector, build_detector
-from ocr_cml.models.weights import save_weights
+from ocr_cml.models.weight_files import save_weights
 from ocr_cml.schema import Config
 from ocr_cml.trainer import Trainer
 from ppocr_data.loader import Batch

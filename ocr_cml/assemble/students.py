@@ -14,16 +14,8 @@ from ocr_cml.assemble.seeds import mixed
 from ocr_cml.cohort import Cohort
 from ocr_cml.models import build_detector
 from ocr_cml.models.detector import Detector
-from ocr_cml.models.weights import (
-    UNUSED_WHEN_FROZEN,
-    LoadReport,
-    find_weights,
-    holds_by_name,
-    load_into,
-    read_weights,
-    select,
-    under,
-)
+from ocr_cml.models.weight_files import find_weights, read_weights
+from ocr_cml.models.weights import UNUSED_WHEN_FROZEN, LoadReport, holds_by_name, load_into, select, under
 from ocr_cml.schema import Config, Network
 from ppocr_data.errors import ConfigError, WeightsError
 from ppocr_data.spelling import hint

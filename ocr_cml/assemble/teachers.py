@@ -14,7 +14,8 @@ from ocr_cml.config import load_record
 from ocr_cml.fastest import fastest
 from ocr_cml.log import LOG
 from ocr_cml.models import Detector, build_detector
-from ocr_cml.models.weights import LoadReport, find_weights, load_into, read_weights, select
+from ocr_cml.models.weight_files import find_weights, read_weights
+from ocr_cml.models.weights import LoadReport, load_into, select
 from ocr_cml.runtime import FrozenDetector, LayerDetector, Normalization, open_detector
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, ModelError, WeightsError

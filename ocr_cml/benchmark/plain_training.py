@@ -82,7 +82,8 @@ def step(
 
     from ocr_cml.models import build_detector, heads
     from ocr_cml.models.necks import pyramids
-    from ocr_cml.models.weights import load_into, read_weights
+    from ocr_cml.models.weight_files import read_weights
+    from ocr_cml.models.weights import load_into
     from ocr_cml.normalization import Normalization
     from ppocr_data.dataset import DetDataset
     from ppocr_data.loader import train_loader

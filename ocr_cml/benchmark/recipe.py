@@ -45,7 +45,7 @@ def teacher_weights(folder: Path) -> Path:
     import paddle
 
     from ocr_cml.models import build_detector
-    from ocr_cml.models.weights import save_weights
+    from ocr_cml.models.weight_files import save_weights
 
     path = folder / "teacher.safetensors"
     if not path.is_file():

@@ -15,23 +15,15 @@ from typing import Any
 
 from ocr_cml import config as configuration
 from ocr_cml import model_store
+from ocr_cml.compare.checks import check_base, drop_problems, list_problems, own_problems, place_of, reference_problems
 from ocr_cml.compare.outcome import students_kept
 from ocr_cml.compare.schema import CompareConfig, Method, references
-from ocr_cml.models.weights import find_weights
+from ocr_cml.models.weight_files import find_weights
 from ocr_cml.schema import Config, Network
 from ocr_cml.wellformed import placed, validate
 from ocr_cml.yaml_source import KeyPath, Source, apply_override, read_yaml
 from ppocr_data.errors import ConfigError, ModelError, WeightsError
-from ppocr_data.spelling import hint
 
-_OWN = {
-    "Global.seed": "set seeds, each of which trains every method",
-    "Global.save_model_dir": "set output, below which every run has a folder",
-    "Global.checkpoints": "no method may start from another's run",
-}
-"""What a comparison sets itself; an override of it would have no effect, or a wrong one."""
-_OWN_TERMS = {"Loss.loss_config_list": "every method has its own; set methods.N.terms"}
-"""The same of the comparison as a whole; a method may change its terms' arguments."""
 _TERMS: KeyPath = ("Loss", "loss_config_list")
 _TEACHER: KeyPath = ("Architecture", "Models", "Teacher")
 
@@ -96,13 +88,11 @@ def make_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     problems = list(source.problems)
     given: CompareConfig | None = validate(CompareConfig, source.data, (), source, problems)
     if given is not None:
-        problems += [
-            placed(source, where, text) for where, text in _list_problems(given) + _own_problems(given, to_base)
-        ]
+        problems += [placed(source, where, text) for where, text in list_problems(given) + own_problems(given, to_base)]
     if problems or given is None:
         raise ConfigError(_listed(path, problems))
     settings = given.model_copy(update={"overrides": [*given.overrides, *to_base]})
-    _check_base(settings)
+    check_base(settings)
     methods = _resolved(settings)
     configs = {}
     for method in methods:
@@ -110,13 +100,8 @@ def make_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
             configs[method.name] = _config_of(settings, method, source)
         except ConfigError as error:
             problems += [line for line in str(error).splitlines() if line not in problems]
-    problems += [placed(source, where, text) for where, text in _reference_problems(settings, methods)]
-    for method in methods:
-        if method.name in configs and configs[method.name].Global.on_divergence == "drop":
-            text = (
-                "Global.on_divergence is drop, and a cohort that lost a student is compared with nothing; set restart"
-            )
-            problems.append(placed(source, _place(settings, method), text))
+    wrong = reference_problems(settings, methods) + drop_problems(settings, methods, configs)
+    problems += [placed(source, where, text) for where, text in wrong]
     if problems:
         raise ConfigError(_listed(path, problems))
     return Plan(settings, tuple(methods), tuple(_runs(settings, methods, configs, source)))
@@ -125,97 +110,6 @@ def make_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
 def _listed(path: str | Path, problems: Sequence[str]) -> str:
     count = f"{len(problems)} mistakes" if len(problems) != 1 else "1 mistake"
     return f"{path} has {count}:\n" + "\n".join(f"  {text}" for text in problems)
-
-
-# --- checks ----------------------------------------------------------------------------------------------------------
-
-
-def _list_problems(settings: CompareConfig) -> list[tuple[KeyPath, str]]:
-    """Names and seeds that stand twice, or that nothing has."""
-    problems: list[tuple[KeyPath, str]] = []
-    folded = [method.name.casefold() for method in settings.methods]
-    for position, name in enumerate(folded):
-        if name in folded[:position]:
-            text = f"{settings.methods[position].name!r} is the name of another method; each has a folder of its own"
-            problems.append((("methods", str(position), "name"), text))
-    if len(set(settings.seeds)) < len(settings.seeds):
-        problems.append((("seeds",), "a seed stands twice; the same training twice says nothing about its spread"))
-    names = [method.name for method in settings.methods]
-    for position, name in enumerate(settings.only or ()):
-        if name not in names:
-            text = f"no method is called {name!r}; {hint(name, names, 'the methods are')}"
-            problems.append((("only", str(position)), text))
-    if settings.only == []:
-        problems.append((("only",), "names no method; null runs them all"))
-    return problems
-
-
-def _own_problems(settings: CompareConfig, given: Sequence[str]) -> list[tuple[KeyPath, str]]:
-    """Overrides of what a comparison sets itself, in the file or as `given` with -o."""
-    problems = _refused(given, _OWN | _OWN_TERMS, ("-o",))
-    for number, text in enumerate(settings.overrides):
-        problems += _refused([text], _OWN | _OWN_TERMS, ("overrides", str(number)))
-    for number, method in enumerate(settings.methods):
-        for position, text in enumerate(method.overrides):
-            problems += _refused([text], _OWN, ("methods", str(number), "overrides", str(position)))
-    return problems
-
-
-def _refused(assignments: Sequence[str], own: Mapping[str, str], where: KeyPath) -> list[tuple[KeyPath, str]]:
-    """The assignments to one of the keys in `own`, or to what is below it, each with what to do instead."""
-    keys = [text.partition("=")[0].strip() for text in assignments]
-    return [(where, f"{key}: {why}") for key in keys for name, why in own.items() if f"{key}.".startswith(f"{name}.")]
-
-
-def _check_base(settings: CompareConfig) -> None:
-    try:
-        base = configuration.load(settings.base, settings.overrides)
-    except ConfigError as error:
-        raise ConfigError(f"base: {settings.base} with these overrides: {error}") from None
-    if base.Global.checkpoints:
-        raise ConfigError("base: Global.checkpoints is set, and no method may start from another's run; remove it")
-
-
-def _reference_problems(settings: CompareConfig, methods: Sequence[Method]) -> list[tuple[KeyPath, str]]:
-    """A cohort of K is compared with K students trained alone, so there must be so many."""
-    largest = max((method.count for method in references(methods, settings.methods)), default=0)
-    return [
-        (
-            (*_place(settings, method), "students"),
-            f"{method.count} students are compared with as many trained alone, and there are {largest}; "
-            + _reference_remedy(settings, method.count),
-        )
-        for method in methods
-        if method.count > largest
-    ]
-
-
-def _reference_remedy(settings: CompareConfig, students: int) -> str:
-    """Where so many students alone come from: a method that `only` leaves out, or else a new one."""
-    only = settings.only or []
-    for method in references(settings.methods, settings.methods) if only else ():
-        enough = not isinstance(method.students, int) or method.students >= students
-        if enough and method.name not in only:
-            return f"`only` leaves out {method.name}, which trains them; set only=[{','.join([method.name, *only])}]"
-    return "add a method of labels alone (teacher: none) with students: max"
-
-
-def missing_weights(plan: Plan) -> list[str]:
-    """A line for each teacher, network by network, whose weights are not there; to be asked before hours of work.
-
-    What is named by an address or as a published detector is fetched, as the trainings would.
-    """
-    lines: dict[str, list[str]] = {}
-    for run in plan.runs:
-        for name, network in run.config.teachers.items():
-            try:
-                if network.inference_model:
-                    model_store.resolve(network.inference_model)
-                elif network.pretrained:
-                    find_weights(model_store.weight_file(network.pretrained), name)
-            except (ModelError, WeightsError) as error:
-                lines.setdefault(f"{name}: {error}", []).append(run.method)
-    return [f"{line} (needed by {', '.join(dict.fromkeys(methods))})" for line, methods in lines.items()]
 
 
 # --- configurations --------------------------------------------------------------------------------------------------
@@ -228,13 +122,9 @@ def _resolved(settings: CompareConfig) -> list[Method]:
     return [m if isinstance(m.students, int) else m.model_copy(update={"students": largest}) for m in chosen]
 
 
-def _place(settings: CompareConfig, method: Method) -> KeyPath:
-    return ("methods", str([other.name for other in settings.methods].index(method.name)))
-
-
 def _config_of(settings: CompareConfig, method: Method, written: Source) -> Config:
     """A method's configuration, but for the seed and the folder. Raises ConfigError in terms of compare.yml's keys."""
-    place = _place(settings, method)
+    place = place_of(settings, method)
     source = configuration.read(settings.base, settings.overrides)
     models = source.data["Architecture"]["Models"]
     students = [(name, network) for name, network in models.items() if not network.get("freeze_params")]
@@ -318,3 +208,21 @@ def _run(settings: CompareConfig, method: str, seed: int, config: Config) -> Pla
     section = config.Global.model_copy(update={"seed": seed, "save_model_dir": folder.as_posix()})
     config_file = output / "configs" / f"{method}.seed{seed}.yml"
     return PlannedRun(method, seed, config.model_copy(update={"Global": section}), folder, config_file)
+
+
+def missing_weights(plan: Plan) -> list[str]:
+    """A line for each teacher, network by network, whose weights are not there; to be asked before hours of work.
+
+    What is named by an address or as a published detector is fetched, as the trainings would.
+    """
+    lines: dict[str, list[str]] = {}
+    for run in plan.runs:
+        for name, network in run.config.teachers.items():
+            try:
+                if network.inference_model:
+                    model_store.resolve(network.inference_model)
+                elif network.pretrained:
+                    find_weights(model_store.weight_file(network.pretrained), name)
+            except (ModelError, WeightsError) as error:
+                lines.setdefault(f"{name}: {error}", []).append(run.method)
+    return [f"{line} (needed by {', '.join(dict.fromkeys(methods))})" for line, methods in lines.items()]

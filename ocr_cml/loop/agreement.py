@@ -94,9 +94,9 @@ def best_fit(fits: Sequence[Fit]) -> Fit:
 
 
 def verdict(name: str, fits: Sequence[Fit], configured: float, dilation: int = 0) -> tuple[str, bool]:
-    """One line for people, and whether it is a warning; `dilation` is the one of the sweep."""
+    """One line for people, and whether it is a warning; `configured` and `dilation` are those of the sweep."""
     best = best_fit(fits)
-    here = min(fits, key=lambda fit: abs(fit.ratio - configured))
+    here = next(fit for fit in fits if fit.ratio == configured)
     listed = "  ".join(f"{fit.ratio:g}:{fit.dice:.3f}" for fit in fits)
     line = f"{name} against the labels (shrink ratio:Dice)  {listed}"
     advice = "Set it in MakeShrinkMap and MakeBorderMap, and fit unclip_ratio with tools/eval.py --tune afterwards"
@@ -109,11 +109,6 @@ def verdict(name: str, fits: Sequence[Fit], configured: float, dilation: int = 0
         return (
             f"{line}\n  {name} agrees with the labels at no shrink ratio (best Dice {best.dice:.3f}): it does not find "
             "this text, or marks something else; look at preview.jpg, and choose another teacher",
-            True,
-        )
-    if not fits[0].ratio <= configured <= fits[-1].ratio:
-        return (
-            f"{line}\n  shrink_ratio {configured:g} was not compared; {best.ratio:g} fits best (Dice {best.dice:.3f})",
             True,
         )
     if best.dice - here.dice > CONTRADICTION:

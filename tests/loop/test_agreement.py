@@ -143,11 +143,6 @@ def test_a_teacher_that_agrees_with_no_ratio_is_a_warning() -> None:
     assert "shrink_ratio 0.4 fits" not in line
 
 
-def test_a_ratio_outside_the_sweep_is_not_called_fitting() -> None:
-    line, _ = verdict("Teacher", fits_of(r0_3=0.5, r0_7=0.9), 0.95)
-    assert "shrink_ratio 0.95 fits" not in line
-
-
 def test_only_a_dilated_target_is_advised_to_be_smaller() -> None:
     fits = fits_of(r0_4=0.6, r0_5=0.9)
     assert "dilation" not in verdict("Teacher", fits, 0.4)[0]

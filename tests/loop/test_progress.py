@@ -17,7 +17,7 @@ import tiny
 
 from ocr_cml.loop import startup
 from ocr_cml.loop.progress import Display, Pace
-from ocr_cml.models.weights import read_weights, save_weights
+from ocr_cml.models.weight_files import read_weights, save_weights
 from ocr_cml.words import duration, memory, pace
 
 FOLLOW = """

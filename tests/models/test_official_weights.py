@@ -11,7 +11,8 @@ import pytest
 from paddle import inference
 
 from ocr_cml.models import build_detector
-from ocr_cml.models.weights import load_into, read_weights, select
+from ocr_cml.models.weight_files import read_weights
+from ocr_cml.models.weights import load_into, select
 
 NECKS = {"v2": {"name": "DBFPN", "out_channels": 96}, "v3": {"name": "RSEFPN", "out_channels": 96, "shortcut": True}}
 

@@ -23,7 +23,8 @@ from paddle import nn
 
 from ocr_cml.models import build_detector
 from ocr_cml.models.pdparams import write_pdparams
-from ocr_cml.models.weights import load_into, read_weights, select
+from ocr_cml.models.weight_files import read_weights
+from ocr_cml.models.weights import load_into, select
 
 SOURCE = os.environ.get("PADDLEOCR_SOURCE", "")
 pytestmark = [

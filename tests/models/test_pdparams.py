@@ -11,7 +11,7 @@ import pytest
 
 from ocr_cml.models import build_detector
 from ocr_cml.models.pdparams import write_pdparams
-from ocr_cml.models.weights import read_weights
+from ocr_cml.models.weight_files import read_weights
 from ppocr_data.errors import WeightsError
 
 WEIGHTS = {

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocr_cml.models import Detector, build_detector
-from ocr_cml.models.weights import find_weights, load_into, read_weights, save_weights, select
+from ocr_cml.models.weight_files import find_weights, read_weights, save_weights
+from ocr_cml.models.weights import load_into, select
 from ppocr_data.errors import WeightsError
 
 SPEC = {

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ocr_cml.models import weights
-from ocr_cml.models.weights import read_weights
+from ocr_cml.models import weight_files
+from ocr_cml.models.weight_files import read_weights
 from ppocr_data.decode import DecodeImage
 from ppocr_data.errors import WeightsError
 
@@ -94,7 +94,7 @@ def test_other_kinds_of_files_are_not_decoded_at_all(kind: str) -> None:
 def test_an_archive_that_unfolds_beyond_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez_compressed(tmp_path / "w.npz", a=np.zeros(10**6, np.float32))
     assert (tmp_path / "w.npz").stat().st_size < 10_000
-    monkeypatch.setattr(weights, "MOST_BYTES", 10**6)
+    monkeypatch.setattr(weight_files, "MOST_BYTES", 10**6)
     with pytest.raises(WeightsError, match=r"w\.npz: unpacked it has 4,000,128 bytes"):
         read_weights(tmp_path / "w.npz")
 

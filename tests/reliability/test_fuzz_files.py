@@ -17,7 +17,7 @@ from safetensors.numpy import save as to_safetensors
 
 from ocr_cml import checkpoint, config, inference_yml
 from ocr_cml.model_files import find_files
-from ocr_cml.models.weights import read_weights
+from ocr_cml.models.weight_files import read_weights
 from ocr_cml.schema import Config
 from ppocr_data.decode import DecodeImage
 from ppocr_data.errors import ConfigError, ModelError, WeightsError
