@@ -167,6 +167,11 @@ def unreached(students: Collection[str], bindings: Iterable[Binding]) -> list[st
     return sorted(set(students) - sound)
 
 
+def auxiliary_weights(term: StatedTerm) -> dict[str, float]:
+    """The arguments of a term that weigh auxiliary maps, those above 0."""
+    return {name: value for name, value in term.own.items() if name.startswith("aux_weight_") and value > 0}
+
+
 def ever_counts(weight: Weight) -> bool:
     """Whether a term of this weight has any pull, at some time of the training."""
     if not isinstance(weight, WeightSchedule):

@@ -180,7 +180,9 @@ def _write_inference_model(settings: Config, students: Mapping[str, Detector], n
     from ocr_cml.export import Ensemble, export_detector
 
     for teacher, section in settings.teachers.items():
-        if section.inference_model and Path(target).resolve() == Path(section.inference_model).resolve():
+        theirs = Path(section.inference_model or "")
+        folder = theirs.parent if theirs.suffix == ".onnx" else theirs
+        if section.inference_model and Path(target).resolve() == folder.resolve():
             raise ConfigError(f"Global.save_inference_dir: {target} is {teacher}'s own folder; choose another")
     network = Ensemble(list(students.values())) if name == "ensemble" else students[name]
     assemble.prepare_embedded_set(settings, training=False)

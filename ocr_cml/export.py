@@ -33,7 +33,7 @@ MAP_LIMIT = 1e-3
 """A map that lies further away is refused, whatever its boxes: the runtime demands no less of two engines."""
 
 # The weights go first and inference.yml, without which PaddleOCR does not open the folder, last.
-PRODUCTS = ("inference.pdiparams", "inference.json", "inference.onnx", inference_yml.FILE_NAME)
+PRODUCTS = (inference_yml.FILE_NAME, "inference.pdiparams", "inference.json", "inference.onnx")
 
 
 @dataclass(frozen=True)
@@ -142,10 +142,9 @@ def _refuse_foreign(folder: Path) -> None:
         raise ModelError(
             f"Global.save_inference_dir: {folder} is a checkpoint, which its training replaces; choose another folder"
         )
-    weights = [name for name in ("inference.pdmodel", *PRODUCTS[:-1]) if (folder / name).exists()]
-    stated = folder / inference_yml.FILE_NAME
-    # A folder of ours without its last file is an export that was cut short.
-    if weights and (stated.exists() or "inference.pdmodel" in weights) and not inference_yml.is_ours(stated):
+    weights = [name for name in ("inference.pdmodel", *PRODUCTS[1:]) if (folder / name).exists()]
+    # Our inference.yml is put in place first, so it lies beside what an export that was cut short has left as well.
+    if weights and not inference_yml.is_ours(folder / inference_yml.FILE_NAME):
         raise ModelError(
             f"Global.save_inference_dir: {folder} holds a model that this tool did not export ({weights[0]}); choose "
             "another folder"

@@ -205,14 +205,22 @@ def _refuse_foreign(output: Path, pictures: Iterable[Path]) -> None:
 
 
 def _is_ours(results: Path) -> bool:
-    """Whether each line is a path and a list of texts; the last may have been cut short."""
+    """Whether each line is a result; the last one of a file that still grows may have been cut short."""
     try:
-        *lines, _ = results.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
-        found = [json.loads(line.rpartition("\t")[2]) for line in lines]
-    except (OSError, ValueError):
+        *lines, rest = results.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    except OSError:
         return False
-    texts = [text for line in found for text in (line if isinstance(line, list) else [line])]
-    return all(isinstance(text, dict) and "points" in text for text in texts)
+    cut_short = results.name != RESULTS and (bool(lines) or "\t[" in rest)
+    return (not rest or cut_short) and all(map(_is_result, lines))
+
+
+def _is_result(line: str) -> bool:
+    """Whether a line is as `Detections.line` writes it: a path, a tab, a list of texts."""
+    try:
+        texts = json.loads(line.partition("\t")[2])
+    except ValueError:
+        return False
+    return isinstance(texts, list) and all(isinstance(text, dict) and "points" in text for text in texts)
 
 
 def _finished(

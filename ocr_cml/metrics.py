@@ -125,8 +125,9 @@ def overlap(
 class GroundTruth:
     """The ground truth of one image, on which detections are laid, once or many times.
 
-    A ground truth that is no valid polygon is left out, as in PaddleOCR. A detection that is none (crossing sides, no
-    area, NaN) overlaps nothing: it counts as wrong, where PaddleOCR would forget it.
+    A ground truth that is no valid polygon is left out, as in PaddleOCR. A detection whose outline touches or crosses
+    itself, as one may that is rounded to whole pixels, stands for what it encloses; one without an area, or of NaN,
+    overlaps nothing and counts as wrong. PaddleOCR would forget both.
 
     Args:
         polygons: ground truths, each `[K,2]`, in pixels.
@@ -142,7 +143,7 @@ class GroundTruth:
 
     def overlap(self, detections: Sequence[np.ndarray]) -> Overlap:
         """Lay detections, each `[K,2]`, in the same pixels, on it, in the order in which they are to be matched."""
-        valid, shapes = _shapes(detections)
+        valid, shapes = _shapes(detections, mend=True)
         shared = np.zeros((len(self._shapes), len(detections)))
         if len(self._shapes) and len(shapes):
             shared[:, valid] = _intersections(self._shapes, shapes)
@@ -153,8 +154,8 @@ class GroundTruth:
         return Overlap(iou, self._care, ~(swallowed & (area > 0)).any(axis=0))
 
 
-def _shapes(polygons: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the valid polygons, and their shapes."""
+def _shapes(polygons: Sequence[np.ndarray], mend: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the valid polygons, and their shapes; with `mend`, what the others enclose, where it has an area."""
     shapes = np.full(len(polygons), None, object)
     by_length: dict[int, list[int]] = {}
     for index, polygon in enumerate(polygons):
@@ -164,7 +165,11 @@ def _shapes(polygons: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
             points = np.array([polygons[index] for index in indices], np.float64).reshape(-1, length, 2)
             finite = np.isfinite(points).all(axis=(1, 2))
             shapes[np.array(indices)[finite]] = shapely.polygons(points[finite])
-    valid = np.flatnonzero(shapely.is_valid(shapes))
+    valid = shapely.is_valid(shapes)
+    if mend and (crossing := np.flatnonzero(~valid & ~shapely.is_missing(shapes))).size:
+        shapes[crossing] = shapely.buffer(shapely.make_valid(shapes[crossing]), 0)  # 0: without lines that stick out
+        valid[crossing] = shapely.area(shapes[crossing]) > 0
+    valid = np.flatnonzero(valid)
     return valid, shapes[valid]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ppocr_data.decode import DecodeImage
 from ppocr_data.errors import DataError
+from ppocr_data.folders import entries
 from ppocr_data.labels import IMAGE_SUFFIXES
 
 _GREEN = (40, 190, 40)
@@ -30,14 +31,13 @@ def find_images(path: Path) -> list[Path]:
     """The image itself, or a folder's images (neither hidden ones nor those of its subfolders), img_2 before img_10.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or the folder cannot be read.
     """
     if path.is_file():
         return [path]
     if not path.is_dir():
         raise DataError(f"{path}: does not exist; give an image or a folder of images")
-    shown = [file for file in path.iterdir() if not file.name.startswith(".")]
-    found = [file for file in shown if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+    found = [file for file in entries(path) if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
     if not found:
         rest = f"; {others.removeprefix(f'{path}: ')}" if (others := left_out(path)) else ""
         raise DataError(f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)}){rest}")
@@ -48,7 +48,7 @@ def left_out(folder: Path) -> str:
     """What of a folder `find_images` leaves out, in words; nothing where that is all right or no folder."""
     if not folder.is_dir():
         return ""
-    others = [file for file in folder.iterdir() if not file.name.startswith(".")]
+    others = entries(folder)
     inside = sum(file.is_dir() for file in others)
     endings = [file.suffix.lower() or "no ending" for file in others if file.is_file()]
     unknown = [ending for ending in endings if ending not in IMAGE_SUFFIXES]

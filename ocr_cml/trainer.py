@@ -22,7 +22,7 @@ from ocr_cml.models.detector import DetOutput
 from ppocr_data.errors import UserError
 from ppocr_data.loader import Batch
 
-_SAVED = "the state at step %d is saved; mend the data and start again"
+_SAVED = "the state at step %d is saved; mend what the message below says and start again"
 
 
 class Trainer(Training):
@@ -134,6 +134,7 @@ class Trainer(Training):
         self.progress.evaluation_due = True
         if self.progress.step > self.saved_step:
             self.save(LATEST)
+            self.display.pace.paused()  # the evaluation's time is its own
         self.progress.evaluation_due = False
         try:
             self._evaluate()

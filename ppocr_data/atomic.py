@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+_LONG = 200  # bytes, of the 255 that a name may have
 
 
 @contextlib.contextmanager
@@ -22,7 +25,9 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; the caller knows what that means to people.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    # A name as long as names can be leaves no room for what is added to it.
+    stem = path.stem if len(os.fsencode(path.name)) < _LONG else hashlib.sha256(os.fsencode(path.stem)).hexdigest()
+    temporary = path.with_name(f".{stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
         if sync:

@@ -121,9 +121,13 @@ def _warped(source: np.ndarray, points: np.ndarray, matrix: np.ndarray, size: tu
 def _straighten(points: np.ndarray, turn: float) -> tuple[np.ndarray, tuple[int, int]] | None:
     """The homography `[3,3]` that lays a text straight and turns it, and the (width, height) of the patch it fills.
 
-    None where the text is too small to be worth it. A text of more than four points goes by its smallest rectangle.
+    None where the text is too small to be worth it. A text of more than four points, or of four of which one is a dent,
+    goes by its smallest rectangle.
     """
-    corners = points if len(points) == 4 else cv2.boxPoints(cv2.minAreaRect(points))
+    straight_sided = len(points) == 4 and cv2.isContourConvex(points.astype(np.float32))
+    corners = points if straight_sided else cv2.boxPoints(cv2.minAreaRect(points))
+    if cv2.contourArea(corners.astype(np.float32), oriented=True) < 0:
+        corners = corners[[0, 3, 2, 1]]  # labelled the other way round: laid on a clockwise target it would be mirrored
     sides = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
     width, height = max(sides[0], sides[2]), max(sides[1], sides[3])
     if min(sides) < 1 or min(width, height) < _SMALLEST_PASTED:

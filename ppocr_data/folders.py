@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
+
+from ppocr_data.errors import DataError
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
     """The files of a folder and its subfolders, through links too, without hidden ones and archives' leftovers.
 
     A folder that is met again through another link is left, so a link to a folder above it does no harm.
+
+    Raises:
+        DataError: one of the folders cannot be read; its images would be missing without a word.
     """
     met = set()
-    for place, inside, names in os.walk(folder, followlinks=True):
+    for place, inside, names in os.walk(folder, followlinks=True, onerror=_unreadable):
         real = os.path.realpath(place)
         if real in met:
             inside.clear()
@@ -27,5 +33,17 @@ def visible_files(folder: Path) -> Iterator[Path]:
                 yield path
 
 
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, hidden ones left out. Raises DataError where it cannot be read."""
+    try:
+        return [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        _unreadable(error)
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+
 def _is_leftover(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+    return name.startswith(".") or name in ("__MACOSX", "lost+found")

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,7 +189,7 @@ def _parse_line(line: bytes, data_dir: Path, source: str, allow_outside: bool) -
 def _image_path(name: str, data_dir: Path, allow_outside: bool) -> Path:
     if not name:
         raise _BadLine("no image name before the tab")
-    path, root = data_dir / name, data_dir.absolute()
+    path, root = _in_either_form(data_dir, name), data_dir.absolute()
     # Lexical on purpose: links inside the folder were put there by its owner and may point anywhere.
     if not allow_outside and not Path(os.path.normpath(root / name)).is_relative_to(os.path.normpath(root)):
         raise _BadLine(
@@ -203,6 +204,12 @@ def _image_path(name: str, data_dir: Path, allow_outside: bool) -> Path:
         seen_from = "" if path.is_absolute() else f", which is seen from {Path.cwd()}"
         raise _BadLine(f"no such image: {path}; image names are relative to data_dir{seen_from}{hint}")
     return path
+
+
+def _in_either_form(folder: Path, name: str) -> Path:
+    """The file of a name; or the one whose accents are written in Unicode's other way, as in macOS's archives."""
+    forms = dict.fromkeys((name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)))
+    return next((folder / form for form in forms if _is_file(folder / form)), folder / name)
 
 
 def _parse_entry(entry: Any, where: str) -> tuple[np.ndarray, str, bool]:

@@ -7,7 +7,7 @@ keeps pages apart that have nothing in common but their white.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -22,27 +22,30 @@ _LARGE = 1024  # pixels of the shorter side; smaller ones, read at a quarter, wo
 _FLAT = 4  # grey levels: neighbours that differ by less are noise
 
 
-def near_duplicates(paths: Sequence[Path], progress: Callable[[int, int], None] | None = None) -> list[tuple[int, int]]:
+def near_duplicates(
+    paths: Sequence[Path], progress: Callable[[int, int], None] | None = None
+) -> Iterator[tuple[int, int]]:
     """Pairs (i, j), i < j, of image files that look nearly the same. Unreadable files are like nothing."""
     prints = []
     for done, path in enumerate(paths, start=1):
         prints.append(fingerprint(path))
         if progress is not None:
             progress(done, len(paths))
-    return close_pairs(prints)
+    yield from close_pairs(prints)
 
 
-def close_pairs(prints: Sequence[np.ndarray | None]) -> list[tuple[int, int]]:
-    """Pairs (i, j), i < j, of fingerprints that are alike; None is like nothing."""
+def close_pairs(prints: Sequence[np.ndarray | None]) -> Iterator[tuple[int, int]]:
+    """Pairs (i, j), i < j, of fingerprints that are alike; None is like nothing.
+
+    One after the other: a video's thousand frames have half a million of them.
+    """
     known = [i for i, bits in enumerate(prints) if bits is not None and np.bitwise_count(bits).sum() >= _FEWEST]
     table = np.array([prints[i] for i in known], np.uint64).reshape(-1, 4)
     counts = np.bitwise_count(table).sum(axis=1).astype(int)
-    pairs: list[tuple[int, int]] = []
     for row in range(len(known) - 1):
         distance = np.bitwise_count(table[row + 1 :] ^ table[row]).sum(axis=1)
         close = np.flatnonzero(distance <= _CLOSE * (counts[row + 1 :] + counts[row]))
-        pairs.extend((known[row], known[row + 1 + int(other)]) for other in close)
-    return pairs
+        yield from ((known[row], known[row + 1 + int(other)]) for other in close)
 
 
 def fingerprint(path: Path) -> np.ndarray | None:

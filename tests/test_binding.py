@@ -205,6 +205,12 @@ NO_LABELS = [*UNLABELLED, "Train.dataset.label_file_list=[]"]
     ("terms", "options", "words"),
     [
         ([LABELS], UNLABELLED, ["Train.unlabeled", "no loss term could learn from images without labels"]),
+        ([LABELS, {"DMLLoss": {"weight": 0}}], UNLABELLED, ["Train.unlabeled", "no loss term could learn from images"]),
+        (
+            [{"DBLoss": {"aux_weight_p3": 0.4}}],
+            [],
+            ["DBLoss.aux_weight_p3: no auxiliary maps come from A, B"],
+        ),
         ([LABELS, {"TeacherLoss": {}}], NO_LABELS, ["DBLoss: needs labels", "label_file_list is empty"]),
         ([{"DMLLoss": {}}], NO_LABELS, ["Loss.loss_config_list", "neither a label nor a teacher"]),
         (

@@ -362,6 +362,7 @@ def begin(run: PlannedRun, data: Path) -> None:
     progress: dict[str, Any] = {"step": 1, "trained_on": assemble.labels_digest([str(data / "train.txt")])}
     progress["scored_on"] = assemble.labels_digest([str(data / "val.txt")])
     progress["teachers"] = assemble.teacher_record(run.config)
+    progress["started_from"] = assemble.start_record(run.config)
     (run.folder / "latest").mkdir()
     (run.folder / "latest" / "state.json").write_text(json.dumps({"progress": progress}), encoding="utf-8")
 
@@ -372,6 +373,10 @@ def begin(run: PlannedRun, data: Path) -> None:
         ("train.txt", r"one/seed1: the lines of Train\.dataset\.label_file_list .* were not today's"),
         ("val.txt", r"one/seed1: the lines of Eval\.dataset\.label_file_list .* were not today's"),
         ("teacher.safetensors", r"one/seed1: the files of Architecture\.Models\.Teacher \(.*\) were not today's"),
+        (
+            "start.safetensors",
+            r"one/seed1: the initial weights of Architecture\.Models\.Student \(.*\) were not today's",
+        ),
     ],
 )
 def test_what_changed_on_disk_since_a_run_began_is_refused(changed: str, expected: str, tmp_path: Path) -> None:
@@ -380,10 +385,12 @@ def test_what_changed_on_disk_since_a_run_began_is_refused(changed: str, expecte
     for name in ("train.txt", "val.txt"):
         (data / name).write_text("a.jpg\t[]\n")
     teachers = {"network": {"pretrained": str(tiny.teacher_weights(data / "teacher.safetensors")), **tiny.STUDENT}}
-    plan = plan_of(tmp_path, [ALONE, ONE], seeds=[1], teachers=teachers)
+    start = f"Architecture.Models.Student.pretrained={tiny.teacher_weights(data / 'start.safetensors')}"
+    plan = plan_of(tmp_path, [ALONE, ONE], seeds=[1], teachers=teachers, overrides=[start])
     begin(plan.run("one", 1), data)
     refuse_other_data(plan, today=True)
-    tiny.teacher_weights(data / changed, seed=78) if "teacher" in changed else (data / changed).write_text("b.jpg\t[]")
+    weights = changed.endswith(".safetensors")
+    tiny.teacher_weights(data / changed, seed=78) if weights else (data / changed).write_text("b.jpg\t[]")
     with pytest.raises(ConfigError, match=expected):
         run_all(plan, {}, "the command")
     refuse_other_data(plan, today=False)  # its tables are still those of one data set
@@ -576,9 +583,18 @@ def test_seconds_a_step_leave_out_evaluations_and_what_a_stop_cut_off() -> None:
 def test_deployed_parameters_leave_out_the_threshold_map() -> None:
     network = build_detector(tiny.STUDENT)
     counted = {name: int(np.prod(p.shape)) for name, p in network.named_parameters()}
+    statistics = sum(count for name, count in counted.items() if name.endswith(("._mean", "._variance")))
+    counted = {name: count for name, count in counted.items() if not name.endswith(("._mean", "._variance"))}
     training_only = sum(count for name, count in counted.items() if name.startswith("head.thresh."))
-    assert training_only > 0
-    assert deployed_parameters(json.dumps(tiny.STUDENT)) == sum(counted.values()) - training_only
+    assert min(training_only, statistics) > 0
+    deployed = deployed_parameters(json.dumps(tiny.STUDENT))
+    assert deployed == sum(counted.values()) - training_only
+    # And what the exported graph holds: running statistics are its constants too.
+    neck = {"Neck": {"name": "RepLKFPN", "out_channels": 24}}
+    more = {"Head": {**tiny.STUDENT["Head"], "aux_in_channels": 24}}
+    assert deployed_parameters(json.dumps(tiny.STUDENT | neck | more)) == deployed_parameters(
+        json.dumps(tiny.STUDENT | neck)
+    )
 
 
 def test_the_evaluation_that_counts(tmp_path: Path) -> None:

@@ -674,6 +674,17 @@ def test_weight_decay_by_its_other_names(write: Write) -> None:
     assert settings.Optimizer.regularizer is not None and settings.Optimizer.regularizer.factor == 0.05
 
 
+def test_adamw_decays_as_there_where_nothing_is_said(write: Write) -> None:
+    bare = changed(SINGLE, "  regularizer: {name: L2, factor: 0}\n", "")
+    settings, notes = read(write(bare), "Optimizer.name=AdamW")
+    assert settings.Optimizer.regularizer is not None and settings.Optimizer.regularizer.factor == 0.01
+    assert "Optimizer: AdamW decays weights by 0.01 where no regularizer is given, as in PaddleOCR" in " ".join(notes)
+    settings, _ = read(write(bare))
+    assert settings.Optimizer.regularizer is None
+    settings, _ = read(write(SINGLE), "Optimizer.name=AdamW")
+    assert settings.Optimizer.regularizer is not None and settings.Optimizer.regularizer.factor == 0
+
+
 @pytest.mark.parametrize("name", ["Piecewise", "OneCycle", "LinearWarmupCosine"])
 def test_a_schedule_that_does_not_exist_here_is_refused(write: Write, name: str) -> None:
     message = refusal(write(SINGLE), f"Optimizer.lr.name={name}")

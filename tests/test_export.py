@@ -370,7 +370,14 @@ def test_paddleocr_finds_the_same_boxes_on_photos(
         assert [[p.tolist() for p in detector(photo).polygons] for photo in photos] == expected
 
 
-@pytest.mark.parametrize("theirs", [("inference.yml", "inference.pdiparams"), ("inference.pdmodel",)])
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        *(("inference.yml", "inference.pdiparams"), ("inference.pdmodel",)),
+        # PaddleOCR's own exports have their inference.yml in the folder above; a teacher may be a bare .onnx file.
+        *(("inference.json", "inference.pdiparams"), ("inference.onnx",)),
+    ],
+)
 def test_a_model_from_elsewhere_is_not_replaced(tmp_path: Path, theirs: tuple[str, ...]) -> None:
     for name in theirs:
         (tmp_path / name).write_text("theirs")
@@ -387,7 +394,24 @@ def test_a_checkpoint_is_no_place_for_an_export(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["state.json"]
 
 
-def test_an_export_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
-    (tmp_path / "inference.pdiparams").write_text("half")
+@pytest.mark.parametrize("placed", [0, 1, 2, 3])
+def test_an_export_that_was_cut_short_is_made_again(
+    placed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between any two of the renames that put its files in place."""
+    moved = []
+
+    def replace(self: Path, target: Path) -> Path:
+        if target.name in PRODUCTS:
+            if len(moved) == placed:
+                raise KeyboardInterrupt
+            moved.append(target.name)
+        return rename(self, target)
+
+    rename = Path.replace
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", replace)
+        export(DarkNetwork(), tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(moved) and len(moved) == placed
     assert export(DarkNetwork(), tmp_path).boxes == 5
     assert export(DarkNetwork(), tmp_path).boxes == 5

@@ -281,7 +281,12 @@ def test_the_official_model_finds_what_the_runtimes_processing_finds(shared: Pat
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("img_2.png", b"somebody's own\n"), *(("results.txt", c) for c in (b"their own\n", b"[1, 2]\n", b"a.jpg\t{}\n"))],
+    [
+        ("img_2.png", b"somebody's own\n"),
+        *(("results.txt", c) for c in (b"their own\n", b"[1, 2]\n", b"a.jpg\t{}\n", b"hmean .87, ask Li first")),
+        *(("results.txt", c) for c in (b"a.jpg\t[]\nand a word more", b"a.jpg\t[1]\n")),
+        ("results.txt.part", b"their own, unfinished"),
+    ],
 )
 def test_what_this_tool_did_not_write_is_not_replaced(
     name: str, content: bytes, model: Path, photos: Path, tmp_path: Path

@@ -124,7 +124,17 @@ def test_a_polygon_that_is_none_is_a_wrong_detection() -> None:
     line = np.array([[0, 0], [5, 5]], np.float32)
     preds = [bowtie, flat, nan, line, square(0, 0)]
     assert overlap(preds, [square(0, 0)], [False]).counts() == Counts(1, 1, 5)
-    assert overlap(preds[:4], [square(0, 0)], [True]).counts() == Counts(0, 0, 4)
+    assert overlap(preds[1:4], [square(0, 0)], [True]).counts() == Counts(0, 0, 3)
+
+
+def test_an_outline_that_touches_itself_is_what_it_encloses() -> None:
+    """Rounded to whole pixels, the tip of a dent may come to lie on the side across, and a thread stick out."""
+    dented = np.array([[0, 0], [5, 10], [10, 0], [10, 10], [0, 10]], np.float32)  # two triangles: 50 of 100
+    threaded = np.array([[0, 0], [10, 0], [10, 10], [30, 10], [10, 10], [0, 10]], np.float32)
+    found = overlap([dented, threaded], [square(0, 0)], [False])
+    np.testing.assert_allclose(found.iou, [[0.5, 1.0]])
+    assert found.counts() == Counts(1, 1, 2)
+    assert overlap([dented], [square(0, 0)], [True]).counts() == Counts(0, 0, 0)  # it lies on what is not cared for
 
 
 def test_a_ground_truth_that_is_none_is_left_out() -> None:

@@ -231,10 +231,15 @@ def test_check_leaves_the_pictures_alone(tool: Tool, labelled: Path, tmp_path: P
     elsewhere = tmp_path / "mine"
     elsewhere.mkdir()
     (elsewhere / "blank.jpg").write_text("mine")
+    code, _, err = tool("prepare_data", "check", labelled / "train.txt", "--output", elsewhere)
+    assert (code, "blank.jpg: is there and was not written by this tool" in err) == (2, True)
+    assert [(path.name, path.read_text()) for path in elsewhere.iterdir()] == [("blank.jpg", "mine")]
+    (elsewhere / "blank.jpg").rename(elsewhere / "mine.jpg")
     assert tool("prepare_data", "check", labelled / "train.txt", "--output", elsewhere)[0] == 0
-    assert (elsewhere / "blank.jpg").read_text() == "mine"
+    (elsewhere / "blank.jpg").write_text("of an earlier check")
     assert tool("prepare_data", "check", labelled / "train.txt", "--output", elsewhere)[0] == 0
     assert not (elsewhere / "blank.jpg").exists()  # by now the folder is the check's
+    assert (elsewhere / "mine.jpg").read_text() == "mine"
 
 
 def test_check_exit_codes(tool: Tool, labelled: Path, tmp_path: Path) -> None:

@@ -120,7 +120,6 @@ def fit(data: dict[str, Any], at_once: int) -> Trainer:
     [
         (2, 2, "synchronous"),
         pytest.param(3, 2, "synchronous", marks=pytest.mark.slow),
-        pytest.param(3, 3, "alternating", marks=pytest.mark.slow),
     ],
 )
 def test_a_training_is_the_same_to_the_bit(
@@ -181,18 +180,18 @@ def test_all_students_at_once_where_there_are_several_cores(
     ("section", "device", "reason"),
     [
         ({}, "gpu:0", "a GPU computes one student after the other"),
-        ({"to_static": True}, "cpu", "Global.to_static"),
-        ({"save_memory": True}, "cpu", "Global.save_memory"),
+        ({"Global__to_static": True}, "cpu", "Global.to_static"),
+        ({"Global__save_memory": True}, "cpu", "Global.save_memory"),
+        ({"Loss__update": "alternating"}, "cpu", "students of Loss.update: alternating take turns"),
     ],
 )
 def test_where_it_cannot_be_auto_takes_one_and_two_are_refused(
-    section: dict[str, bool], device: str, reason: str, tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    section: dict[str, Any], device: str, reason: str, tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MKL_NUM_THREADS", "4")
-    named = {f"Global__{key}": value for key, value in section.items()}
-    config = tiny.load(tiny.settings(tiny_set, tmp_path, **named), tmp_path)
+    config = tiny.load(tiny.settings(tiny_set, tmp_path, **section), tmp_path)
     assert assemble.side_by_side(config, device, 1).at_once == 1
-    config = tiny.load(tiny.settings(tiny_set, tmp_path, Global__students_at_once=2, **named), tmp_path)
+    config = tiny.load(tiny.settings(tiny_set, tmp_path, Global__students_at_once=2, **section), tmp_path)
     with pytest.raises(ConfigError, match=f"^Global.students_at_once: 2 cannot be, because {reason}"):
         assemble.side_by_side(config, device, 1)
 

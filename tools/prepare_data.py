@@ -234,6 +234,7 @@ def _by_chance(records: Sequence[Record], arguments: argparse.Namespace) -> Spli
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    check_report.refuse_foreign(arguments.output)
     with _progress_bar() as progress:
         report = check(
             arguments.labels,
@@ -246,8 +247,9 @@ def _check(arguments: argparse.Namespace) -> int:
         raise DataError(
             f"--output {arguments.output}: holds the images; name another folder for what was found in them"
         )
-    sheets = draw_sheets(report, arguments.output, arguments.pictures) if arguments.pictures > 0 else []
+    # The listing first: by it a later check knows the pictures of one that was stopped here for its own.
     listing = check_report.write_json(report, arguments.output / check_report.LISTING)
+    sheets = draw_sheets(report, arguments.output, arguments.pictures) if arguments.pictures > 0 else []
     print(check_report.summary(report))
     print("\n".join(["", "Look at:", *map(str, sheets), str(listing)]))
     return int(report.broken > 0 or (arguments.strict and bool(report.findings)))

@@ -36,7 +36,8 @@ def recomputes(config: Config, device: str) -> bool:
     """
     wanted = config.Global.recompute
     if wanted == "auto":
-        several = device == "cpu" and len(config.students) > 1
+        together = len(config.students) > 1 and config.Loss.update == "synchronous"
+        several = device == "cpu" and together
         return not config.Global.to_static and (several or config.Global.save_memory)
     return wanted
 
@@ -54,6 +55,7 @@ def side_by_side(config: Config, device: str, processes: int) -> SideBySide:
             "a GPU computes one student after the other": device != "cpu",
             "Global.to_static's programs take turns": config.Global.to_static,
             "Global.save_memory holds one student's activations": config.Global.save_memory,
+            "students of Loss.update: alternating take turns": config.Loss.update == "alternating",
         }.items()
         if holds
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -51,6 +52,16 @@ def build_students(
         except WeightsError as error:
             raise WeightsError(f"{key}: {error}") from None
     return students, reports
+
+
+def start_record(config: Config) -> dict[str, str]:
+    """SHA-256 of the weight file that each student starts from, of those that start from one."""
+    record = {}
+    for name, network in config.students.items():
+        if where := config.Global.pretrained_model or network.pretrained:
+            file = find_weights(model_store.weight_file(where), name)
+            record[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return record
 
 
 def load_student(student: Detector, name: str, network: Network, where: str) -> LoadReport:

@@ -30,6 +30,8 @@ class Progress:
         evaluation_due: the evaluation of this step could not be made, and comes first when the run goes on.
         loss_scale: float16's factor of the loss, and the turns since it last changed.
         unlabelled: SHA-256 of the names of the images without labels; empty without such, and in old checkpoints.
+        started_from: SHA-256 of the weight file that each student started from, of those that did; empty in old
+            checkpoints.
         trained_on, scored_on: SHA-256 of the label files for training and for evaluation; empty in old checkpoints.
         mean_updates: how often each student's exponential mean was moved; old checkpoints leave it to the step.
         samples_a_step: labelled and unlabelled samples of a step, in all processes; None in old checkpoints. With
@@ -39,6 +41,7 @@ class Progress:
     step: int = 0
     best: Best | None = None
     teachers: dict[str, dict[str, str]] = field(default_factory=dict)
+    started_from: dict[str, str] = field(default_factory=dict)
     overtaken: bool = False
     dropped: dict[str, int] = field(default_factory=dict)
     restarts: dict[str, list[int]] = field(default_factory=dict)
@@ -58,6 +61,7 @@ class Progress:
             step=data["step"],
             best=best,
             teachers=dict(data.get("teachers", {})),
+            started_from=dict(data.get("started_from", {})),
             overtaken=bool(data.get("overtaken", False)),
             dropped=dict(data.get("dropped", {})),
             restarts={name: list(steps) for name, steps in dict(data.get("restarts", {})).items()},

@@ -226,7 +226,9 @@ def deployed_parameters(spec: str) -> int:
         spec: Backbone, Neck and Head as JSON.
     """
     network = build_detector(json.loads(spec)).fuse_for_export()
-    return sum(int(p.size) for name, p in network.named_parameters() if not name.startswith(UNUSED_WHEN_FROZEN))
+    left_out = (*UNUSED_WHEN_FROZEN, "head.aux_")  # what only a training answers with
+    learnt = ((name, p) for name, p in network.named_parameters() if not p.stop_gradient)  # no running statistics
+    return sum(int(p.size) for name, p in learnt if not name.startswith(left_out))
 
 
 # --- statistics ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Whether a comparison's runs learned from the same labels and teachers: their files may change between two calls."""
+"""Whether a comparison's runs had the same labels, teachers and start: their files may change between two calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def refuse_other_data(plan: Plan, *, today: bool) -> None:
             cannot be read count for nothing: a training says that itself.
 
     Raises:
-        ConfigError: lines of label files, images without labels, or a teacher's files are not those of a run's start.
+        ConfigError: lines of label files, images without labels, a teacher's files or a student's initial weights are
+            not those of a run's start.
     """
     known: dict[tuple[str, str], tuple[str, str]] = {}
     differing: dict[tuple[str, str], list[str]] = {}
@@ -50,7 +51,8 @@ def _recorded(run: PlannedRun) -> _Digests:
             progress = json.loads((folder / STATE).read_text(encoding="utf-8"))["progress"]
             teachers = {name: record["sha256"] for name, record in progress.get("teachers", {}).items()}
             labels = progress.get("trained_on", ""), progress.get("scored_on", "")
-            return _digests(run, *labels, progress.get("unlabelled", ""), teachers)
+            started = progress.get("started_from", {})
+            return _digests(run, *labels, progress.get("unlabelled", ""), teachers, started)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # one that is damaged is told when it is opened
     return {}
@@ -59,12 +61,15 @@ def _recorded(run: PlannedRun) -> _Digests:
 def _todays(run: PlannedRun) -> _Digests:
     trained_on, scored_on = (_labels(s.dataset.label_file_list) for s in (run.config.Train, run.config.Eval))
     teachers: dict[str, str] = {}
+    started: dict[str, str] = {}
     unlabelled = ""
     with contextlib.suppress(UserError, OSError):
         unlabelled = assemble.names_digest(assemble.unlabelled_images(run.config))
     with contextlib.suppress(UserError, OSError):
         teachers = {name: record["sha256"] for name, record in assemble.teacher_record(run.config).items()}
-    return _digests(run, trained_on, scored_on, unlabelled, teachers)
+    with contextlib.suppress(UserError, OSError):
+        started = assemble.start_record(run.config)
+    return _digests(run, trained_on, scored_on, unlabelled, teachers, started)
 
 
 def _labels(files: list[str]) -> str:
@@ -74,7 +79,14 @@ def _labels(files: list[str]) -> str:
         return ""
 
 
-def _digests(run: PlannedRun, trained_on: str, scored_on: str, unlabelled: str, teachers: dict[str, Any]) -> _Digests:
+def _digests(
+    run: PlannedRun,
+    trained_on: str,
+    scored_on: str,
+    unlabelled: str,
+    teachers: dict[str, Any],
+    started: dict[str, Any],
+) -> _Digests:
     config = run.config
     found = {
         ("the lines of Train.dataset.label_file_list", " ".join(config.Train.dataset.label_file_list)): trained_on,
@@ -85,4 +97,7 @@ def _digests(run: PlannedRun, trained_on: str, scored_on: str, unlabelled: str, 
     for name, network in config.teachers.items():
         where = str(network.inference_model or network.pretrained)
         found[f"the files of Architecture.Models.{name}", where] = str(teachers.get(name, ""))
+    for name, network in config.students.items():
+        where = str(config.Global.pretrained_model or network.pretrained)
+        found[f"the initial weights of Architecture.Models.{name}", where] = str(started.get(name, ""))
     return {key: digest for key, digest in found.items() if digest}

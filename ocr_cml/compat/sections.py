@@ -83,6 +83,10 @@ def _moving_mean(reading: Reading, section: dict[str, Any]) -> None:
         reading.take(section, ("Global",), key)
 
 
+_ADAMW_DECAY = 0.01
+"""What PaddleOCR's AdamW decays weights by where its configuration says nothing."""
+
+
 def translate_optimizer(reading: Reading) -> None:
     """PaddleOCR's default schedule, its names of weight decay and of gradient clipping."""
     section, path = reading.section("Optimizer"), ("Optimizer",)
@@ -101,6 +105,9 @@ def translate_optimizer(reading: Reading) -> None:
     if "weight_decay" in section and not regularizer:
         reading.move_lines(("Optimizer", "weight_decay"), ("Optimizer", "regularizer", "factor"))
         section["regularizer"] = {"name": "L2", "factor": section.pop("weight_decay")}
+    if section.get("name") == "AdamW" and not section.get("regularizer"):
+        section["regularizer"] = {"name": "L2", "factor": _ADAMW_DECAY}
+        reading.note(path, f"AdamW decays weights by {_ADAMW_DECAY} where no regularizer is given, as in PaddleOCR")
     if section.get("clip_norm") is not None:
         reading.note(
             ("Optimizer", "clip_norm"), "clips the gradient of a whole student; PaddleOCR clips each of its tensors"

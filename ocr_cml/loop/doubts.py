@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ocr_cml.binding import idle_arguments, stated_terms
+from ocr_cml.binding import TEACHERS, auxiliary_weights, ever_counts, idle_arguments, stated_terms
 from ocr_cml.evaluate import without_text
 from ocr_cml.loop.training import Training
-from ocr_cml.optim import idle_settings, warmup
+from ocr_cml.optim import idle_settings, term_weight, warmup
 from ocr_cml.pictures import read_image
 from ppocr_data.errors import DataError
 
@@ -29,7 +29,10 @@ def doubts(training: Training) -> Iterator[str]:
             yield f"{'.'.join(term.path)}.{name} has no effect with {why}"
     for name, why in idle_settings(config.Optimizer).items():
         yield f"{name} has no effect with {why}"
-    yield from filter(None, (_late_height(training), _seen_in_training(training)))
+    yield from filter(None, (_late_height(training), _rate_of_zero(training), _seen_in_training(training)))
+    yield from _without_pull(training)
+    yield from _weights_of_single_teachers(training)
+    yield from _untaught_branches(training)
     yield from filter(None, (without_text(training.evaluator.dataset), _unreadable(training)))
     yield from _text_outside(training)
 
@@ -45,6 +48,55 @@ def _late_height(training: Training) -> str:
         f"the learning rate's warm-up takes {warm} steps and the run has {times.last_step}, so the rate only rises; "
         f"set Optimizer.lr.{less}, say"
     )
+
+
+def _rate_of_zero(training: Training) -> str:
+    """Where the run goes on behind the end of a schedule that comes down to nothing: what that means. Else nothing."""
+    times = training.timetable
+    idle = times.last_step - times.schedule_steps
+    if idle <= 0 or times.rate(times.last_step - 1) > 0:
+        return ""
+    return (
+        f"the learning rate's schedule spans {times.schedule_steps} steps and the run has {times.last_step}: its last "
+        f"{idle} have a learning rate of 0 and change nothing; set Optimizer.lr.decay_steps={times.last_step}, or an "
+        "Optimizer.lr.end_lr above 0"
+    )
+
+
+def _without_pull(training: Training) -> list[str]:
+    """Terms whose schedule has no weight in any step of this run, as it stops before the schedules do."""
+    times = training.timetable
+    ends = [times.fraction(step) for step in (0, times.last_step - 1)]  # a ramp between two zeros is one all along
+    return [
+        f"{'.'.join(term.path)}.weight is 0 in all {times.last_step} steps of this run, as its schedule spans "
+        f"{times.schedule_steps}; set Optimizer.lr.decay_steps={times.last_step}, or an earlier `over`"
+        for term in stated_terms(training.config)
+        if ever_counts(term.common.weight) and not any(term_weight(term.common.weight, end) for end in ends)
+    ]
+
+
+def _weights_of_single_teachers(training: Training) -> list[str]:
+    """A teacher's weight is its share in the mean of several, and nothing beside a term that asks it alone."""
+    if any(bound.binding.guide == TEACHERS for bound in training.cohort.terms):
+        return []
+    return [
+        f"Architecture.Models.{name}.weight has no effect where no term asks for the mean of several teachers; a "
+        "teacher's pull is the weight of its term in Loss.loss_config_list"
+        for name, network in training.config.teachers.items()
+        if network.weight != 1
+    ]
+
+
+def _untaught_branches(training: Training) -> list[str]:
+    """Auxiliary branches that are computed and that no loss looks at."""
+    weighed = [term for term in stated_terms(training.config) if any(auxiliary_weights(term))]
+    taught = {name for term in weighed for name in term.common.model_name_list or training.config.students}
+    return [
+        f"Architecture.Models.{name}.Head.aux_in_channels: its branches are computed in every step and taught by "
+        "nothing; set DBLoss.aux_weight_p2, aux_weight_p3 and aux_weight_p4, or aux_in_channels to 0"
+        for name, network in training.config.students.items()
+        if (network.Head or {}).get("aux_in_channels") and name not in taught
+    ]
 
 
 def _seen_in_training(training: Training) -> str:

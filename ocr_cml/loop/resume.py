@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ocr_cml import checkpoint
+from ocr_cml.binding import stated_terms
 from ocr_cml.changed_keys import keys_that_differ
 from ocr_cml.checkpoint import BEST, Best, Checkpoint, Progress
 from ocr_cml.config import load_record
@@ -13,11 +14,14 @@ from ocr_cml.distributed import largest_of_ranks
 from ocr_cml.log import LOG
 from ocr_cml.loop import validation
 from ocr_cml.loop.training import Training
+from ocr_cml.optim import term_weight
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError, WeightsError
 
 _JUMP = 2.0
 """How many times higher than before a learning rate is that people should hear of."""
+_SMALL = 0.2
+"""The share of a term's weight of which a change is not worth a word."""
 _SCORED_BY = ("Eval.dataset.", "PostProcess.", "Metric.")
 """Sections that say how an hmean comes about: under others it is another number."""
 
@@ -56,6 +60,7 @@ def _take_over(training: Training, found: Checkpoint) -> None:
         LOG.info("settings that differ from the checkpoint's: %s", ", ".join(changed))
     if then is not None:
         _tell_a_jump(training, found.progress.step, then)
+        _tell_ramps_that_jump(training, found.progress.step, then)
     if training.config.Global.pretrained_model and not training.run.holds(found.folder):
         LOG.warning("Global.pretrained_model has no effect: every weight is that of %s", found.folder)
     today = training.progress
@@ -111,6 +116,18 @@ def _tell_a_jump(training: Training, step: int, then: Config) -> None:
             "which were %d",
             *(now, was, today.schedule_steps, before.schedule_steps),
         )
+
+
+def _tell_ramps_that_jump(training: Training, step: int, then: Config) -> None:
+    """Whether a term's weight is another one than it would have been: the schedules' length may have changed."""
+    today, before = training.timetable, replace(training.timetable, config=then)
+    for term in stated_terms(training.config) if step < today.last_step else ():
+        was, now = (term_weight(term.common.weight, times.fraction(step)) for times in (before, today))
+        if abs(now - was) > _SMALL * max(abs(now), abs(was)):
+            LOG.warning(
+                "%s.weight goes on at %.3g, where it had come to %.3g: the schedule spans %d steps now, which were %d",
+                *(".".join(term.path), now, was, today.schedule_steps, before.schedule_steps),
+            )
 
 
 def _same_samples(then: Progress, now: Progress) -> None:

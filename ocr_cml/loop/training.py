@@ -85,6 +85,7 @@ class Training:
         )
         self.progress = Progress(
             teachers=assemble.teacher_record(config),
+            started_from=assemble.start_record(config),
             trained_on=assemble.labels_digest(config.Train.dataset.label_file_list),
             scored_on=assemble.labels_digest(config.Eval.dataset.label_file_list),
             unlabelled=assemble.names_digest(s.image for s in self.unlabelled.samples) if self.unlabelled else "",

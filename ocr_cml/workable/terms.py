@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ocr_cml.binding import TEACHERS, Binding, CommonTermArguments, bind, ever_counts, stated_terms, unreached
+from ocr_cml.binding import (
+    TEACHERS,
+    Binding,
+    CommonTermArguments,
+    auxiliary_weights,
+    bind,
+    ever_counts,
+    stated_terms,
+    unreached,
+)
 from ocr_cml.schema import Config
 from ocr_cml.yaml_source import KeyPath
 from ppocr_data.spelling import hint
@@ -24,6 +33,13 @@ def term_problems(config: Config) -> list[tuple[KeyPath, str]]:
         if term.cls.role == "mutual" and not term.common.model_name_pairs and len(learners) < 2:
             text = f"mutual learning needs two students or more; found {', '.join(learners) or 'none'}"
             problems.append((term.path, text))
+        heads = {name: config.students[name].Head or {} for name in learners if name in students}
+        if without := [name for name, head in heads.items() if not head.get("aux_in_channels")]:
+            text = (
+                f"no auxiliary maps come from {', '.join(without)}; set Head.aux_in_channels and a neck RepLKFPN or "
+                "RepLKPAN there, or this weight to 0"
+            )
+            problems += [((*term.path, key), text) for key in auxiliary_weights(term)]
         if term.looks_inside:
             problems += _feature_problems(term.path, config, term.common)
     problems += _label_problems(config)
@@ -65,7 +81,8 @@ def _label_problems(config: Config) -> list[tuple[KeyPath, str]]:
                 "each other alone agree on anything"
             )
             problems.append((("Loss", "loss_config_list"), text))
-    if config.Train.unlabeled is not None and all(term.cls.role == "supervised" for term in terms):
+    taught = (term for term in terms if ever_counts(term.common.weight))
+    if config.Train.unlabeled is not None and all(term.cls.role == "supervised" for term in taught):
         text = "no loss term could learn from images without labels; add a mutual or a teacher term, or remove them"
         problems.append((("Train", "unlabeled"), text))
     return problems

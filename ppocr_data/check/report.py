@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ppocr_data.atomic import replacing
 from ppocr_data.check.findings import BROKEN, KINDS, Finding
 from ppocr_data.errors import DataError
 from ppocr_data.labels import Sample
@@ -52,6 +53,22 @@ class CheckReport:
         }
 
 
+def refuse_foreign(folder: Path) -> None:
+    """Raise DataError where a check would replace a file in a folder that holds no earlier check's listing."""
+    names = [LISTING, *(f"{kind}.jpg" for kind in KINDS)]
+    theirs = [folder / name for name in names if (folder / name).exists()]
+    if theirs and not _is_listing(folder / LISTING):
+        raise DataError(f"{theirs[0]}: is there and was not written by this tool; choose another --output")
+
+
+def _is_listing(path: Path) -> bool:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and {"label_files", "findings"} <= found.keys()
+
+
 def summary(report: CheckReport, shown: int = 5) -> str:
     """The findings for a person: a count for each kind, then some of each with their places."""
     files = ", ".join(map(str, report.label_files))
@@ -75,7 +92,8 @@ def write_json(report: CheckReport, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(report.as_json(), ensure_ascii=False, indent=1)
         # Half an emoji, or a file name that is no UTF-8, is written as JSON escapes it.
-        path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+        with replacing(path) as fresh:
+            fresh.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror})") from error
     return path

@@ -36,7 +36,10 @@ def by_stem(paths: Iterable[Path], stem: Callable[[Path], str]) -> dict[str, Pat
     for path in paths:
         key = stem(path)
         if key in found:
-            raise DataError(f"{path}: belongs to the same image name {key!r} as {found[key]}; remove one")
+            raise DataError(
+                f"{path}: belongs to the same image name {key!r} as {found[key]}; rename one, or convert their folders "
+                "one by one"
+            )
         found[key] = path
     return found
 

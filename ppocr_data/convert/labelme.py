@@ -23,8 +23,14 @@ def read(images: Path, labels: Path, progress: Progress | None = None) -> Readin
     or `dont_care` that is set, or a label of that name. Other kinds of shape (circle, line, point, mask) are refused.
     Images without a JSON file are taken to be unlabelled so far and left out.
     """
-    pictures = by_stem(image_files(images), lambda path: path.stem)
-    found = by_stem((p for p in visible_files(labels) if p.suffix.lower() == ".json"), lambda path: path.stem)
+    beside = images.resolve() == labels.resolve()  # then a/1.json is a/1.jpg's, whatever lies in b
+    folder = images if beside else labels
+
+    def name(path: Path) -> str:
+        return path.relative_to(folder).with_suffix("").as_posix() if beside else path.stem
+
+    pictures = by_stem(image_files(images), name)
+    found = by_stem((p for p in visible_files(folder) if p.suffix.lower() == ".json"), name)
     if not pictures or not found:
         raise DataError(f"{images}: {len(pictures)} images and {len(found)} JSON files found; is this the set?")
     for stem in sorted(found.keys() - pictures.keys(), key=natural)[:1]:

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppocr_data.convert.files import read_text
+from ppocr_data.convert.files import numbered_lines
 from ppocr_data.convert.record import Record
 from ppocr_data.errors import DataError
 
@@ -71,9 +71,9 @@ def by_number(records: Sequence[Record], first: int) -> Split:
 
 
 def by_list(records: Sequence[Record], listing: Path) -> Split:
-    """Validation is every image named in `listing`, one a line; folder and suffix may be left out; `#` is a comment.
+    """Validation is every image named in `listing`, one a line; folder and suffix may be left out.
 
-    A label file is such a list too: what follows a tab is not looked at.
+    A label file is such a list too: what follows a tab is not looked at. A line without one is a comment after `#`.
 
     Raises:
         DataError: the list cannot be read, names an image that is not there, or several at once (with the line).
@@ -85,16 +85,17 @@ def by_list(records: Sequence[Record], listing: Path) -> Split:
         for name in {path.name, path.stem, path.with_suffix("").as_posix()}:
             by_name.setdefault(name, []).append(i)
     chosen = set()
-    for number, line in enumerate(read_text(listing).splitlines(), start=1):
-        name = line.partition("\t")[0].strip()  # of a label file the name
-        if not name or name.startswith("#"):
+    for where, line in numbered_lines(listing):
+        name, labels, _ = line.partition("\t")
+        name = name.strip()
+        if not name or (name.startswith("#") and not labels):
             continue
         found = by_path.get(name) or by_name.get(name, [])  # a whole path is one image, whoever shares its name
         if not found:
-            raise DataError(f"{listing}:{number}: no image named {name!r} among the {len(records)} converted ones")
+            raise DataError(f"{where}: no image named {name!r} among the {len(records)} converted ones")
         if len(found) > 1:
             several = " or ".join(records[i].image for i in found)
-            raise DataError(f"{listing}:{number}: {name!r} may be {several}; write the whole path")
+            raise DataError(f"{where}: {name!r} may be {several}; write the whole path")
         chosen.add(found[0])
     return Split(frozenset(chosen), f"validation: the images listed in {listing}")
 

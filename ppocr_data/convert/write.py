@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
+import itertools
 import json
 import shlex
 import shutil
@@ -75,7 +76,8 @@ def write(
 ) -> tuple[Part, Part, tuple[str, ...]]:
     """Write `train.txt` and `val.txt`, and with `copy` the images too.
 
-    What a label file of that name held before is kept beside it, as `train.txt.previous`, where it was another.
+    What a label file of that name held before is kept beside it, as `train.txt.previous`, where it was another; what
+    lies there already stays, and the next is `train.txt.previous-2`.
 
     Args:
         chosen: records to train on and to validate on.
@@ -127,10 +129,15 @@ def _keep(path: Path, content: bytes) -> list[str]:
     """Copy a file that is about to become another; what to say of it."""
     if not path.exists() or path.read_bytes() == content:
         return []
-    kept = path.with_name(f"{path.name}.previous")
+    names = itertools.chain([f"{path.name}.previous"], (f"{path.name}.previous-{n}" for n in itertools.count(2)))
+    kept = next(place for name in names if not (place := path.with_name(name)).exists() or _same(place, path))
     with replacing(kept) as fresh:
         shutil.copyfile(path, fresh)
     return [f"{path} held something else, which is in {kept} now"]
+
+
+def _same(one: Path, other: Path) -> bool:
+    return filecmp.cmp(one, other, shallow=False)
 
 
 def copies_in(folders: Sequence[Path]) -> tuple[str, str]:
@@ -141,7 +148,7 @@ def copies_in(folders: Sequence[Path]) -> tuple[str, str]:
 def _refuse_to_overwrite(pairs: Sequence[tuple[Path, Path]]) -> None:
     """Raise DataError before the first copy where one would cost a picture. Copies made before are none."""
     for source, target in pairs:
-        if target.exists() and not filecmp.cmp(source, target, shallow=False):
+        if target.exists() and not _same(source, target):
             raise DataError(f"{target}: is another picture than {source}, and would be replaced; name a new --output")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -32,8 +33,8 @@ def doubts_of(data: Path, run: Path) -> list[str]:
 
 @pytest.mark.parametrize(("part", "what"), [("train", "6 training images"), ("val", "1 evaluation image")])
 def test_texts_beside_their_images_are_told(part: str, what: str, tiny_set: Path, tmp_path: Path) -> None:
-    (told,) = doubts_of(moved(tiny_set, tmp_path / "set", part, 5000.0), tmp_path / "run")
-    assert told.startswith(f"no text of {what} that were looked at lies in its image: points of a larger")
+    (text,) = doubts_of(moved(tiny_set, tmp_path / "set", part, 5000.0), tmp_path / "run")
+    assert text.startswith(f"no text of {what} that were looked at lies in its image: points of a larger")
     assert doubts_of(tiny_set, tmp_path / "other") == []
 
 
@@ -41,5 +42,53 @@ def test_labels_without_a_readable_text_are_told(tiny_set: Path, tmp_path: Path)
     shutil.copytree(tiny_set, tmp_path / "set")
     names = [line.split("\t")[0] for line in (tiny_set / "train.txt").read_text(encoding="utf-8").splitlines()]
     (tmp_path / "set/train.txt").write_text("".join(f"{name}\t[]\n" for name in names), encoding="utf-8")
-    (told,) = doubts_of(tmp_path / "set", tmp_path / "run")
-    assert told.startswith("no training image has a readable text (none at all, or all of it don't care)")
+    (text,) = doubts_of(tmp_path / "set", tmp_path / "run")
+    assert text.startswith("no training image has a readable text (none at all, or all of it don't care)")
+
+
+def told(data: dict[str, Any], *words: str) -> list[str]:
+    with tiny.Run(data) as trainer:
+        return [text for text in doubts(trainer) if any(word in text for word in words)]
+
+
+def test_steps_at_a_rate_of_zero_are_told(tiny_set: Path, tmp_path: Path) -> None:
+    """What the start-up table advises, `decay_steps`, stays in the file when the run is made longer."""
+    data = tiny.settings(tiny_set, tmp_path, Global__max_steps=8, Optimizer__lr__decay_steps=3)
+    (text,) = told(data, "rate of 0")
+    assert text.startswith(
+        "the learning rate's schedule spans 3 steps and the run has 8: its last 5 have a learning rate"
+    )
+    assert text.endswith("set Optimizer.lr.decay_steps=8, or an Optimizer.lr.end_lr above 0")
+    data["Optimizer"]["lr"]["end_lr"] = 1e-5
+    assert told(data, "rate of 0") == []
+    assert told(tiny.settings(tiny_set, tmp_path, Global__max_steps=8), "rate of 0") == []
+
+
+@pytest.mark.parametrize(("last", "count"), [(3, 1), (12, 0)])
+def test_a_ramp_that_begins_behind_the_run_s_end_is_told(last: int, count: int, tiny_set: Path, tmp_path: Path) -> None:
+    rising = {"DMLLoss": {"weight": {"start": 0.0, "end": 1.0, "over": [0.5, 1.0]}}}
+    data = tiny.settings(tiny_set, tmp_path, terms=[tiny.LABELS, rising], Global__max_steps=last)
+    texts = told(data, ".weight is 0")
+    assert len(texts) == count
+    for text in texts:
+        assert text.startswith("Loss.loss_config_list.1.DMLLoss.weight is 0 in all 3 steps of this run")
+
+
+def test_a_single_teacher_s_weight_is_told(tiny_set: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    data = tiny.settings(tiny_set, tmp_path, terms=[tiny.LABELS, tiny.TEACHER], teacher=tiny_teacher)
+    assert told(data, "weight has no effect") == []
+    data["Architecture"]["Models"]["Teacher"]["weight"] = 0.25
+    (text,) = told(data, "weight has no effect")
+    assert text.startswith("Architecture.Models.Teacher.weight has no effect where no term asks for the mean")
+
+
+def test_auxiliary_branches_that_nothing_teaches_are_told(tiny_set: Path, tmp_path: Path) -> None:
+    data = tiny.settings(tiny_set, tmp_path, students=1, terms=[tiny.LABELS])
+    data["Architecture"]["Models"]["Student"] |= {
+        "Neck": {"name": "RepLKFPN", "out_channels": 24},
+        "Head": {**tiny.STUDENT["Head"], "aux_in_channels": 24},
+    }
+    (text,) = told(data, "aux_in_channels")
+    assert text.startswith("Architecture.Models.Student.Head.aux_in_channels: its branches are computed in every step")
+    data["Loss"]["loss_config_list"] = [{"DBLoss": {"aux_weight_p2": 0.4}}]
+    assert told(data, "aux_in_channels") == []

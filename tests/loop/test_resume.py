@@ -217,6 +217,25 @@ def test_a_longer_schedule_and_other_settings_are_told(
     assert not [text for text in caplog.messages if "goes on at" in text or "settings that differ" in text]
 
 
+def test_a_ramp_that_begins_again_is_told(
+    tiny_set: Path, tiny_teacher: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A teacher that had faded out is back when the schedules are drawn out; the rate, a constant, says nothing."""
+    fading = {"TeacherLoss": {"weight": {"start": 1.0, "end": 0.0, "over": [0.3, 0.8]}}}
+    data = tiny.settings(tiny_set, tmp_path / "run", terms=[tiny.LABELS, fading], teacher=tiny_teacher)
+    data["Optimizer"]["lr"] = {"name": "Const", "learning_rate": 0.003}
+    data["Global"]["epoch_num"] = 1
+    tiny.fit(data, max_steps=None)
+    caplog.clear()
+    data["Global"] |= {"epoch_num": 4, "checkpoints": str(tmp_path / "run")}
+    tiny.fit(data, max_steps=4)
+    (told,) = [text for text in caplog.messages if "goes on at" in text]
+    assert told == (
+        "Loss.loss_config_list.1.TeacherLoss.weight goes on at 1, where it had come to 0: the schedule spans 12 steps "
+        "now, which were 3"
+    )
+
+
 def test_other_evaluation_labels_are_another_yardstick(finished: Path, tiny_set: Path) -> None:
     """Corrected labels at the same path: the best of the old ones could never be replaced."""
     labels = tiny_set / "val.txt"

@@ -21,6 +21,15 @@ def test_the_new_content_comes_at_the_end_of_the_block(tmp_path: Path, sync: boo
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("stem", ["x" * 251, "\N{HIRAGANA LETTER A}" * 83])
+def test_a_name_as_long_as_names_can_be(tmp_path: Path, stem: str) -> None:
+    path = tmp_path / f"{stem}.png"
+    with replacing(path) as fresh:
+        assert fresh.suffix == ".png"
+        fresh.write_text("new")
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_what_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "config.yml"

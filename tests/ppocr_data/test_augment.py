@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from ppocr_data.augment import ColorJitter, CopyPaste, IaaAugment
+from ppocr_data.augment import ColorJitter, CopyPaste, IaaAugment, _straighten
 from ppocr_data.crop import EastRandomCropData, RandomWindow
 from ppocr_data.dataset import DetDataset
 from ppocr_data.decode import DecodeImage
@@ -189,6 +189,35 @@ def test_of_a_text_that_leaves_its_image_only_what_is_there_is_pasted() -> None:
     cv2.fillPoly(inside, [np.rint(points).astype(np.int32)], 1)
     inside = cv2.erode(inside, np.ones((5, 5), np.uint8))
     assert (made["image"][inside > 0] == 100).all()
+
+
+def ink_corner(points: list[list[int]]) -> tuple[int, bool]:
+    """Which corner of a pasted polygon lies at the ink of the source's upper left one, and if it goes clockwise."""
+    other = page([(40, 40, 100, 64)])
+    other["image"][:] = 1
+    other["image"][40:52, 40:70] = 200
+    other["polygons"] = [np.array(points, np.float32)]
+    made = CopyPaste(objects_paste_ratio=1)({**page([], 200, 200), "ext": lambda _: other}, rng(3))
+    (pasted,) = made["polygons"]
+    ys, xs = np.nonzero(made["image"][..., 0] > 100)
+    corner = np.linalg.norm(pasted - [xs.mean(), ys.mean()], axis=1).argmin()
+    return int(corner), cv2.contourArea(pasted.astype(np.float32), oriented=True) > 0
+
+
+def test_a_text_is_not_mirrored_whichever_way_its_points_go() -> None:
+    """Turned, its corners still go round as they did on the page."""
+    box = [[40, 40], [100, 40], [100, 64], [40, 64]]
+    assert ink_corner(box) == (0, True)
+    assert ink_corner([box[i] for i in (0, 3, 2, 1)]) == (0, False)
+    assert ink_corner([box[i] for i in (2, 1, 0, 3)]) == (2, False)
+
+
+def test_a_text_with_a_dent_is_laid_down_by_its_smallest_rectangle() -> None:
+    """No homography takes its corners to a rectangle's without tearing it."""
+    dented = np.array([[0, 0], [80, 50], [160, 0], [80, 90]], np.float32)
+    matrix, _ = _straighten(dented, 0.4)
+    np.testing.assert_allclose(matrix[2], [0, 0, 1], atol=1e-7)
+    assert np.linalg.det(matrix) == pytest.approx(1, rel=1e-5)
 
 
 def test_pasted_texts_are_turned_and_counted() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -221,3 +223,29 @@ def test_linked_folders_are_searched_once(tmp_path: Path) -> None:
     (images / "same").symlink_to(tmp_path / "elsewhere")
     (images / "up").symlink_to(images)
     assert [s.image for s in read_images(images)] == [images / "a.png", images / "more/b.png"]
+
+
+@pytest.mark.parametrize(("written", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_name_is_found_in_unicode_s_other_form(written: str, stored: str, tmp_path: Path) -> None:
+    """macOS's archives decompose accents; both names look alike."""
+    (tmp_path / unicodedata.normalize(stored, "Café.png")).write_bytes(b"")
+    (tmp_path / "train.txt").write_text(f"{unicodedata.normalize(written, 'Café.png')}\t[]\n", encoding="utf-8")
+    (sample,) = read_labels(tmp_path / "train.txt", tmp_path).samples
+    assert sample.image.is_file()
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its images would be missing without a word; root, as whom tests may run, could read it."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/1.png").write_bytes(b"")
+    (tmp_path / "b").mkdir()
+    scan = os.scandir
+
+    def refuse(folder: str) -> object:
+        if folder == str(tmp_path / "b"):
+            raise PermissionError(13, "Permission denied", folder)
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"b: cannot be read \(Permission denied\)"):
+        read_images(tmp_path)

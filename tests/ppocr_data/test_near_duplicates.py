@@ -33,7 +33,7 @@ def photos(tmp_path: Path) -> list[Path]:
 
 
 def test_copies_are_found_and_other_scenes_are_not(photos: list[Path]) -> None:
-    assert near_duplicates(photos) == [(0, 1), (0, 2), (1, 2)]
+    assert list(near_duplicates(photos)) == [(0, 1), (0, 2), (1, 2)]
 
 
 def test_fingerprints_are_256_bits(photos: list[Path]) -> None:
@@ -43,12 +43,12 @@ def test_fingerprints_are_256_bits(photos: list[Path]) -> None:
 
 
 def test_no_images_at_all() -> None:
-    assert near_duplicates([]) == []
+    assert list(near_duplicates([])) == []
 
 
 def test_the_real_photos_have_none(shared: Path) -> None:
     folder = shared / "data" / "icdar2015" / "ch4_training_images"
-    assert near_duplicates(sorted(folder.iterdir())[::5]) == []
+    assert list(near_duplicates(sorted(folder.iterdir())[::5])) == []
 
 
 @pytest.mark.parametrize("factor", [0.4, 0.25])
@@ -64,7 +64,7 @@ def test_small_copies_are_found(tmp_path: Path, factor: float) -> None:
         for name, image in (("a", page), ("b", cv2.resize(page, None, fx=factor, fy=factor, interpolation=3))):
             paths.append(tmp_path / f"{seed}{name}.png")
             cv2.imwrite(str(paths[-1]), image)
-    assert near_duplicates(paths) == [(2 * i, 2 * i + 1) for i in range(6)]
+    assert list(near_duplicates(paths)) == [(2 * i, 2 * i + 1) for i in range(6)]
 
 
 def test_a_file_that_promises_more_than_opencv_takes_is_like_nothing(tmp_path: Path) -> None:

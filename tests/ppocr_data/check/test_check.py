@@ -12,7 +12,7 @@ import pytest
 
 from ppocr_data.check import check
 from ppocr_data.check.findings import KINDS
-from ppocr_data.check.report import CheckReport, summary, write_json
+from ppocr_data.check.report import CheckReport, refuse_foreign, summary, write_json
 from ppocr_data.check.sheets import draw_sheets
 from ppocr_data.convert import Source, convert
 from ppocr_data.convert.split import by_number
@@ -229,6 +229,21 @@ def test_a_sheet_for_each_kind_and_no_stale_ones(folder: Path) -> None:
     write_json(report, folder / "out" / "check.json")
     draw_sheets(check([labels(folder, line("b.png"))], [folder]), folder / "out")
     assert {sheet.name for sheet in (folder / "out").iterdir()} == {"no-text.jpg", "check.json"}
+
+
+@pytest.mark.parametrize("name", ["no-text.jpg", "check.json"])
+def test_a_folder_with_somebody_s_files_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text('{"findings": "mine"}')
+    with pytest.raises(DataError, match=f"{name}: is there and was not written by this tool; choose another --output"):
+        refuse_foreign(tmp_path)
+
+
+def test_an_earlier_check_s_folder_is_taken(folder: Path) -> None:
+    report = check([labels(folder, line("b.png"))], [folder])
+    write_json(report, folder / "out" / "check.json")
+    draw_sheets(report, folder / "out")
+    refuse_foreign(folder / "out")
+    refuse_foreign(folder / "new")
 
 
 def test_the_outline_is_drawn_where_it_is(folder: Path) -> None:

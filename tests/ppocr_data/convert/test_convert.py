@@ -93,6 +93,23 @@ def test_what_another_label_file_held_is_kept_and_told(source: Path) -> None:
     assert (source / "out/train.txt.previous").read_text() == "by hand\n"
 
 
+def test_every_label_file_that_was_replaced_is_kept(source: Path) -> None:
+    """What was mended by hand is not lost by the second conversion after it."""
+    out = source / "out"
+    run(source)
+    (out / "train.txt").write_text("mended by hand\n")
+    run(source, split=partial(by_number, first=2))
+    second = (out / "train.txt").read_bytes()
+    run(source)
+    third = (out / "train.txt").read_bytes()
+    run(source, split=partial(by_number, first=2))
+    run(source)  # what lies there already is not kept twice
+    assert (out / "train.txt.previous").read_text() == "mended by hand\n"
+    assert (out / "train.txt.previous-2").read_bytes() == second
+    assert (out / "train.txt.previous-3").read_bytes() == third
+    assert sorted(out.glob("train.txt.*")) == [out / f"train.txt.previous{n}" for n in ("", "-2", "-3")]
+
+
 @pytest.mark.parametrize("moment", ["Path.write_bytes", "write._part"])
 def test_an_interrupt_leaves_both_files_of_one_split(
     moment: str, source: Path, monkeypatch: pytest.MonkeyPatch
@@ -100,7 +117,7 @@ def test_an_interrupt_leaves_both_files_of_one_split(
     """One of each split would share images, and a score on those says nothing."""
 
     def written() -> dict[str, bytes]:
-        return {name: content for name, content in snapshot(source / "out").items() if not name.endswith(".previous")}
+        return {name: content for name, content in snapshot(source / "out").items() if ".previous" not in name}
 
     run(source)
     first = written()

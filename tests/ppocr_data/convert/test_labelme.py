@@ -104,3 +104,16 @@ def test_other_json_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{\n"shapes": [}')
     with pytest.raises(DataError, match=r"a\.json:2: not JSON"):
         labelme.parse(tmp_path / "a.json")
+
+
+def test_labels_beside_images_are_paired_folder_by_folder(tmp_path: Path) -> None:
+    """Every camera begins with IMG_1; in a folder of labels alone such a name may be either's."""
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "IMG_1.png").write_bytes(b"")
+        (tmp_path / folder / "IMG_1.json").write_text(document(shape(label=folder)))
+    records = labelme.read(tmp_path, tmp_path).records
+    assert [(record.image, record.texts) for record in records] == [("a/IMG_1.png", ["a"]), ("b/IMG_1.png", ["b"])]
+    (tmp_path / "labels").mkdir()
+    with pytest.raises(DataError, match=r"same image name 'IMG_1' as .*; rename one, or convert their folders one by"):
+        labelme.read(tmp_path, tmp_path / "labels")

@@ -38,6 +38,14 @@ def test_by_list(tmp_path: Path) -> None:
         by_list(some, tmp_path / "absent")
 
 
+def test_a_label_file_lists_its_images(tmp_path: Path) -> None:
+    """A transcription may hold what some readers take for a line's end, and a name begin like a comment."""
+    images = [Record(name, [], []) for name in ("#1.png", "a.png", "b.png")]
+    listing = tmp_path / "val.txt"
+    listing.write_text('#1.png\t[]\nb.png\t[{"transcription": "a\u2028b\u0085c"}]\n# a.png\n', encoding="utf-8")
+    assert by_list(images, listing).val == {0, 2}
+
+
 def test_a_listed_path_is_that_image_and_a_name_of_several_is_refused(tmp_path: Path) -> None:
     some = [Record(name, [], []) for name in ("1.png", "2.png", "b/1.png", "b/3.png")]
     for listing, chosen in (("1.png", {0}), ("b/1.png", {2}), ("b/1", {2}), ("3", {3}), ("2.png", {1})):
