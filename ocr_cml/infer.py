@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,8 +81,13 @@ class TextDetector:
         """Find the text of one image: uint8 `[H,W,3]` BGR (grey and BGRA are converted), or a file.
 
         Raises:
-            DataError: the file or the array is no image.
+            DataError: the file or the array is no image, or it is neither.
         """
+        if not isinstance(image, np.ndarray | str | os.PathLike):
+            raise DataError(
+                f"one image is wanted, as a path or as a uint8 BGR array [H,W,3]; got {type(image).__name__}"
+                + (" (cv2.imread answers so for a file that it cannot read)" if image is None else "")
+            )
         pixels = as_bgr(image) if isinstance(image, np.ndarray) else read_image(Path(image))
         return self.batch([pixels])[0]
 
@@ -161,6 +167,10 @@ def detect_files(
         for path in paths
     ):
         raise DataError(f"{output}: holds the images, which the pictures would overwrite; choose another --output")
+    if len(written) < len({path.resolve() for path in paths}):
+        raise DataError(
+            f"{output}: several images have one name, and so would their pictures; look at one folder a call"
+        )
     _refuse_foreign(output, written)
     unwritable = {path: text for path in paths if (text := _unwritable(str(path)))}
     summary = Summary(failures=list(unwritable.values()))

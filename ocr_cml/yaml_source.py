@@ -212,6 +212,13 @@ def _assign(source: Source, keys: KeyPath, value: Any) -> None:
                 source.problems.append(f"-o {'.'.join(keys)}: {'.'.join(path)} {index}")
                 return
             path += (str(index),)
+            entry = node[index]
+            if last and value is None and isinstance(entry, dict) and entry.get(key):
+                source.problems.append(
+                    f"-o {'.'.join(keys)}: null would give {key} its defaults, which {{}} says; to do without it set "
+                    "its weight or prob to 0, or take it out of the file"
+                )
+                return
             by_name = isinstance(node[index], dict) and key in node[index] and not key.isdigit()
             if last and not by_name:
                 node[index] = value

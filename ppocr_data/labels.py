@@ -82,7 +82,8 @@ def read_label_file(path: Path, data_dir: Path, *, allow_outside: bool = False) 
         allow_outside: accept absolute names and names that climb out of `data_dir`.
 
     Raises:
-        DataError: the file is missing or is not UTF-8, or any line is bad; all bad lines are in one message.
+        DataError: the folder or the file is missing, the file is not UTF-8, or any line is bad; all bad lines are in
+            one message.
     """
     return list(read_labels(path, data_dir, allow_outside=allow_outside).samples)
 
@@ -90,6 +91,8 @@ def read_label_file(path: Path, data_dir: Path, *, allow_outside: bool = False) 
 def read_labels(path: Path, data_dir: Path, *, allow_outside: bool = False, on_bad: OnBad = "error") -> LabelReport:
     """Read one label file; like `read_label_file`, but `on_bad="skip"` mends or leaves out what is bad and lists it."""
     path, data_dir = Path(path), Path(data_dir)
+    if not allow_outside and not data_dir.is_dir():
+        raise DataError(f"{data_dir}: no such folder; it is the data_dir in which the images of {path} are looked for")
     samples: list[Sample] = []
     problems: list[str] = []
     for number, raw in enumerate(_read_bytes(path).split(b"\n"), start=1):

@@ -150,6 +150,7 @@ Global:
   eval_batch_step: [0, 400]
   use_amp: false
   amp_dtype: bfloat16
+  save_batch_step: 200
 Architecture:
   Models:
     Student: {STUDENT}
@@ -207,7 +208,7 @@ Metric: {{name: DetMetric, main_indicator: hmean}}
 """
 
 NATIVE_SINGLE = f"""
-Global: {{use_gpu: auto, use_amp: false, epoch_num: 1200, eval_batch_step: [0, 2000]}}
+Global: {{use_gpu: auto, use_amp: false, epoch_num: 1200, eval_batch_step: [0, 2000], save_batch_step: 200}}
 Architecture:
   Models:
     Student:
@@ -615,6 +616,14 @@ def test_keys_without_meaning_are_one_note(write: Write) -> None:
         *("save_res_path", "d2s_train_image_shape", "distributed", "profiler_options"),
     ):
         assert key in note
+
+
+def test_a_checkpoint_is_written_long_before_the_first_evaluation(write: Write) -> None:
+    """Whose files evaluate first after thousands of steps: a kill in the first hours would lose all of them."""
+    settings, notes = read(write(CML))
+    assert settings.Global.save_batch_step == 200
+    assert sum(note.startswith("Global.save_batch_step: latest/ is written every 200 steps") for note in notes) == 1
+    assert read(write(CML), "Global.save_batch_step=7")[0].Global.save_batch_step == 7
 
 
 def test_another_device_is_refused_only_where_it_is_wanted(write: Write) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -309,6 +312,28 @@ def test_what_an_earlier_call_wrote_is(killed: bool, model: Path, photos: Path, 
         (output / "results.txt.part").write_bytes(whole[:-30])
     detect_files(detector, find_images(photos), output)
     assert (output / "results.txt").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (None, "got NoneType (cv2.imread answers so for a file that it cannot read)"),
+        (["a.png"], "got list"),
+        (3, "got int"),
+    ],
+)
+def test_what_is_no_image_at_all(given: Any, text: str, model: Path) -> None:
+    with pytest.raises(DataError, match=re.escape(text)):
+        load_detector(model)(given)
+
+
+def test_two_images_of_one_name_are_refused(model: Path, photos: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(photos / "img_1.png", other / "img_1.png")
+    with pytest.raises(DataError, match="several images have one name, and so would their pictures"):
+        detect_files(load_detector(model), [photos / "img_1.png", other / "img_1.png"], tmp_path / "found")
+    assert not (tmp_path / "found").exists()
 
 
 def test_a_name_that_no_line_can_hold_fails_alone(model: Path, photos: Path, tmp_path: Path) -> None:

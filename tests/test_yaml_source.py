@@ -353,3 +353,20 @@ def test_any_override_is_applied_or_told(assignments: list[tuple[str, str]]) -> 
         apply_override(source, f"{key}={value}")
         assert len(source.problems) - before in (0, 1)
     assert all("-o " in problem for problem in source.problems)
+
+
+def test_null_is_no_way_to_take_a_term_out() -> None:
+    """It would teach with the term's defaults instead of what the file says."""
+    source = Source(data={"terms": [{"TeacherLoss": {"dilation": 0}}, {"DMLLoss": None}], "single": {"a": 1}})
+    apply_override(source, "terms.TeacherLoss=null")
+    assert source.data["terms"][0] == {"TeacherLoss": {"dilation": 0}}
+    (problem,) = source.problems
+    assert problem.startswith(
+        "-o terms.TeacherLoss: null would give TeacherLoss its defaults, which {} says; to do without"
+    )
+    apply_override(source, "terms.DMLLoss=null")
+    apply_override(source, "single=null")
+    apply_override(source, "terms.TeacherLoss={}")
+    assert (
+        source.data == {"terms": [{"TeacherLoss": {}}, {"DMLLoss": None}], "single": None} and len(source.problems) == 1
+    )

@@ -21,7 +21,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=f"example: {called('infer_det')} --model_dir output/det_cml/inference --image photos --output found",
     )
     parser.add_argument("--model_dir", type=Path, required=True, metavar="DIR", help="an exported folder")
-    parser.add_argument("--image", type=Path, required=True, metavar="FILE_OR_FOLDER", help="what to look at")
+    parser.add_argument(
+        "--image", type=Path, required=True, nargs="+", metavar="FILE_OR_FOLDER", help="what to look at, one or several"
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="folder for results.txt and pictures")
     parser.add_argument(
         "--engine", choices=("auto", "paddle", "onnx"), default="auto", help="default: the fastest here"
@@ -47,8 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     from ocr_cml.log import only_warn
 
     only_warn()
-    paths = find_images(args.image)
-    if others := left_out(args.image):
+    paths = list(dict.fromkeys(path for given in args.image for path in find_images(given)))
+    for others in filter(None, map(left_out, args.image)):
         print(f"note: {others}", file=sys.stderr)
     detector = load_detector(args.model_dir, args.engine, args.device)
     progress = functools.partial(tqdm, total=len(paths), unit="image", file=sys.stderr)

@@ -47,6 +47,12 @@ def translate_global(reading: Reading) -> None:
         )
     if isinstance(section.get("eval_batch_step"), int):
         section["eval_batch_step"] = [0, section["eval_batch_step"]]
+    if section and "save_batch_step" not in section:
+        section["save_batch_step"] = _SAVE_EVERY
+        reading.note(
+            ("Global", "save_batch_step"),
+            f"latest/ is written every {_SAVE_EVERY} steps and at every evaluation; PaddleOCR writes it once an epoch",
+        )
     _mixed_precision(reading, section)
     _moving_mean(reading, section)
 
@@ -83,6 +89,8 @@ def _moving_mean(reading: Reading, section: dict[str, Any]) -> None:
         reading.take(section, ("Global",), key)
 
 
+_SAVE_EVERY = 200
+"""Steps between two checkpoints: PaddleOCR's files evaluate first after thousands, and would save nothing before."""
 _ADAMW_DECAY = 0.01
 """What PaddleOCR's AdamW decays weights by where its configuration says nothing."""
 

@@ -24,8 +24,11 @@ RATIOS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)
 CONTRADICTION = 0.05
 """A configured ratio whose Dice is this far below the best one's is worth a warning."""
 
-STRANGERS = 0.3
+STRANGERS = 0.5
 """A best Dice below this means that teacher and labels do not mark the same things, whatever the ratio."""
+
+POOR = 0.7
+"""A best Dice below this is worth a warning: a teacher that marks what the labels mark has 0.8 and more."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,13 @@ def verdict(name: str, fits: Sequence[Fit], configured: float, dilation: int = 0
         return (
             f"{line}\n  {name} agrees with the labels at no shrink ratio (best Dice {best.dice:.3f}): it does not find "
             "this text, or marks something else; look at preview.jpg, and choose another teacher",
+            True,
+        )
+    if best.dice < POOR:
+        return (
+            f"{line}\n  {name} agrees poorly with the labels at every shrink ratio (best Dice {best.dice:.3f} at "
+            f"{best.ratio:g}): it misses text, or marks lines where they mark words; look at preview.jpg. A teacher "
+            "that speaks as they do, or none (configs/det_dml.yml), may help more",
             True,
         )
     if best.dice - here.dice > CONTRADICTION:

@@ -52,8 +52,10 @@ def _examine(training: Training) -> None:
     best = training.progress.best
     if best is None or validation.is_recorded(best, training.run.path):
         return
-    began = time.perf_counter()
-    students = _best_students(training, training.run.path / checkpoint.BEST)
+    began, kept = time.perf_counter(), training.run.path / checkpoint.BEST
+    # Who stops here loses pictures alone, which the same command makes again.
+    LOG.info("the training is complete, its best weights are %s; pictures for the report follow", kept)
+    students = _best_students(training, kept)
     teachers = {name: teacher.probability for name, (teacher, _) in training.cohort.teachers.items()}
     asked = training.evaluator
     examination = validation.Examination(asked.dataset, asked.postprocess, students, teachers, asked.batch_size)

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ocr_cml.checkpoint_files import BEST, is_checkpoint
+from ocr_cml.checkpoint_files import BEST, LATEST, is_checkpoint
 from ocr_cml.models import pdparams
 from ocr_cml.models.pdparams import Weights, read_pdparams
 from ppocr_data.atomic import replacing
@@ -65,8 +65,9 @@ def find_weights(path: str | Path, name: str | None = None) -> Path:
     path = Path(path)
     kinds = ", ".join(READERS)
     if path.is_dir():
-        if is_checkpoint(path / BEST):
-            raise WeightsError(f"{path}: is a run's folder; its best weights are {path / BEST}")
+        for made in (BEST, LATEST):
+            if is_checkpoint(path / made):
+                raise WeightsError(f"{path}: is a run's folder; its {made} weights are {path / made}")
         # A checkpoint folder also holds <student>.optimizer.safetensors and the like: no weights.
         files = sorted(f for f in path.iterdir() if f.suffix in READERS and f.is_file() and "." not in f.stem)
         files = [f for f in files if f.stem == name] or files
@@ -82,6 +83,8 @@ def find_weights(path: str | Path, name: str | None = None) -> Path:
     files = [f for f in (path.with_name(path.name + kind) for kind in READERS) if f.is_file()]
     if len(files) > 1:
         raise WeightsError(f"{path}: ambiguous, name one of {', '.join(f.name for f in files)}")
+    if not files and path.name == BEST and is_checkpoint(path.parent / LATEST):
+        raise WeightsError(f"{path}: is not there, as its run was not evaluated yet; take {path.parent / LATEST}")
     if not files:
         raise WeightsError(f"{path}: no such weight file, nor with one of {kinds} added")
     return files[0]

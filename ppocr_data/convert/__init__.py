@@ -108,6 +108,7 @@ def convert(
     lost = sum(len(reading.records) for reading in readings) - sum(map(len, kept))
     if only_with_text:
         notes.append(f"{lost} images without readable text left out")
+    note = "validation: another folder"
     if val_source:
         chosen = (kept[0], kept[1])
     else:
@@ -116,7 +117,8 @@ def convert(
     if not all(chosen):
         raise DataError(
             f"{source.labels}: of {len(chosen[0]) + len(chosen[1])} images {len(chosen[1])} would be for validation; "
-            f"both parts need some{f' ({lost} without readable text were left out)' if lost else ''}"
+            f"both parts need some{f' ({lost} without readable text were left out)' if lost else ''}. {note}; "
+            "--val-share 0.2 draws a fifth of them by chance"
         )
     train, val, kept_files = write(chosen, folders, output, copy, progress)
     return Converted(train, val, (*notes, *kept_files))

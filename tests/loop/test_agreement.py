@@ -143,6 +143,15 @@ def test_a_teacher_that_agrees_with_no_ratio_is_a_warning() -> None:
     assert "shrink_ratio 0.4 fits" not in line
 
 
+def test_a_teacher_that_agrees_poorly_is_a_warning() -> None:
+    """The quick start's own, which knows synthetic pages, on photos; PP-OCRv3's lines on words."""
+    line, warns = verdict("Teacher", fits_of(r0_4=0.31, r0_7=0.32), 0.4)
+    assert warns and "agrees with the labels at no shrink ratio (best Dice 0.320)" in line
+    line, warns = verdict("Teacher", fits_of(r0_4=0.64, r0_5=0.65), 0.4)
+    assert warns and "agrees poorly with the labels at every shrink ratio (best Dice 0.650 at 0.5)" in line
+    assert "fits" not in line.partition("\n")[2]
+
+
 def test_only_a_dilated_target_is_advised_to_be_smaller() -> None:
     fits = fits_of(r0_4=0.6, r0_5=0.9)
     assert "dilation" not in verdict("Teacher", fits, 0.4)[0]

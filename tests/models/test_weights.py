@@ -427,3 +427,13 @@ def test_integers_are_not_weights() -> None:
     weights["neck.in2_conv.weight"] = weights["neck.in2_conv.weight"].astype("int32")
     with pytest.raises(WeightsError, match=r"neck\.in2_conv\.weight holds int32 values"):
         load_into(detector(2), weights, frozen=False)
+
+
+def test_of_a_run_that_was_not_evaluated_yet_the_latest_weights_are_named(tmp_path: Path) -> None:
+    latest = tmp_path / "latest"
+    latest.mkdir()
+    (latest / "state.json").write_text("{}")
+    with pytest.raises(WeightsError, match=rf"its run was not evaluated yet; take {latest}$"):
+        find_weights(tmp_path / "best")
+    with pytest.raises(WeightsError, match=rf"is a run's folder; its latest weights are {latest}$"):
+        find_weights(tmp_path)

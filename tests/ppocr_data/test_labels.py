@@ -29,6 +29,15 @@ def line(points: object, word: object = "word", image: str = "a.jpg", **more: ob
     return image + "\t" + json.dumps([{"transcription": word, "points": points, **more}])
 
 
+def test_a_folder_that_is_not_there_is_told_once(tmp_path: Path) -> None:
+    path = write(tmp_path, line(SQUARE), line(SQUARE))
+    for on_bad in ("error", "skip"):
+        with pytest.raises(
+            DataError, match=r"photo: no such folder; it is the data_dir in which the images of .*labels"
+        ):
+            read_labels(path, tmp_path / "photo", on_bad=on_bad)
+
+
 def test_polygons_texts_and_flags(tmp_path: Path) -> None:
     entries = [
         {"transcription": "café, \t", "points": SQUARE},
