@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import importlib.util
 import logging
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 
 from ocr_cml import environment
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and tests ask what it does
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.append(str(REPOSITORY / "tests"))  # for `import tiny`

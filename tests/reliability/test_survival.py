@@ -95,8 +95,13 @@ FILES = [
 def test_a_file_cut_in_half_costs_the_steps_since_the_save_before(
     name: str, tiny_set: Path, tmp_path: Path, whole: Path, said: list[str]
 ) -> None:
+    def cut_off(step: int) -> None:
+        if step == 5:
+            raise KeyboardInterrupt
+
     data = tiny.settings(tiny_set, tmp_path / "run")
-    fit_saving(data, max_steps=4)
+    with pytest.raises(KeyboardInterrupt):
+        fit_saving(data, before=cut_off)
     assert {file.name for file in (tmp_path / "run/latest").iterdir()} == set(FILES)
     cut = tmp_path / "run/latest" / name
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
