@@ -15,6 +15,8 @@ import shapely
 
 IOU = 0.5
 DONT_CARE_SHARE = 0.5
+_FARTHEST = 1e9
+"""Pixels, beyond which no outline is mended: GEOS fails where products of coordinates overflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,8 @@ def _shapes(polygons: Sequence[np.ndarray], mend: bool = False) -> tuple[np.ndar
             finite = np.isfinite(points).all(axis=(1, 2))
             shapes[np.array(indices)[finite]] = shapely.polygons(points[finite])
     valid = shapely.is_valid(shapes)
-    if mend and (crossing := np.flatnonzero(~valid & ~shapely.is_missing(shapes))).size:
+    in_reach = np.abs(shapely.bounds(shapes)).max(axis=1) < _FARTHEST  # of what is missing NaN, which is not below it
+    if mend and (crossing := np.flatnonzero(~valid & in_reach)).size:
         shapes[crossing] = shapely.buffer(shapely.make_valid(shapes[crossing]), 0)  # 0: without lines that stick out
         valid[crossing] = shapely.area(shapes[crossing]) > 0
     valid = np.flatnonzero(valid)

@@ -127,6 +127,12 @@ def test_a_polygon_that_is_none_is_a_wrong_detection() -> None:
     assert overlap(preds[1:4], [square(0, 0)], [True]).counts() == Counts(0, 0, 3)
 
 
+def test_an_outline_beyond_all_images_is_a_wrong_detection() -> None:
+    """Crossing itself, and too far away to be mended."""
+    far = np.array([[0, -1.3e154], [2, 1e30], [1e200, 0], [-3e249, 5e58], [1, 1]])
+    assert overlap([far, square(0, 0)], [square(0, 0)], [False]).counts() == Counts(1, 1, 2)
+
+
 def test_an_outline_that_touches_itself_is_what_it_encloses() -> None:
     """Rounded to whole pixels, the tip of a dent may come to lie on the side across, and a thread stick out."""
     dented = np.array([[0, 0], [5, 10], [10, 0], [10, 10], [0, 10]], np.float32)  # two triangles: 50 of 100
