@@ -168,8 +168,9 @@ def _shapes(polygons: Sequence[np.ndarray], mend: bool = False) -> tuple[np.ndar
             finite = np.isfinite(points).all(axis=(1, 2))
             shapes[np.array(indices)[finite]] = shapely.polygons(points[finite])
     valid = shapely.is_valid(shapes)
-    in_reach = np.abs(shapely.bounds(shapes)).max(axis=1) < _FARTHEST  # of what is missing NaN, which is not below it
-    if mend and (crossing := np.flatnonzero(~valid & in_reach)).size:
+    if mend and not valid.all():
+        in_reach = np.abs(shapely.bounds(shapes)).max(axis=1) < _FARTHEST  # of what is missing NaN, which is not below
+        crossing = np.flatnonzero(~valid & in_reach)
         shapes[crossing] = shapely.buffer(shapely.make_valid(shapes[crossing]), 0)  # 0: without lines that stick out
         valid[crossing] = shapely.area(shapes[crossing]) > 0
     valid = np.flatnonzero(valid)

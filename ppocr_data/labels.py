@@ -192,7 +192,7 @@ def _parse_line(line: bytes, data_dir: Path, source: str, allow_outside: bool) -
 def _image_path(name: str, data_dir: Path, allow_outside: bool) -> Path:
     if not name:
         raise _BadLine("no image name before the tab")
-    path, root = _in_either_form(data_dir, name), data_dir.absolute()
+    path, root = data_dir / name, data_dir.absolute()
     # Lexical on purpose: links inside the folder were put there by its owner and may point anywhere.
     if not allow_outside and not Path(os.path.normpath(root / name)).is_relative_to(os.path.normpath(root)):
         raise _BadLine(
@@ -202,6 +202,8 @@ def _image_path(name: str, data_dir: Path, allow_outside: bool) -> Path:
         exists = path.is_file()
     except OSError as error:
         raise _BadLine(f"image {name[:80]} cannot be looked up ({error.strerror})") from error
+    if not exists and (other := _in_another_form(data_dir, name)):
+        return other
     if not exists:
         hint = "; folders are parted by / here" if "\\" in name else ""
         seen_from = "" if path.is_absolute() else f", which is seen from {Path.cwd()}"
@@ -209,10 +211,10 @@ def _image_path(name: str, data_dir: Path, allow_outside: bool) -> Path:
     return path
 
 
-def _in_either_form(folder: Path, name: str) -> Path:
-    """The file of a name; or the one whose accents are written in Unicode's other way, as in macOS's archives."""
-    forms = dict.fromkeys((name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)))
-    return next((folder / form for form in forms if _is_file(folder / form)), folder / name)
+def _in_another_form(folder: Path, name: str) -> Path | None:
+    """The file whose accents are written in another of Unicode's ways, as in macOS's archives; None without one."""
+    forms = {unicodedata.normalize(form, name) for form in ("NFC", "NFD")} - {name}
+    return next((folder / form for form in sorted(forms) if _is_file(folder / form)), None)
 
 
 def _parse_entry(entry: Any, where: str) -> tuple[np.ndarray, str, bool]:

@@ -36,8 +36,7 @@ def recomputes(config: Config, device: str) -> bool:
     """
     wanted = config.Global.recompute
     if wanted == "auto":
-        together = len(config.students) > 1 and config.Loss.update == "synchronous"
-        several = device == "cpu" and together
+        several = device == "cpu" and len(config.students) > 1 and config.Loss.update == "synchronous"
         return not config.Global.to_static and (several or config.Global.save_memory)
     return wanted
 

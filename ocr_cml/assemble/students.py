@@ -42,7 +42,7 @@ def build_students(
             continue
         paddle.seed(mixed(config.Global.seed, position))
         students[name] = build_detector(network.spec)
-        where = config.Global.pretrained_model or network.pretrained
+        where = start_of(config, network)
         key = "Global.pretrained_model" if config.Global.pretrained_model else f"Architecture.Models.{name}.pretrained"
         try:
             if where and trained:
@@ -54,11 +54,16 @@ def build_students(
     return students, reports
 
 
+def start_of(config: Config, network: Network) -> str | None:
+    """Where a student's initial weights come from, as the configuration names it; None for the seed."""
+    return config.Global.pretrained_model or network.pretrained
+
+
 def start_record(config: Config) -> dict[str, str]:
     """SHA-256 of the weight file that each student starts from, of those that start from one."""
     record = {}
     for name, network in config.students.items():
-        if where := config.Global.pretrained_model or network.pretrained:
+        if where := start_of(config, network):
             file = find_weights(model_store.weight_file(where), name)
             record[name] = hashlib.sha256(file.read_bytes()).hexdigest()
     return record

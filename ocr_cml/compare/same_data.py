@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Any
 
 from ocr_cml import assemble
+from ocr_cml.checkpoint import Progress
 from ocr_cml.checkpoint_files import BEST, LATEST, STATE, previous_of
 from ocr_cml.compare.plan import Plan, PlannedRun
 from ppocr_data.errors import ConfigError, UserError
@@ -48,28 +48,25 @@ def _recorded(run: PlannedRun) -> _Digests:
     """What a run's checkpoint says of its files; nothing where there is none, or an old one."""
     for folder in (run.folder / LATEST, previous_of(run.folder / LATEST), run.folder / BEST):
         try:
-            progress = json.loads((folder / STATE).read_text(encoding="utf-8"))["progress"]
-            teachers = {name: record["sha256"] for name, record in progress.get("teachers", {}).items()}
-            labels = progress.get("trained_on", ""), progress.get("scored_on", "")
-            started = progress.get("started_from", {})
-            return _digests(run, *labels, progress.get("unlabelled", ""), teachers, started)
+            state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+            return _digests(run, Progress.from_json(state["progress"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # one that is damaged is told when it is opened
     return {}
 
 
 def _todays(run: PlannedRun) -> _Digests:
-    trained_on, scored_on = (_labels(s.dataset.label_file_list) for s in (run.config.Train, run.config.Eval))
-    teachers: dict[str, str] = {}
-    started: dict[str, str] = {}
-    unlabelled = ""
+    found = Progress()
+    found.trained_on, found.scored_on = (
+        _labels(s.dataset.label_file_list) for s in (run.config.Train, run.config.Eval)
+    )
     with contextlib.suppress(UserError, OSError):
-        unlabelled = assemble.names_digest(assemble.unlabelled_images(run.config))
+        found.unlabelled = assemble.names_digest(assemble.unlabelled_images(run.config))
     with contextlib.suppress(UserError, OSError):
-        teachers = {name: record["sha256"] for name, record in assemble.teacher_record(run.config).items()}
+        found.teachers = assemble.teacher_record(run.config)
     with contextlib.suppress(UserError, OSError):
-        started = assemble.start_record(run.config)
-    return _digests(run, trained_on, scored_on, unlabelled, teachers, started)
+        found.started_from = assemble.start_record(run.config)
+    return _digests(run, found)
 
 
 def _labels(files: list[str]) -> str:
@@ -79,25 +76,19 @@ def _labels(files: list[str]) -> str:
         return ""
 
 
-def _digests(
-    run: PlannedRun,
-    trained_on: str,
-    scored_on: str,
-    unlabelled: str,
-    teachers: dict[str, Any],
-    started: dict[str, Any],
-) -> _Digests:
+def _digests(run: PlannedRun, progress: Progress) -> _Digests:
     config = run.config
+    learnt, scored = (" ".join(section.dataset.label_file_list) for section in (config.Train, config.Eval))
     found = {
-        ("the lines of Train.dataset.label_file_list", " ".join(config.Train.dataset.label_file_list)): trained_on,
-        ("the lines of Eval.dataset.label_file_list", " ".join(config.Eval.dataset.label_file_list)): scored_on,
+        ("the lines of Train.dataset.label_file_list", learnt): progress.trained_on,
+        ("the lines of Eval.dataset.label_file_list", scored): progress.scored_on,
     }
     if config.Train.unlabeled is not None:
-        found["the images of Train.unlabeled.images", " ".join(config.Train.unlabeled.images)] = unlabelled
+        found["the images of Train.unlabeled.images", " ".join(config.Train.unlabeled.images)] = progress.unlabelled
     for name, network in config.teachers.items():
         where = str(network.inference_model or network.pretrained)
-        found[f"the files of Architecture.Models.{name}", where] = str(teachers.get(name, ""))
+        found[f"the files of Architecture.Models.{name}", where] = progress.teachers.get(name, {}).get("sha256", "")
     for name, network in config.students.items():
-        where = str(config.Global.pretrained_model or network.pretrained)
-        found[f"the initial weights of Architecture.Models.{name}", where] = str(started.get(name, ""))
+        where = str(assemble.start_of(config, network))
+        found[f"the initial weights of Architecture.Models.{name}", where] = progress.started_from.get(name, "")
     return {key: digest for key, digest in found.items() if digest}

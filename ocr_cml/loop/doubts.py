@@ -89,7 +89,7 @@ def _weights_of_single_teachers(training: Training) -> list[str]:
 
 def _untaught_branches(training: Training) -> list[str]:
     """Auxiliary branches that are computed and that no loss looks at."""
-    weighed = [term for term in stated_terms(training.config) if any(auxiliary_weights(term))]
+    weighed = [term for term in stated_terms(training.config) if auxiliary_weights(term)]
     taught = {name for term in weighed for name in term.common.model_name_list or training.config.students}
     return [
         f"Architecture.Models.{name}.Head.aux_in_channels: its branches are computed in every step and taught by "

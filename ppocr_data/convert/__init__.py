@@ -108,17 +108,16 @@ def convert(
     lost = sum(len(reading.records) for reading in readings) - sum(map(len, kept))
     if only_with_text:
         notes.append(f"{lost} images without readable text left out")
-    note = "validation: another folder"
     if val_source:
-        chosen = (kept[0], kept[1])
+        chosen, rule = (kept[0], kept[1]), ""
     else:
         chosen, note = _divide(kept[0], split or by_part)
         notes.append(note)
+        rule = f". {note}; --val-share 0.2 draws a fifth of them by chance"
     if not all(chosen):
         raise DataError(
             f"{source.labels}: of {len(chosen[0]) + len(chosen[1])} images {len(chosen[1])} would be for validation; "
-            f"both parts need some{f' ({lost} without readable text were left out)' if lost else ''}. {note}; "
-            "--val-share 0.2 draws a fifth of them by chance"
+            f"both parts need some{f' ({lost} without readable text were left out)' if lost else ''}{rule}"
         )
     train, val, kept_files = write(chosen, folders, output, copy, progress)
     return Converted(train, val, (*notes, *kept_files))
