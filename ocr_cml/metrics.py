@@ -7,6 +7,7 @@ of the lists. A detection of which more than half lies in one don't-care region 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -171,10 +172,22 @@ def _shapes(polygons: Sequence[np.ndarray], mend: bool = False) -> tuple[np.ndar
     if mend and not valid.all():
         in_reach = np.abs(shapely.bounds(shapes)).max(axis=1) < _FARTHEST  # of what is missing NaN, which is not below
         crossing = np.flatnonzero(~valid & in_reach)
-        shapes[crossing] = shapely.buffer(shapely.make_valid(shapes[crossing]), 0)  # 0: without lines that stick out
+        shapes[crossing] = [_mended(outline) for outline in shapes[crossing]]
         valid[crossing] = shapely.area(shapes[crossing]) > 0
     valid = np.flatnonzero(valid)
     return valid, shapes[valid]
+
+
+def _mended(outline: shapely.Polygon) -> shapely.Geometry:
+    """What an outline that touches or crosses itself encloses.
+
+    GEOS may fail where coordinates lie 1e-30 apart; then by its other method, and if that fails too, nothing.
+    """
+    for method, lines in (("linework", True), ("structure", False)):
+        with suppress(shapely.errors.GEOSException):
+            mended = shapely.make_valid(outline, method=method, keep_collapsed=lines)
+            return shapely.buffer(mended, 0)  # 0: without lines that stick out
+    return shapely.Polygon()
 
 
 def _intersections(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import collections
 import importlib.util
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from ocr_cml import environment
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and tests ask what it does
+
+# The inputs are the same on every machine: a change fails only for what it changes. New ones are tried when asked.
+hypothesis.settings.register_profile("usual", derandomize="OCR_CML_FUZZ" not in os.environ)
+hypothesis.settings.load_profile("usual")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.append(str(REPOSITORY / "tests"))  # for `import tiny`

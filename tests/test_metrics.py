@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import shapely
 from shapely.geometry import Polygon
 
 from ocr_cml.metrics import Counts, DetMetric, overlap
@@ -141,6 +142,14 @@ def test_an_outline_that_touches_itself_is_what_it_encloses() -> None:
     np.testing.assert_allclose(found.iou, [[0.5, 1.0]])
     assert found.counts() == Counts(1, 1, 2)
     assert overlap([dented], [square(0, 0)], [True]).counts() == Counts(0, 0, 0)  # it lies on what is not cared for
+
+
+def test_an_outline_on_which_geos_fails_is_a_wrong_detection() -> None:
+    twice = [[0, 1e-30], [1, 63], [2, 0], [0, 1], [63, 0], [0, 2], [1, 0], [3, 1e-30], [0, 0], [63, 1]]
+    with pytest.raises(shapely.errors.GEOSException):
+        shapely.make_valid(Polygon(np.float32(twice)))
+    result = overlap([np.float32(twice), square(0, 0)], [square(0, 0)], [False])
+    assert tuple(result.counts()) == (1, 1, 2)
 
 
 def test_a_ground_truth_that_is_none_is_left_out() -> None:

@@ -1,7 +1,8 @@
 """How much is tried, how long an input may take, and what was tried in all.
 
 `OCR_CML_FUZZ=20 python -m pytest tests/reliability/test_fuzz_data.py tests/reliability/test_fuzz_files.py` tries fifty
-times as many inputs as the usual 0.4; the number stands at the end of the output.
+times as many inputs as the usual 0.4; the number stands at the end of the output. Where the variable is set, the
+inputs are new ones every time (`tests/conftest.py`).
 """
 
 from __future__ import annotations
