@@ -37,9 +37,14 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> Source:
     """Read a file, apply the overrides, and translate it where it is one of PaddleOCR's (`notes` says how it was read).
 
     Raises:
-        ConfigError: the file cannot be read, or is not a text detector's configuration.
+        ConfigError: the file cannot be read, or is not a text detector's configuration but a comparison, say.
     """
     source = read_yaml(Path(path))
+    if {"base", "methods"} <= source.data.keys():
+        raise ConfigError(
+            f"{path}: is a comparison of trainings, for tools/compare.py; the configuration of one is its base, "
+            f"{source.data['base']}"
+        )
     for assignment in overrides:
         apply_override(source, assignment)
     source.notes = translate(source)

@@ -39,6 +39,8 @@ def find_files(path: Path) -> ModelFiles:
         return ModelFiles(onnx=path)
     if not path.is_dir():
         what = "is no inference model" if path.exists() else "does not exist"
+        if path.suffix in (".pdmodel", ".json", ".pdiparams") and path.exists():
+            raise ModelError(f"{path}: is a part of an inference model; give its folder, {path.parent}")
         raise ModelError(f"{path}: {what}; give a folder with inference.json and inference.pdiparams, or an .onnx file")
     onnx = path / "inference.onnx"
     programs = [path / name for name in ("inference.json", "inference.pdmodel") if (path / name).is_file()]

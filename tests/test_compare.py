@@ -294,6 +294,14 @@ def test_what_a_comparison_sets_itself_is_refused_on_the_command_line(tmp_path: 
         make_plan(described(tmp_path), [f"{key}=7"])
 
 
+def test_a_training_is_no_comparison_and_the_other_way_round() -> None:
+    training, comparison = REPOSITORY / "configs" / "det_cml.yml", REPOSITORY / "configs" / "compare.yml"
+    with pytest.raises(ConfigError, match=r"det_cml\.yml: is the configuration of one training, for tools/train\.py"):
+        make_plan(training)
+    with pytest.raises(ConfigError, match=r"compare\.yml: is a comparison.*of one is its base, configs/det_cml\.yml"):
+        config.load(comparison)
+
+
 def test_a_base_that_goes_on_from_a_checkpoint_is_refused(tmp_path: Path) -> None:
     path = described(tmp_path)
     base = tiny.settings(tmp_path / "data", tmp_path / "elsewhere", Global__checkpoints="there")
@@ -478,6 +486,24 @@ def test_a_signal_that_ends_a_training_is_its_exit_code(tmp_path: Path) -> None:
     outcome = tmp_path / "outcome.json"
     assert measured(outcome, "import os; os.kill(os.getpid(), 9)") == 128 + 9
     assert json.loads(outcome.read_text(encoding="utf-8"))["exit_code"] == -9
+
+
+def test_a_cut_of_power_takes_no_more_than_the_last_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = tmp_path / "outcome.json"
+    outcome.write_text(json.dumps({"exit_code": 1, "wall_seconds": 100.0, "peak_bytes": 7}), encoding="utf-8")
+    monkeypatch.setenv("OCR_CML_NOTED_EVERY", "0.2")
+    endless = "import os, time\nwhile os.getppid() != 1: time.sleep(0.02)"
+    process = subprocess.Popen([*MEASURED, str(outcome), sys.executable, "-c", endless])
+    while json.loads(outcome.read_text(encoding="utf-8"))["exit_code"] == 1:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    found = json.loads(outcome.read_text(encoding="utf-8"))
+    assert (found["exit_code"], found["peak_bytes"]) == (None, 7)
+    assert found["wall_seconds"] >= 100.2
+    assert measured(outcome, "pass") == 0
+    assert json.loads(outcome.read_text(encoding="utf-8"))["wall_seconds"] > found["wall_seconds"]
 
 
 def test_a_signal_is_passed_on_and_the_end_awaited(tmp_path: Path) -> None:

@@ -52,6 +52,16 @@ def line_of(path: Path, piece: str) -> int:
     return next(n for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if piece in line)
 
 
+def test_a_misspelt_network_is_named() -> None:
+    (line,) = mistakes("Architecture.Models.Studnet2.pretrained=x.npz")
+    assert line == (
+        "Architecture.Models.Studnet2: needs Backbone, Neck, Head; or did you mean 'Student2'? "
+        "(-o Architecture.Models.Studnet2.pretrained)"
+    )
+    (line,) = mistakes("Architecture.Models.Teachr.inference_model=folder")
+    assert "did you mean 'Teacher'?" in line
+
+
 def test_the_name_of_an_export_is_one_that_the_runtime_knows() -> None:
     (line,) = mistakes("Global.model_name=PP-OCRv4_mobile_dett")
     assert re.search(r"Global\.model_name: .*no detector of PaddleOCR's.*did you mean 'PP-OCRv4_mobile_det'", line)

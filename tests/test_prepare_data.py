@@ -220,6 +220,16 @@ def test_check_accepts_good_labels(tool: Tool, labelled: Path, tmp_path: Path) -
     assert out.startswith("8 images, ") and json.loads((tmp_path / "c" / "check.json").read_text())["broken"] == 0
 
 
+def test_check_of_images_that_lie_elsewhere_names_the_option(tool: Tool, labelled: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "labels" / "train.txt"
+    moved.parent.mkdir()
+    (labelled / "train.txt").rename(moved)
+    code, out, _ = tool("prepare_data", "check", moved, "--output", tmp_path / "c")
+    assert (code, "are looked for beside the label files; if they lie elsewhere" in out) == (1, True)
+    code, out, _ = tool("prepare_data", "check", moved, "--data-dir", labelled, "--output", tmp_path / "c")
+    assert (code, "beside the label files" in out) == (0, False)
+
+
 def test_check_leaves_the_pictures_alone(tool: Tool, labelled: Path, tmp_path: Path) -> None:
     """Its own pictures are named after kinds of findings, as a photograph may be."""
     images = sorted(path for path in labelled.rglob("*") if path.suffix in (".jpg", ".png"))

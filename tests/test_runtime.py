@@ -211,6 +211,10 @@ def test_missing_files_are_named(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "inference.json").write_bytes((exported / "inference.json").read_bytes())
     with pytest.raises(ModelError, match=r"has no model: inference\.pdiparams missing"):
         open_detector(tmp_path)
+    with pytest.raises(
+        ModelError, match=rf"is a part of an inference model; give its folder, {re.escape(str(exported))}"
+    ):
+        open_detector(exported / "inference.json")
 
 
 def test_damaged_files_are_named(exported: Path, tmp_path: Path) -> None:

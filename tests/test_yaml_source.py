@@ -170,7 +170,10 @@ def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match=r"is a folder; give a configuration with -c, a YAML file"):
+        read_yaml(tmp_path)
+    (tmp_path / "config.yml").touch()
+    with pytest.raises(ConfigError, match=r"is a folder; give a configuration with -c, .*/config\.yml"):
         read_yaml(tmp_path)
 
 

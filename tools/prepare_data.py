@@ -251,6 +251,10 @@ def _check(arguments: argparse.Namespace) -> int:
     listing = check_report.write_json(report, arguments.output / check_report.LISTING)
     sheets = draw_sheets(report, arguments.output, arguments.pictures) if arguments.pictures > 0 else []
     print(check_report.summary(report))
+    if not arguments.data_dir and not report.images and report.findings:
+        print(
+            "\nImages are looked for beside the label files; if they lie elsewhere, name their folder: --data-dir DIR"
+        )
     print("\n".join(["", "Look at:", *map(str, sheets), str(listing)]))
     return int(report.broken > 0 or (arguments.strict and bool(report.findings)))
 

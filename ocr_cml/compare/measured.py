@@ -15,24 +15,29 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
 FORWARDED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
+_NOTED_EVERY = float(os.environ.get("OCR_CML_NOTED_EVERY", "60"))
+"""Seconds; tests have less time."""
 
 
 def run(outcome: Path, command: Sequence[str]) -> int:
     """Run a command to its end and write its outcome; the numbers of earlier attempts at the same run are added up.
 
-    `outcome` receives `exit_code` (negative: the signal that ended it), `wall_seconds` (of all attempts) and
-    `peak_bytes`: the largest resident memory of the process itself over all attempts, without its loader workers.
+    `outcome` receives `exit_code` (negative: the signal that ended it; null while it runs), `wall_seconds` (of all
+    attempts) and `peak_bytes`: the largest resident memory of the process itself over all attempts, without its loader
+    workers. The seconds are noted every minute, so that a cut of power takes no more than the last one; what was held
+    when the power went is not known.
 
     Returns:
         The exit code, 128 + the signal's number where one ended it.
     """
     started = time.monotonic()
+    before = _earlier(outcome)
     child: subprocess.Popen[bytes] | None = None
     early: list[int] = []
 
@@ -43,24 +48,37 @@ def run(outcome: Path, command: Sequence[str]) -> int:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, number)
 
+    def note(exit_code: int | None, peak: int = 0) -> None:
+        spent = before.get("wall_seconds", 0.0) + time.monotonic() - started
+        _write(
+            outcome,
+            {"exit_code": exit_code, "wall_seconds": spent, "peak_bytes": max(before.get("peak_bytes", 0), peak)},
+        )
+
+    def note_on_the_way(*_: object) -> None:
+        with contextlib.suppress(OSError):  # a full disk ends no training that goes on
+            note(None)
+
     for number in FORWARDED:
         if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` has it; see `ocr_cml.hearing`, out of reach here
             signal.signal(number, forward)
     child = subprocess.Popen(list(command))
     for came in early:
         forward(came)
+    signal.signal(signal.SIGALRM, note_on_the_way)
+    signal.setitimer(signal.ITIMER_REAL, _NOTED_EVERY, _NOTED_EVERY)
     _, status, usage = os.wait4(child.pid, 0)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
-    before = _earlier(outcome)
-    merged = {
-        "exit_code": child.returncode,
-        "wall_seconds": before.get("wall_seconds", 0.0) + time.monotonic() - started,
-        "peak_bytes": max(before.get("peak_bytes", 0), usage.ru_maxrss * _UNIT),
-    }
-    temporary = outcome.with_name(f"{outcome.name}.tmp")
-    temporary.write_text(json.dumps(merged), encoding="utf-8")
-    os.replace(temporary, outcome)
+    note(child.returncode, usage.ru_maxrss * _UNIT)
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+
+def _write(outcome: Path, values: Mapping[str, float | None]) -> None:
+    """Whole or not at all."""
+    temporary = outcome.with_name(f"{outcome.name}.tmp")
+    temporary.write_text(json.dumps(values), encoding="utf-8")
+    os.replace(temporary, outcome)
 
 
 def _earlier(outcome: Path) -> dict[str, float]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ocr_cml.compare.plan import PlannedRun
 
 OUTCOME = "outcome.json"
-"""In a run folder: exit code, seconds and peak memory of its process, written when that ends."""
+"""In a run folder: exit code, seconds and peak memory of its process, written every minute and when that ends."""
 
 # Values that a run may be continued with, and that would make it longer, or scored more often, than the others.
 _LENGTH = ("Global.epoch_num", "Global.max_steps", "Global.eval_batch_step", "Optimizer.lr.decay_steps")

@@ -81,6 +81,11 @@ def make_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
         ConfigError: with every mistake found, by its dotted key.
     """
     source = read_yaml(Path(path))
+    if "Architecture" in source.data:
+        raise ConfigError(
+            f"{path}: is the configuration of one training, for tools/train.py; a comparison names it as its base and "
+            "lists seeds and methods, as configs/compare.yml does"
+        )
     to_base = [text for text in overrides if text.partition("=")[0].split(".")[0].strip() in Config.model_fields]
     for assignment in overrides:
         if assignment not in to_base:

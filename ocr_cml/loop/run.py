@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -15,6 +16,10 @@ from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError
 
 _LOCK = ".lock"
+_DOES_NOT_FIT = re.compile(
+    r"Architecture\.Models\.[^.]+\.(Backbone|Neck|Head)\b|Train\..*\.batch_size_per_card$|Optimizer\.accumulate$"
+)
+"""Keys by which a checkpoint is one of other students, or of other steps, and cannot be gone on with."""
 _SIGNS = (_LOCK, METRICS, *(name for folder in (LATEST, BEST) for name in (folder, previous_of(Path(folder)).name)))
 """By which a folder is known as a run's; a run makes the first before anything else."""
 _WRITTEN = ("config.yml", "preview.jpg", "report.html", "train.log", "validation")
@@ -123,7 +128,8 @@ class RunFolder:
         return self.path.resolve() in (folder.resolve(), *folder.resolve().parents)
 
     def _taken(self, differing: list[str], resumable: bool) -> str:
-        purpose = f"continue it on purpose with -o Global.checkpoints={self.path}" if resumable else "move it away"
+        fits = resumable and not any(map(_DOES_NOT_FIT.match, differing))
+        purpose = f"continue it on purpose with -o Global.checkpoints={self.path}" if fits else "move it away"
         return (
             f"Global.save_model_dir: {self.path} holds another run ({', '.join(differing[:5])}"
             f"{' and more' if len(differing) > 5 else ''} differ); choose another folder, or {purpose}"

@@ -12,6 +12,7 @@ from ocr_cml.models.detector import PARTS, build_detector
 from ocr_cml.schema import Config, Network
 from ocr_cml.yaml_source import KeyPath
 from ppocr_data.errors import ModelError
+from ppocr_data.spelling import nearest
 
 _CHANNELS = 3
 """Of the images that all networks of a cohort are shown."""
@@ -26,8 +27,16 @@ def network_problems(config: Config) -> list[tuple[KeyPath, str]]:
     problems: list[tuple[KeyPath, str]] = []
     for name, network in config.Architecture.Models.items():
         path = ("Architecture", "Models", name)
-        problems += [((*path, *key), text) for key, text in _of_network(name, network)]
+        meant = _meant(name, config)
+        problems += [((*path, *key), text + meant) for key, text in _of_network(name, network)]
     return problems
+
+
+def _meant(name: str, config: Config) -> str:
+    """Of a network without parts, as a misspelt name in a key makes one: the network whose key it may have been."""
+    networks = config.Architecture.Models
+    other = None if _parts(networks[name]) else nearest(name, [other for other in networks if other != name])
+    return f"; or did you mean {other!r}?" if other else ""
 
 
 def _of_network(name: str, network: Network) -> Iterator[_Problem]:

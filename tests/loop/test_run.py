@@ -155,6 +155,20 @@ def test_another_configuration_is_refused_naming_the_keys(folder: Path) -> None:
     assert (folder / "config.yml").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "Architecture.Models.Student2.Backbone.scale=0.35",
+        "Train.loader.batch_size_per_card=3",
+        "Optimizer.accumulate=2",
+    ],
+)
+def test_going_on_is_not_offered_where_a_resume_would_refuse(folder: Path, key: str) -> None:
+    checkpointed(folder)
+    with pytest.raises(ConfigError, match=r"holds another run \(.*differ\); choose another folder, or move it away"):
+        RunFolder(settings(folder, key))
+
+
 @pytest.mark.parametrize("name", ["best", "best.previous"])
 def test_a_best_student_alone_is_not_overwritten_by_another_run(folder: Path, name: str) -> None:
     """Somebody removed latest/ to save space."""
