@@ -211,10 +211,9 @@ def test_missing_files_are_named(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "inference.json").write_bytes((exported / "inference.json").read_bytes())
     with pytest.raises(ModelError, match=r"has no model: inference\.pdiparams missing"):
         open_detector(tmp_path)
-    with pytest.raises(
-        ModelError, match=rf"is a part of an inference model; give its folder, {re.escape(str(exported))}"
-    ):
+    with pytest.raises(ModelError, match="is a part of an inference model; give its folder, ") as refused:
         open_detector(exported / "inference.json")
+    assert str(refused.value).endswith(str(exported))
 
 
 def test_damaged_files_are_named(exported: Path, tmp_path: Path) -> None:
