@@ -72,7 +72,8 @@ def overview(training: Training) -> str:
             f"\nthe schedules span {times.schedule_steps} steps and the run stops at {last}, before the learning "
             f"rate has come down;\nset Optimizer.lr.decay_steps={last} if that is not meant"
         )
-    rows["estimate"] = "time and memory follow after the first steps"
+    unfinished = training.progress.step < last
+    rows["estimate"] = "time and memory follow after the first steps" if unfinished else "no step is left to do"
     width = max(len(name) for name in rows) + 2
     return "\n".join(f"{name:<{width}}" + text.replace("\n", "\n" + " " * width) for name, text in rows.items())
 

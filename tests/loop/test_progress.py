@@ -182,7 +182,9 @@ def test_evaluation_images_that_are_trained_on_are_counted(
 ) -> None:
     unlabelled = {"images": [str(tiny_set)], "batch_size_per_card": 1}
     with tiny.Run(tiny.settings(tiny_set, tmp_path / "run", Train__unlabeled=unlabelled), max_steps=1) as trainer:
+        assert "time and memory follow after the first steps" in startup.overview(trainer)
         trainer.fit()
+        assert "no step is left to do" in startup.overview(trainer)
     told = [text for text in caplog.messages if "among the training images" in text]
     assert len(told) == 1 and told[0].startswith("2 of the 2 evaluation images are ")
 
