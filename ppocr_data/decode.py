@@ -6,6 +6,7 @@ import io
 import re
 import struct
 import warnings
+from collections.abc import Callable
 from typing import Literal
 
 import cv2
@@ -25,6 +26,19 @@ _HEADER_ERRORS = (
     *(AttributeError, AssertionError, struct.error),
 )
 """What Pillow raises for headers that are none."""
+_TIFF = (b"II*\0", b"MM\0*")
+_ORIENTATION = 274
+"""Of EXIF's tags."""
+_UNDO: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.transpose(1, 0, 2),
+    6: lambda image: np.rot90(image, 1),
+    7: lambda image: image[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda image: np.rot90(image, -1),
+}
+"""What turns an upright picture into the stored one, by the orientation that the file states."""
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -69,10 +83,17 @@ class DecodeImage(Op):
             raise ValueError("cannot be decoded; it is damaged")
         if image.shape[0] * image.shape[1] > self.max_megapixels * 1e6:
             raise ValueError(self._too_large(image.shape[1], image.shape[0]))
-        return image
+        return _turned_back(image, data) if self.ignore_orientation and data[:4] in _TIFF else image
 
     def _too_large(self, width: int, height: int) -> str:
         return f"{width}x{height} pixels are more than max_megapixels: {self.max_megapixels:g}; scale it down"
+
+
+def _turned_back(image: np.ndarray, data: bytes) -> np.ndarray:
+    """A TIFF's picture as stored: OpenCV turns it upright whatever it is told."""
+    with Image.open(io.BytesIO(data), formats=["TIFF"]) as header:
+        undo = _UNDO.get(header.getexif().get(_ORIENTATION, 1))
+    return image if undo is None else np.ascontiguousarray(undo(image))
 
 
 def inspect(data: bytes) -> tuple[tuple[int, int] | None, bool]:

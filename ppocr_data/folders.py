@@ -29,8 +29,15 @@ def visible_files(folder: Path) -> Iterator[Path]:
         inside[:] = sorted(name for name in inside if not _is_leftover(name))
         for name in sorted(names):
             path = Path(place, name)
-            if not _is_leftover(name) and path.is_file():
+            if not _is_leftover(name) and _is_file(path):
                 yield path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:  # of a folder that may be listed and not entered
+        _unreadable(error)
 
 
 def entries(folder: Path) -> list[Path]:

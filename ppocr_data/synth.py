@@ -20,6 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ppocr_data import in_use
 from ppocr_data.errors import DataError
 from ppocr_data.synth_fonts import Font, load_fonts
 from ppocr_data.synth_page import Page, draw_page
@@ -86,18 +87,24 @@ def ensure(
 ) -> bool:
     """`generate`, unless `folder` already holds exactly that set, whole. True where images were made.
 
-    A set with other parameters is replaced, and the log says so. Several processes may call it at once: one generates,
-    the others wait for it.
+    A set with other parameters is replaced, and the log says so, unless another process has called this and still
+    runs. Several processes may call it at once: one generates, the others wait for it.
+
+    Raises:
+        DataError: as `generate`, or another process reads a set with other parameters from the folder.
     """
     folder, faces, parameters = _prepare(folder, train, val, size, seed, fonts)
+    in_use.hold(folder)
     if _is_whole(folder, parameters):
         return False
+    in_use.release(folder)
     with _sole_writer(folder):
-        if _is_whole(folder, parameters):  # another process made it while this one waited
-            return False
-        _tell_replaced(folder, parameters)
-        _make(folder, faces, parameters, progress)
-    return True
+        made = not _is_whole(folder, parameters)  # else another process made it while this one waited
+        if made:
+            _tell_replaced(folder, parameters)
+            _make(folder, faces, parameters, progress)
+    in_use.hold(folder)
+    return made
 
 
 def sample_page(part: str, index: int, *, size: tuple[int, int], seed: int, fonts: list[Font]) -> Page:
@@ -126,7 +133,7 @@ def _prepare(
         "seed": seed,
         "fonts": {face.path.name: face.sha256 for face in faces},
     }
-    return Path(folder).absolute(), faces, parameters
+    return Path(folder).resolve(), faces, parameters  # what a link names is filled, and the link stays
 
 
 def _read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -215,6 +222,13 @@ def _sole_writer(folder: Path) -> Iterator[None]:
 def _make(folder: Path, faces: list[Font], parameters: dict[str, Any], progress: Progress | None) -> None:
     if folder.exists() and (foreign := _foreign(folder)):
         raise DataError(f"{folder}: {foreign}, and would be replaced; name a new or an empty folder")
+    before = _read_manifest(folder) or parameters
+    same = all(before.get(key) == value for key, value in parameters.items())
+    with contextlib.nullcontext() if same else in_use.replacing(folder):
+        _put_new(folder, faces, parameters, progress)
+
+
+def _put_new(folder: Path, faces: list[Font], parameters: dict[str, Any], progress: Progress | None) -> None:
     making = Path(tempfile.mkdtemp(prefix=f".{folder.name}.making-", dir=folder.parent))
     try:
         fresh = making / "new"

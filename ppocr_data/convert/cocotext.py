@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ppocr_data.convert.files import image_files, upright_box
+from ppocr_data.convert.files import by_stem, image_files, upright_box
 from ppocr_data.convert.json_file import coordinate, get, read_json
 from ppocr_data.convert.record import DONT_CARE_TEXT, Polygon, Progress, Reading, Record, Text
 from ppocr_data.errors import DataError
@@ -24,7 +24,9 @@ def read(images: Path, labels: Path, progress: Progress | None = None) -> Readin
     """
     content = read_json(labels)
     names, anns, of_image = (get(content, key, dict, str(labels)) for key in ("imgs", "anns", "imgToAnns"))
-    here = {path.name: path.relative_to(images).as_posix() for path in image_files(images)}
+    wanted = {image.get("file_name") for image in names.values() if isinstance(image, dict)}
+    named = [path for path in image_files(images) if path.name in wanted]
+    here = {name: path.relative_to(images).as_posix() for name, path in by_stem(named, lambda path: path.name).items()}
     records, absent, untold = [], [], 0
     for done, (key, image) in enumerate(names.items(), start=1):
         where = f"{labels}: imgs.{key}"

@@ -29,7 +29,7 @@ def by_company(records: Sequence[Record], count: int) -> Split:
     company, the same on every machine.
     """
     groups = company_groups(records)
-    draw = [hashlib.sha256(record.image.encode()).digest() for record in records]
+    draw = [hashlib.sha256(record.image.encode(errors="surrogateescape")).digest() for record in records]
     groups.sort(key=lambda group: (len(group) > count / 3, min(draw[i] for i in group)))
     chosen = choose_groups([len(group) for group in groups], count)
     val = frozenset(i for g in chosen for i in groups[g])

@@ -53,7 +53,7 @@ def _text(shape: dict[str, Any], where: str) -> Text:
     label = get(shape, "label", str, where)
     flags = shape.get("flags") or {}
     word = next((str(shape[key]) for key in ("description", "text") if shape.get(key)), label)
-    ignored = word in DONT_CARE or label in (*DONT_CARE, *_IGNORED)
+    ignored = word.strip() in DONT_CARE or label.strip() in (*DONT_CARE, *_IGNORED)
     ignored = ignored or any(flag(want(flags, dict, f"{where}.flags"), name, f"{where}.flags") for name in _IGNORED)
     return _outline(shape, where), DONT_CARE_TEXT if ignored else word
 

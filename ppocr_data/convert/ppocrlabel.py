@@ -60,7 +60,7 @@ class _Images:
     """The images of a folder, by their paths below it and by their names."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder, self._root = folder, folder.resolve().name
         inner = [path.relative_to(folder) for path in image_files(folder)]
         self.paths = [path.as_posix() for path in inner if _CROPS not in path.parts]
         self._by_path = set(self.paths)
@@ -75,12 +75,15 @@ class _Images:
         Raises:
             DataError: several images have that name.
         """
+        *above, last = _parts(given)
         if given.strip() in self._by_path:
             return given.strip()
-        found = self._by_name.get(_last(given), [])
+        if above and above[-1] == self._root and last in self._by_path:
+            return last
+        found = self._by_name.get(last, [])
         if len(found) > 1:
-            raise DataError(f"{where}: {_last(given)} may be {' or '.join(found)}; convert the folders one by one")
-        if labels and found and len(parts := _parts(given)) > 1 and parts[-2] != self._folder.resolve().name:
+            raise DataError(f"{where}: {last} may be {' or '.join(found)}; convert the folders one by one")
+        if labels and found and above and above[-1] != (Path(found[0]).parent.name or self._root):
             self._moved[given.strip()] = found[0]
         return found[0] if found else None
 

@@ -35,7 +35,7 @@ class Record:
     @property
     def readable(self) -> int:
         """How many of the texts are not don't-care."""
-        return sum(text not in DONT_CARE for text in self.texts)
+        return sum(text.strip() not in DONT_CARE for text in self.texts)
 
 
 @dataclass(frozen=True, slots=True)

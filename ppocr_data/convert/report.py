@@ -10,7 +10,7 @@ from ppocr_data.convert.write import Part, overrides
 
 def summary(train: Part, val: Part, notes: Sequence[str], program: str) -> str:
     """The notes, a table of figures, what a training would refuse, and the next steps (see `next_steps`)."""
-    refused = [_refused(part) for part in (train, val) if part.problems]
+    refused = [_refused(part, part is train) for part in (train, val) if part.problems]
     return "\n\n".join(["\n".join(notes), _table(train, val), *refused, next_steps(train, val, program)])
 
 
@@ -37,9 +37,11 @@ def _table(train: Part, val: Part) -> str:
     return "\n".join(f"{row[0]:5}" + "".join(f"{figure:>14}" for figure in row[1:]) for row in rows)
 
 
-def _refused(part: Part) -> str:
+def _refused(part: Part, trains: bool) -> str:
+    skip = "Mend them, or add Train.dataset.on_bad_sample=skip to what follows."
+    mend = "Mend them: whoever is scored on them would be on other texts than the next."
     return (
         f"{len(part.problems)} labels in {part.label_file} cannot be used as they are, the first:\n"
         f"  {part.problems[0]}\n"
-        "The check below shows them. Mend them, or add Train.dataset.on_bad_sample=skip to what follows."
+        f"The check below shows them. {skip if trains else mend}"
     )

@@ -178,6 +178,8 @@ def _part(path: Path, data_dir: Path, records: Sequence[Record]) -> Part:
 def _label_line(record: Record, below: str) -> str:
     if "\t" in record.image or "\n" in record.image:
         raise DataError(f"{record.image!r}: a label file cannot hold a name with a tab or a line end; rename the image")
+    if record.image != record.image.strip():
+        raise DataError(f"{record.image!r}: begins or ends with a blank, which readers drop; rename the image")
     try:
         record.image.encode()
     except UnicodeEncodeError:

@@ -204,7 +204,7 @@ def test_ensure_replaces_a_set_with_other_parameters_and_says_so(
 ) -> None:
     synth.ensure(tmp_path / "set", **SMALL, seed=1)
     assert not caplog.messages
-    assert synth.ensure(tmp_path / "set", **SMALL, seed=2)
+    assert synth.ensure(tmp_path / "set", **SMALL, seed=2)  # the process that read the former asks for this one
     assert "holds the synthetic set of seed 1 and is made anew with seed 2; a run that" in caplog.text
     synth.generate(tmp_path / "fresh", **SMALL, seed=2)
     assert contents(tmp_path / "set") == contents(tmp_path / "fresh")
@@ -275,6 +275,42 @@ def test_processes_that_start_at_once_share_one_set(tmp_path: Path, repository: 
     assert answers == ["False", "False", "True"]
     synth.generate(tmp_path / "alone", train=6, val=2, size=(160, 192))
     assert contents(tmp_path / "set") == contents(tmp_path / "alone")
+
+
+READS = """
+import sys
+from ppocr_data import synth
+synth.ensure(sys.argv[1], train=3, val=2, size=(160, 192))
+print("reads", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_set_that_another_process_reads_is_not_replaced_by_another(tmp_path: Path, repository: Path) -> None:
+    """A training has its labels in memory, and takes images by their names."""
+    pytest.importorskip("fcntl", reason="without file locks nobody knows of readers")
+    command = [sys.executable, "-c", READS, str(tmp_path / "set")]
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as reader:
+        assert reader.stdout.readline() == "reads\n"
+        before = contents(tmp_path / "set")
+        assert not synth.ensure(tmp_path / "set", **SMALL)  # the same set is shared
+        for replace in (synth.ensure, synth.generate):
+            with pytest.raises(DataError, match="another process reads this set"):
+                replace(tmp_path / "set", **SMALL, seed=9)
+            assert contents(tmp_path / "set") == before
+        reader.stdin.close()
+    assert synth.ensure(tmp_path / "set", **SMALL, seed=9)
+
+
+def test_what_a_link_names_is_filled(tmp_path: Path) -> None:
+    """The large disk, say: the link stays one."""
+    (tmp_path / "large").mkdir()
+    (tmp_path / "set").symlink_to(tmp_path / "large", target_is_directory=True)
+    synth.generate(tmp_path / "set", **SMALL)
+    assert (tmp_path / "set").is_symlink()
+    assert (tmp_path / "large" / "dataset.json").is_file()
 
 
 @pytest.mark.parametrize("name", ["holiday.jpg", "train.txt"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageOps
 
 from ppocr_data.errors import ConfigError, DataError
 from ppocr_data.op import Record
@@ -72,6 +74,17 @@ def test_camera_orientation() -> None:
     upright = DecodeImage().decode(plain)
     assert np.array_equal(DecodeImage().decode(turned), cv2.rotate(upright, cv2.ROTATE_90_CLOCKWISE))
     assert np.array_equal(DecodeImage(ignore_orientation=True).decode(turned), upright)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_of_a_tiff(orientation: int) -> None:
+    """OpenCV turns one whatever its flag says."""
+    stored = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    file = io.BytesIO()
+    Image.fromarray(stored[..., ::-1]).save(file, "TIFF", tiffinfo={274: orientation})
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(file)))[..., ::-1]
+    assert np.array_equal(DecodeImage().decode(file.getvalue()), upright)
+    assert np.array_equal(DecodeImage(ignore_orientation=True).decode(file.getvalue()), stored)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])

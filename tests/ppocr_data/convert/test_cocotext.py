@@ -63,6 +63,17 @@ def test_a_test_part_has_no_labels(folder: Path) -> None:
     assert reading.notes == ("1 images of the test part left out: they have no labels",)
 
 
+def test_two_images_of_one_name_are_refused(folder: Path) -> None:
+    name = content()["imgs"]["1"]["file_name"]
+    cropped = folder / "train2014/cropped"
+    cropped.mkdir()
+    (cropped / "COCO_train2014_000000000002.jpg").write_bytes(b"")  # twice, and nobody asks for it
+    assert len(read(folder).records) == 3
+    (cropped / name).write_bytes(b"")
+    with pytest.raises(DataError, match="belongs to the same image name"):
+        read(folder)
+
+
 def test_missing_images_are_counted(folder: Path) -> None:
     for path in list((folder / "train2014").iterdir())[:]:
         path.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +47,13 @@ def test_choose_groups_comes_as_near_as_any_choice(sizes: list[int], count: int)
     reached = sum(sizes[i] for i in chosen)
     choices = itertools.chain.from_iterable(itertools.combinations(sizes, n) for n in range(len(sizes) + 1))
     assert abs(reached - count) == min(abs(sum(choice) - count) for choice in choices)
+
+
+def test_a_name_that_is_not_utf8_is_drawn_like_any_other() -> None:
+    """What is wrong with it is told where labels are written."""
+    names = ("KIKU JAPANESE", "FACE NOODLE", "BILLION SIX", "DIGI TELECOM")
+    records = [receipt(os.fsdecode(b"caf\xe9 ") + name, name) for name in names]
+    assert len(by_company(records, 1).val) == 1
 
 
 def test_a_large_company_is_kept_from_validation_where_others_suffice() -> None:

@@ -16,6 +16,7 @@ import yaml
 from ppocr_data.convert import FORMATS, Converted, Part, Source, convert, overrides
 from ppocr_data.convert.companies import by_company, header_lines
 from ppocr_data.convert.record import Record
+from ppocr_data.convert.report import summary
 from ppocr_data.convert.split import Split, by_number, by_share
 from ppocr_data.errors import DataError
 from ppocr_data.labels import read_label_file
@@ -68,6 +69,24 @@ def test_what_a_training_would_refuse_is_said(source: Path) -> None:
     (source / "gt" / "gt_img_2.txt").write_text(LINE + "0,0,9,9,9,0,0,9,crossing\n")
     (problem,) = run(source).train.problems
     assert "train.txt:2: text 2 ('crossing'): the outline crosses" in problem
+
+
+def test_no_training_is_scored_on_labels_that_are_left_out(source: Path) -> None:
+    """`on_bad_sample` is for what is trained on."""
+    crossing = LINE + "0,0,9,9,9,0,0,9,crossing\n"
+    for number in (2, 10):
+        (source / "gt" / f"gt_img_{number}.txt").write_text(crossing)
+    done = run(source)
+    train, val = (text for text in summary(done.train, done.val, [], "prog").split("\n\n") if "cannot be used" in text)
+    assert "add Train.dataset.on_bad_sample=skip" in train
+    assert "val.txt" in val and "on_bad_sample" not in val
+
+
+def test_dont_care_with_blanks_around_is_counted_as_a_training_reads_it(source: Path) -> None:
+    (source / "gt" / "gt_img_1.txt").write_text("1,2,11,2,11,8,1,8, ###\n")
+    done = run(source)
+    assert (done.train.boxes, done.train.ignored) == (2, 2)
+    assert all(sample.ignore.all() for sample in read_label_file(done.train.label_file, done.train.data_dir))
 
 
 def test_the_source_is_not_touched_and_conversion_repeats_itself(source: Path) -> None:
@@ -292,6 +311,13 @@ def test_a_name_that_no_label_file_can_hold(source: Path) -> None:
     with pytest.raises(DataError, match="cannot hold a name with a tab"):
         run(source, split=lambda records: Split(frozenset({0}), ""))
     assert not (source / "out").exists()
+
+
+def test_a_name_that_begins_with_a_blank_is_refused(source: Path) -> None:
+    (source / "img" / "img_1.jpg").rename(source / "img" / " img_1.jpg")
+    (source / "gt" / "gt_img_1.txt").rename(source / "gt" / "gt_ img_1.txt")
+    with pytest.raises(DataError, match="begins or ends with a blank, which readers drop; rename the image"):
+        run(source)
 
 
 def test_overrides_are_what_a_shell_and_yaml_understand() -> None:

@@ -34,6 +34,7 @@ def document(*shapes: dict[str, Any]) -> str:
         ({"label": "text", "description": "Bus stop"}, "Bus stop"),
         ({"label": "text", "text": "Bus stop"}, "Bus stop"),
         ({"label": "###"}, "###"),
+        ({"label": " ### "}, "###"),
         ({"label": "text", "description": "*"}, "###"),
         ({"label": "ignore", "description": "seen"}, "###"),
         ({"flags": {"difficult": True}}, "###"),

@@ -46,6 +46,15 @@ def test_checked_images_with_and_without_text(folder: Path) -> None:
     assert reading.notes == ("1 images that were not checked yet left out",)
 
 
+def test_an_image_of_a_folder_below_with_the_same_name_is_told(folder: Path) -> None:
+    """Numbers of cameras come again: it may be another photo."""
+    (folder / "day2").mkdir()
+    (folder / "a.jpg").rename(folder / "day2" / "a.jpg")
+    reading = ppocrlabel.read(folder, folder)
+    assert "1 images were found by their names alone" in reading.notes[0]
+    assert reading.notes[0].endswith(f"taken for {folder / 'day2/a.jpg'}): are they the same pictures?")
+
+
 def test_images_of_another_folder_with_the_same_names_are_told(folder: Path) -> None:
     """As after a move, or as the numbers of another part of the set."""
     (folder / "Label.txt").write_text(line("a.jpg", entry()) + line("b.jpg"), encoding="utf-8")
@@ -118,6 +127,9 @@ def test_a_state_file_of_another_form(folder: Path) -> None:
 def test_two_images_of_one_name(folder: Path) -> None:
     (folder / "more").mkdir()
     (folder / "more" / "a.jpg").write_bytes(b"")
+    assert ppocrlabel.read(folder, folder).records[0].image == "a.jpg"  # photos/a.jpg, they say
+    label_file = folder / "Label.txt"
+    label_file.write_text(label_file.read_text(encoding="utf-8").replace("photos/", "moved/"), encoding="utf-8")
     with pytest.raises(DataError, match=r"Label\.txt:1: a\.jpg may be a\.jpg or more/a\.jpg; convert the folders one"):
         ppocrlabel.read(folder, folder)
 
