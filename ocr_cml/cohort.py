@@ -121,22 +121,25 @@ class Cohort:
         mine = [term for term in self.terms if term.binding.learner == name]
         return {term.binding.label: term.term for term in mine if term.term.parameters()}
 
-    def drop(self, name: str) -> None:
-        """Go on without a student: neither learner nor guide any more. Its share in each term goes to the other guides.
+    def drop(self, *names: str) -> None:
+        """Go on without some students: neither learners nor guides any more. Their shares go to the other guides.
 
         Raises:
-            ValueError: nobody would be left, or a student whom no label or teacher reaches without this one.
+            ValueError: nobody would be left, or a student whom no label or teacher reaches without these. Nobody has
+                been dropped then.
         """
-        left = [term for term in self.terms if name not in (term.binding.learner, term.binding.guide)]
-        remaining = [student for student in self.students if student != name]
+        gone = set(names)
+        left = [term for term in self.terms if not gone & {term.binding.learner, term.binding.guide}]
+        remaining = [student for student in self.students if student not in gone]
         if not remaining or {term.binding.learner for term in left} != set(remaining):
-            raise ValueError(f"without {name} nobody could go on")
+            raise ValueError(f"without {', '.join(names)} nobody could go on")
         if lost := unreached(remaining, [term.binding for term in left if ever_counts(term.weight)]):
-            raise ValueError(f"without {name} neither a label nor a teacher reaches {', '.join(lost)}")
+            raise ValueError(f"without {', '.join(names)} neither a label nor a teacher reaches {', '.join(lost)}")
         before, after = _shares(self.terms), _shares(left)
-        del self.students[name]
-        self._compiled.pop(name, None)
-        self.turns = [turn for turn in (tuple(n for n in turn if n != name) for turn in self.turns) if turn]
+        for name in names:
+            del self.students[name]
+            self._compiled.pop(name, None)
+        self.turns = [turn for turn in (tuple(n for n in turn if n not in gone) for turn in self.turns) if turn]
         self.terms = [
             replace(term, binding=replace(b, share=b.share * before[b.term, b.learner] / after[b.term, b.learner]))
             for term in left

@@ -76,6 +76,8 @@ def test_students_that_start_alike_cannot_teach_each_other(tiny_set: Path, tiny_
         WeightsError, match=r"Student and Student2 start from the same weights.*Student2\.fresh=\[head\]"
     ):
         assemble.refuse_twins(cohort(config))
+    with pytest.raises(WeightsError, match=r"another `pretrained` instead of Global\.pretrained_model, which is every"):
+        assemble.refuse_twins(cohort(config), config.Global.pretrained_model)
     models = tiny.settings(tiny_set, tmp_path)["Architecture"]["Models"]
     models["Student2"] |= {"fresh": ["head.thresh"]}
     sections = {"Architecture__Models": models, "Global__pretrained_model": str(tiny_teacher)}

@@ -71,6 +71,20 @@ def mutual(names: Sequence[str], share: float = 1.0) -> list[BoundTerm]:
     return [BoundTerm(Binding(0, f"mutual/{a}<-{b}", a, b, share), DMLLoss(), 1.0) for a, b in pairs]
 
 
+def test_students_that_leave_together_are_judged_together() -> None:
+    """A learns from labels, B from A and C from B: without B alone C would have no teacher left."""
+    students = networks(3)
+    a, b, c = students
+    terms = [label(a), label(b, "mutual", a), label(c, "mutual", b)]
+    cohort = Cohort(students, {}, terms, NORMALIZATION)
+    for gone in ((b,), (a,), (a, c)):
+        with pytest.raises(ValueError, match=f"without {', '.join(gone)}"):
+            cohort.drop(*gone)
+        assert (list(cohort.students), cohort.terms) == ([a, b, c], terms)
+    cohort.drop(b, c)
+    assert (list(cohort.students), [term.binding.label for term in cohort.terms]) == ([a], [f"db/{a}"])
+
+
 def gradients(layer: paddle.nn.Layer) -> dict[str, np.ndarray]:
     return {name: p.grad.numpy() for name, p in layer.named_parameters() if p.grad is not None}
 

@@ -127,8 +127,12 @@ def _check_prefixes(keys: Collection[str], name: str, network: Network) -> None:
                 )
 
 
-def refuse_twins(cohort: Cohort) -> list[str]:
+def refuse_twins(cohort: Cohort, for_all: str | None = None) -> list[str]:
     """Students that start from the same weights see the same images and stay the same for ever: mutual learning is off.
+
+    Args:
+        cohort: students as they start.
+        for_all: `Global.pretrained_model`, beside which a student's own `pretrained` has no effect.
 
     Returns:
         A warning for each pair whose maps are the same at the start: bound to each other they drift apart through the
@@ -138,12 +142,15 @@ def refuse_twins(cohort: Cohort) -> list[str]:
         WeightsError: a mutual term binds two students that are the same in everything.
     """
     pairs = {(term.binding.learner, term.binding.guide) for term in cohort.terms}
+    beside = " instead of Global.pretrained_model, which is every student's" if for_all else ""
     warnings = []
     for one, other, differing in twins(cohort.students):
         if not {(one, other), (other, one)} & pairs:
             warnings.append(one_student_twice(one, other))
             continue
-        remedy = f"give one another `pretrained`, or let a part of it start from the seed: {from_the_seed(other)}"
+        remedy = (
+            f"give one another `pretrained`{beside}, or let a part of it start from the seed: {from_the_seed(other)}"
+        )
         if not differing:
             raise WeightsError(
                 f"{one} and {other} start from the same weights, so they stay the same and have nothing to teach each "

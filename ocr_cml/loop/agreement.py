@@ -96,13 +96,28 @@ def best_fit(fits: Sequence[Fit]) -> Fit:
     return max(fits, key=lambda fit: fit.dice)
 
 
-def verdict(name: str, fits: Sequence[Fit], configured: float, dilation: int = 0) -> tuple[str, bool]:
-    """One line for people, and whether it is a warning; `configured` and `dilation` are those of the sweep."""
+def verdict(
+    name: str, fits: Sequence[Fit], configured: float, dilation: int = 0, *, until: float | None = None
+) -> tuple[str, bool]:
+    """One line for people, and whether it is a warning.
+
+    Args:
+        name: the teacher.
+        fits: of the sweep, `configured` and `until` among them.
+        configured: the shrink ratio of the labels.
+        dilation: that of the sweep.
+        until: of a schedule, the ratio at the run's end. What agrees at some time on the way contradicts nothing.
+    """
     best = best_fit(fits)
-    here = next(fit for fit in fits if fit.ratio == configured)
+    low, high = sorted((configured, configured if until is None else until))
+    here = best_fit([fit for fit in fits if low <= fit.ratio <= high])
+    ratio = f"{configured:g}" if low == high else f"{configured:g} to {until:g}"
     listed = "  ".join(f"{fit.ratio:g}:{fit.dice:.3f}" for fit in fits)
     line = f"{name} against the labels (shrink ratio:Dice)  {listed}"
-    advice = "Set it in MakeShrinkMap and MakeBorderMap, and fit unclip_ratio with tools/eval.py --tune afterwards"
+    fixed = "" if low == high else " as a plain number, without total_epoch,"
+    advice = (
+        f"Set it{fixed} in MakeShrinkMap and MakeBorderMap, and fit unclip_ratio with tools/eval.py --tune afterwards"
+    )
     if dilation:
         advice += (
             f"; or set the teacher term's dilation, which makes its regions {dilation} pixels larger, to 0 "
@@ -123,12 +138,12 @@ def verdict(name: str, fits: Sequence[Fit], configured: float, dilation: int = 0
         )
     if best.dice - here.dice > CONTRADICTION:
         return (
-            f"{line}\n  {name} contradicts the labels at shrink_ratio {configured:g} (Dice {here.dice:.3f}); "
+            f"{line}\n  {name} contradicts the labels at shrink_ratio {ratio} (Dice {here.dice:.3f}); "
             f"{best.ratio:g} fits better ({best.dice:.3f}). {advice}",
             True,
         )
     return (
-        f"{line}\n  shrink_ratio {configured:g} fits (Dice {here.dice:.3f}, best {best.dice:.3f} at {best.ratio:g})",
+        f"{line}\n  shrink_ratio {ratio} fits (Dice {here.dice:.3f}, best {best.dice:.3f} at {best.ratio:g})",
         False,
     )
 

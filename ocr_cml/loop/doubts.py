@@ -30,6 +30,7 @@ def doubts(training: Training) -> Iterator[str]:
     for name, why in idle_settings(config.Optimizer).items():
         yield f"{name} has no effect with {why}"
     yield from filter(None, (_late_height(training), _rate_of_zero(training), _seen_in_training(training)))
+    yield from _overruled_weights(training)
     yield from _without_pull(training)
     yield from _weights_of_single_teachers(training)
     yield from _untaught_branches(training)
@@ -61,6 +62,19 @@ def _rate_of_zero(training: Training) -> str:
         f"{idle} have a learning rate of 0 and change nothing; set Optimizer.lr.decay_steps={times.last_step}, or an "
         "Optimizer.lr.end_lr above 0"
     )
+
+
+def _overruled_weights(training: Training) -> list[str]:
+    """Students' own weights beside a file for all."""
+    config = training.config
+    given = [name for name, network in config.students.items() if network.pretrained]
+    if not config.Global.pretrained_model or training.progress.step:
+        return []
+    return [
+        f"Architecture.Models.{name}.pretrained has no effect beside Global.pretrained_model, from which every student "
+        "starts; keep one of the two"
+        for name in given
+    ]
 
 
 def _without_pull(training: Training) -> list[str]:

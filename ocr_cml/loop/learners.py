@@ -93,11 +93,12 @@ class Learners:
         for name in names:
             self.optimizers[name].clear_grad()
 
-    def drop(self, name: str) -> None:
-        """Go on without a student. Raises ValueError where that cannot be."""
-        self.cohort.drop(name)
-        self.optimizers.pop(name)
-        self.means.pop(name, None)
+    def drop(self, *names: str) -> None:
+        """Go on without some students. Raises ValueError where that cannot be."""
+        self.cohort.drop(*names)
+        for name in names:
+            self.optimizers.pop(name)
+            self.means.pop(name, None)
 
     def restart(self, name: str) -> None:
         """Give a student and its connectors the weights that it began with, and an optimizer without a past."""
@@ -167,9 +168,14 @@ class Learners:
                 f"{found.folder}: holds {', '.join(strangers)}, which Architecture.Models lacks; go on with that run's "
                 "students, or start a new one from its weights by Global.pretrained_model"
             )
-        for name in found.progress.dropped:
-            if name in self.cohort.students:
-                self.drop(name)
+        if dropped := [name for name in found.progress.dropped if name in self.cohort.students]:
+            try:
+                self.drop(*dropped)
+            except ValueError as error:
+                raise WeightsError(
+                    f"{found.folder}: that run has dropped {', '.join(dropped)}, and {error}; go on with its Loss, or "
+                    "start a new run from its weights by Global.pretrained_model"
+                ) from None
         for name, student in self.cohort.students.items():
             self._restore(found, name, student)
         if self.loss_scale.used and found.progress.loss_scale:

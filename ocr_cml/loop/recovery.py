@@ -38,19 +38,18 @@ def recover(training: Training, finding: divergence.Finding, drawn: Sequence[Bat
     if mode == "stop" or not culprits or (mode == "restart" and often):
         again = f" again after {_MOST_RESTARTS} restarts" if often else ""
         raise UserError(f"step {step}: {finding.text}{again}; {hint}")
-    for name in culprits:
+    if mode == "drop":
         try:
-            _drop(training, name) if mode == "drop" else _restart(training, name)
+            training.learners.drop(*culprits)
         except ValueError as error:
             raise UserError(f"step {step}: {finding.text}; {error}; {hint}") from None
+        progress.dropped |= dict.fromkeys(culprits, progress.step)
+    else:
+        for name in culprits:
+            _restart(training, name)
     training.run.record({"step": progress.step, "divergence": {"students": culprits, mode: finding.text}})
     done = "dropped; the others go on" if mode == "drop" else "restarted from the initial weights"
     LOG.warning("step %d: %s; %s: %s", step, finding.text, ", ".join(culprits), done)
-
-
-def _drop(training: Training, name: str) -> None:
-    training.learners.drop(name)
-    training.progress.dropped[name] = training.progress.step
 
 
 def _restart(training: Training, name: str) -> None:

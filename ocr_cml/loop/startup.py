@@ -168,15 +168,16 @@ def _check_teachers(training: Training) -> None:
     records = [training.dataset[0, index] for index in range(min(_CROPS, len(training.dataset)))]
     crops = [Crop(r["image"], r["polygons"], r["ignore"]) for r in records if r["has_label"]]
     shrink = next(op for op in training.dataset.ops if isinstance(op, MakeShrinkMap))
-    configured = shrink.schedule.at(0)
-    ratios = sorted({*RATIOS, configured})
+    times = training.timetable
+    now, end = (shrink.schedule.at(int(s / times.steps_per_epoch)) for s in (training.progress.step, times.last_step))
+    ratios = sorted({*RATIOS, now, end})
     if crops:
         for name, (teacher, _) in training.cohort.teachers.items():
             thresh, dilation = _target_of(training, name)
             fits = sweep(
                 *(teacher, crops), thresh=thresh, dilation=dilation, ratios=ratios, min_text_size=shrink.min_text_size
             )
-            line, contradicts = verdict(name, fits, configured, dilation)
+            line, contradicts = verdict(name, fits, now, dilation, until=end)
             (LOG.warning if contradicts else LOG.info)("%s", line)
 
 

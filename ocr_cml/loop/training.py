@@ -64,7 +64,7 @@ class Training:
         assemble.prepare_embedded_set(config)  # after all that may be refused
         at_once = assemble.side_by_side(config, device, world_size)
         self.cohort: Cohort = assemble.build_cohort(config, students, teachers, at_once)
-        for warning in assemble.refuse_twins(self.cohort):
+        for warning in assemble.refuse_twins(self.cohort, config.Global.pretrained_model):
             LOG.warning("%s", warning)
         self.load_reports = {**student_reports, **teacher_reports}
         self.loss_scale = divergence.LossScale(

@@ -71,10 +71,11 @@ class FeatureTerm(nn.Layer):
             require_choice(type(self).__name__, "layers (learner)", ours, tuple(learner_channels))
             require_choice(type(self).__name__, "layers (guide)", theirs, tuple(guide_channels))
         made = [self.connector(learner_channels[ours], guide_channels[theirs]) for ours, theirs in self.layers]
-        self.connectors = nn.LayerList([layer for layer in made if layer is not None])
+        some = any(layer is not None for layer in made)  # then one for each pair, which `pair_loss` finds by its index
+        self.connectors = nn.LayerList([nn.Identity() if layer is None else layer for layer in made] if some else [])
 
     def connector(self, learner: int, guide: int) -> nn.Layer | None:
-        """The trained layer between a pair's features of so many channels; None: the method needs none."""
+        """The trained layer between a pair's features of so many channels; None: this pair needs none."""
         return None
 
     def pair_loss(self, index: int, learner: Tensor, guide: Tensor) -> Tensor:

@@ -159,6 +159,8 @@ class DBLoss(nn.Layer):
         for name, value in (("focal_gamma", focal_gamma), ("dice_weight", dice_weight), ("focal_weight", focal_weight)):
             require(value >= 0, f"DBLoss.{name}: must be at least 0, is {value}")
         self.focal_alpha, self.focal_gamma = focal_alpha, focal_gamma
+        some = main_loss_type != "DiceFocalLoss" or dice_weight + focal_weight + beta > 0
+        require(some, "DBLoss.dice_weight, focal_weight, beta: are all 0, so the term teaches nothing; raise one")
         self.dice_weight, self.focal_weight = dice_weight, focal_weight
         self.alpha, self.beta, self.eps = alpha, beta, eps
         self.ohem_ratio, self.main_loss_type, self.balance_loss = ohem_ratio, main_loss_type, balance_loss
@@ -240,4 +242,4 @@ def check_db_arguments(
     require_choice(term, "main_loss_type", main_loss_type, kinds)
     require(alpha >= 0, f"{term}.alpha: must be at least 0, is {alpha}")
     require(ohem_ratio > 0, f"{term}.ohem_ratio: must be above 0, is {ohem_ratio}")
-    require(eps > 0, f"{term}.eps: must be above 0, is {eps}")
+    require(0 < eps < 0.5, f"{term}.eps: must lie between 0 and 0.5, is {eps}")

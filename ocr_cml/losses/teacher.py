@@ -91,6 +91,7 @@ class TeacherLoss(nn.Layer):
         require(even, f"TeacherLoss.dilation: grows both sides alike, so must be 0, 2, 4, ...; is {dilation}")
         softly = kind == "soft" or (temperature == 1 and balance == "pixels")
         require(softly, "TeacherLoss.temperature, balance: are for kind: soft; leave them out or set kind to soft")
+        require(kind == "dilated" or alpha > 0, "TeacherLoss.alpha: is the whole of kind: soft, so must be above 0")
         self.kind, self.thresh, self.dilation, self.alpha, self.eps = kind, thresh, dilation, alpha, eps
         self.main_loss_type, self.balance_loss, self.ohem_ratio = main_loss_type, balance_loss, ohem_ratio
         self.use_mask, self.temperature, self.confidence, self.balance = use_mask, temperature, confidence, balance

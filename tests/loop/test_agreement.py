@@ -125,6 +125,16 @@ def test_a_contradiction_is_a_warning_that_names_the_better_ratio() -> None:
     assert "--tune" in line
 
 
+def test_what_a_schedule_comes_by_contradicts_nothing() -> None:
+    fits = fits_of(r0_4=0.70, r0_5=0.80, r0_6=0.85, r0_7=0.92)
+    line, warns = verdict("Teacher", fits, 0.4, until=0.6)
+    assert warns and "contradicts the labels at shrink_ratio 0.4 to 0.6 (Dice 0.850); 0.7 fits better (0.920)" in line
+    assert "Set it as a plain number, without total_epoch, in MakeShrinkMap" in line
+    line, warns = verdict("Teacher", fits, 0.5, until=0.7)
+    assert not warns and "shrink_ratio 0.5 to 0.7 fits (Dice 0.920" in line
+    assert verdict("Teacher", fits, 0.4, until=0.4) == verdict("Teacher", fits, 0.4)
+
+
 def test_a_small_difference_is_none() -> None:
     line, warns = verdict("Teacher", fits_of(r0_4=0.81, r0_5=0.85), 0.4)
     assert not warns

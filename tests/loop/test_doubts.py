@@ -51,6 +51,16 @@ def told(data: dict[str, Any], *words: str) -> list[str]:
         return [text for text in doubts(trainer) if any(word in text for word in words)]
 
 
+def test_weights_of_ones_own_beside_those_for_all_are_told(tiny_set: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    data = tiny.settings(
+        tiny_set, tmp_path, students=1, terms=[tiny.LABELS], Global__pretrained_model=str(tiny_teacher)
+    )
+    assert told(data, "pretrained has no effect") == []
+    data["Architecture"]["Models"]["Student"]["pretrained"] = str(tmp_path / "others.safetensors")
+    (text,) = told(data, "pretrained has no effect")
+    assert text.startswith("Architecture.Models.Student.pretrained has no effect beside Global.pretrained_model, from")
+
+
 def test_steps_at_a_rate_of_zero_are_told(tiny_set: Path, tmp_path: Path) -> None:
     """What the start-up table advises, `decay_steps`, stays in the file when the run is made longer."""
     data = tiny.settings(tiny_set, tmp_path, Global__max_steps=8, Optimizer__lr__decay_steps=3)

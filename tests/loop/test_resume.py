@@ -137,6 +137,18 @@ def test_a_student_that_was_dropped_may_leave_the_configuration(finished: Path, 
     assert (trainer.progress.step, list(trainer.cohort.students)) == (3, ["Student", "Student2"])
 
 
+def test_a_loss_that_cannot_do_without_the_dropped_student_is_refused(finished: Path, tiny_set: Path) -> None:
+    state = finished / "latest/state.json"
+    state.write_text(state.read_text(encoding="utf-8").replace('"dropped": {}', '"dropped": {"Student2": 1}'))
+    terms = [{"DBLoss": {"model_name_list": ["Student2"]}}, tiny.MUTUAL]
+    data = tiny.settings(tiny_set, finished, terms=terms, Global__checkpoints=str(finished / "latest"))
+    with (
+        tiny.Run(data, max_steps=3) as trainer,
+        pytest.raises(WeightsError, match="that run has dropped Student2, and without Student2 nobody could go on"),
+    ):
+        trainer.fit()
+
+
 @pytest.mark.parametrize(("ours", "theirs"), [(0, 4), (4, 0)])
 def test_processes_that_do_not_stand_at_one_step_stop(
     ours: int, theirs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import paddle
 import pytest
+from paddle import nn
 
 from ocr_cml.losses import TERMS, FeatureTerm
 from ppocr_data.errors import ConfigError, ModelError
@@ -194,6 +195,9 @@ def test_resizing_is_bilinear(make_inputs):
     assert float(value) == pytest.approx(((inputs.z - whole) ** 2).mean(), rel=1e-5)
 
 
+NOTHING = {"main_loss_type": "DiceFocalLoss", "dice_weight": 0, "focal_weight": 0, "beta": 0}
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "says"),
     [
@@ -208,6 +212,10 @@ def test_resizing_is_bilinear(make_inputs):
         ("DMLLoss", {"divergence": "ppocr", "temperature": 2}, "DMLLoss.temperature: PaddleOCR's divergence has none"),
         ("DMLLoss", {"maps": ["thrink"]}, "DMLLoss.maps: unknown 'thrink'; did you mean 'shrink'"),
         ("DMLLoss", {"maps": []}, "at least one map"),
+        ("DBLoss", {"eps": 0.5}, "DBLoss.eps: must lie between 0 and 0.5, is 0.5"),
+        ("DBLoss", NOTHING, "dice_weight, focal_weight, beta: are all 0, so the term teaches nothing"),
+        ("TeacherLoss", {"kind": "soft", "alpha": 0}, "TeacherLoss.alpha: is the whole of kind: soft"),
+        ("RKDLoss", {"layers": LAYERS, "distance_weight": 0, "angle_weight": 0}, "both 0, so the term"),
         ("TeacherLoss", {"dilation": 1}, "TeacherLoss.dilation: .* 0, 2, 4"),
         ("TeacherLoss", {"thresh": 1.0}, "TeacherLoss.thresh"),
         ("STLoss", {"temperature": 0}, "STLoss.temperature"),
@@ -227,6 +235,22 @@ def test_a_feature_that_a_network_lacks_is_refused_with_the_nearest():
     term = TERMS["ATLoss"](layers=[["backbone.1", "bakbone.1"]])
     with pytest.raises(ConfigError, match=r"ATLoss.layers \(guide\): unknown 'bakbone.1'; did you mean 'backbone.1'"):
         term.bind({"backbone.1": 6}, {"backbone.1": 6, "neck": 4})
+
+
+def test_a_pair_may_do_without_a_connector():
+    """And the others still find theirs by their index."""
+
+    class WhereChannelsDiffer(FeatureTerm):
+        def connector(self, learner, guide):
+            return None if learner == guide else nn.Conv2D(learner, guide, 1)
+
+    term = WhereChannelsDiffer(layers=[["same", "same"], ["few", "many"]])
+    term.bind({"same": 4, "few": 2}, {"same": 4, "many": 6})
+    assert [type(layer) for layer in term.connectors] == [nn.Identity, nn.Conv2D]
+    assert len(term.parameters()) == 2
+    term = WhereChannelsDiffer(layers=[["same", "same"]])
+    term.bind({"same": 4}, {"same": 4})
+    assert len(term.connectors) == 0
 
 
 def test_a_guide_without_features_is_refused(inputs):

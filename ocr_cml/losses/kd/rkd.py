@@ -77,7 +77,7 @@ class RKDLoss(FeatureTerm):
         grid: cells along each side; work and memory grow with its sixth power.
 
     Raises:
-        ConfigError: a negative weight, or a grid outside 2 to 8.
+        ConfigError: a negative weight, two of 0, or a grid outside 2 to 8.
     """
 
     log_name: ClassVar[str] = "rkd"
@@ -93,6 +93,8 @@ class RKDLoss(FeatureTerm):
         super().__init__(layers=layers)
         require(distance_weight >= 0, f"RKDLoss.distance_weight: must be at least 0, is {distance_weight}")
         require(angle_weight >= 0, f"RKDLoss.angle_weight: must be at least 0, is {angle_weight}")
+        some = distance_weight + angle_weight > 0
+        require(some, "RKDLoss.distance_weight, angle_weight: are both 0, so the term teaches nothing; raise one")
         require(2 <= grid <= 8, f"RKDLoss.grid: must lie between 2 and 8, is {grid}")
         self.distance_weight, self.angle_weight, self.grid = distance_weight, angle_weight, grid
 
