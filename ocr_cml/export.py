@@ -32,7 +32,7 @@ MAP_TOLERANCE = 1e-4
 MAP_LIMIT = 1e-3
 """A map that lies further away is refused, whatever its boxes: the runtime demands no less of two engines."""
 
-# The weights go first and inference.yml, without which PaddleOCR does not open the folder, last.
+# inference.yml goes first: by it a folder is known as ours, that of an export which was cut short as well.
 PRODUCTS = (inference_yml.FILE_NAME, "inference.pdiparams", "inference.json", "inference.onnx")
 
 
@@ -116,8 +116,9 @@ def export_detector(
         opset: ONNX operator set.
 
     Raises:
-        ModelError: the product differs, or cannot be made or written, or the folder holds a model that was not
-            exported here; what lay in it before is whole.
+        ModelError: the product differs, or cannot be made, or the folder holds a model that was not exported here: what
+            lay in it before is whole. Or it cannot be put in place; a folder in which that was cut short has no
+            program, and does not open, rather than old weights under new settings.
     """
     folder = Path(folder)
     _refuse_foreign(folder)
@@ -129,8 +130,7 @@ def export_detector(
             graph = save_graph(network, workspace / "inference")
             _complete(config, workspace, opset)
             difference, boxes = _check(graph, config, workspace, images)
-            for name in PRODUCTS:
-                (workspace / name).replace(folder / name)
+            _put_in_place(workspace, folder)
     except OSError as error:
         raise ModelError(f"{folder}: cannot be written ({error.strerror or error})") from error
     return ExportReport(folder, difference, boxes, len(images), call)
@@ -142,13 +142,21 @@ def _refuse_foreign(folder: Path) -> None:
         raise ModelError(
             f"Global.save_inference_dir: {folder} is a checkpoint, which its training replaces; choose another folder"
         )
-    weights = [name for name in ("inference.pdmodel", *PRODUCTS[1:]) if (folder / name).exists()]
-    # Our inference.yml is put in place first, so it lies beside what an export that was cut short has left as well.
-    if weights and not inference_yml.is_ours(folder / inference_yml.FILE_NAME):
+    found = [name for name in ("inference.pdmodel", *reversed(PRODUCTS)) if (folder / name).exists()]
+    if found and not inference_yml.is_ours(folder / inference_yml.FILE_NAME):
         raise ModelError(
-            f"Global.save_inference_dir: {folder} holds a model that this tool did not export ({weights[0]}); choose "
+            f"Global.save_inference_dir: {folder} holds a model that this tool did not export ({found[0]}); choose "
             "another folder"
         )
+
+
+def _put_in_place(workspace: Path, folder: Path) -> None:
+    settings, *model = PRODUCTS
+    (workspace / settings).replace(folder / settings)
+    for name in model:  # before any is new: none of them answers rightly under these settings
+        (folder / name).unlink(missing_ok=True)
+    for name in model:
+        (workspace / name).replace(folder / name)
 
 
 def save_graph(network: nn.Layer, path: Path) -> nn.Layer:

@@ -31,6 +31,8 @@ __all__ = [
 ]
 
 RESULTS = "results.txt"
+_KEYS = {"points", "score"}
+"""Of a text in it. One with other keys is a label, and not this tool's to replace."""
 
 Result = TypeVar("Result")
 
@@ -92,8 +94,17 @@ class TextDetector:
         return self.batch([pixels])[0]
 
     def batch(self, images: Sequence[np.ndarray]) -> list[Detections]:
-        """Several uint8 BGR images at once, all of one size after resizing."""
-        maps = self.network.probability(np.stack([self.resize.resize(image) for image in images]))
+        """Several uint8 BGR images at once, all of one size after resizing.
+
+        Raises:
+            DataError: they are of several sizes.
+        """
+        resized = [self.resize.resize(image) for image in images]
+        sizes = sorted({pixels.shape[:2] for pixels in resized})
+        if len(sizes) > 1:
+            listed = ", ".join(f"{height}x{width}" for height, width in sizes[:3])
+            raise DataError(f"images of a batch have several sizes after resizing ({listed}); ask for each by itself")
+        maps = self.network.probability(np.stack(resized)) if resized else ()
         return [self.read_map(map_, image) for map_, image in zip(maps, images, strict=True)]
 
     def read_map(self, map_: np.ndarray, image: np.ndarray) -> Detections:
@@ -215,13 +226,13 @@ def _refuse_foreign(output: Path, pictures: Iterable[Path]) -> None:
 
 
 def _is_ours(results: Path) -> bool:
-    """Whether each line is a result; the last one of a file that still grows may have been cut short."""
+    """Whether each line is a result, and there is one; the last of a file that still grows may have been cut short."""
     try:
         *lines, rest = results.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     except OSError:
         return False
-    cut_short = results.name != RESULTS and (bool(lines) or "\t[" in rest)
-    return (not rest or cut_short) and all(map(_is_result, lines))
+    begun = bool(lines) and not rest if results.name == RESULTS else bool(lines) or not rest or "\t[" in rest
+    return begun and all(map(_is_result, lines))
 
 
 def _is_result(line: str) -> bool:
@@ -230,7 +241,7 @@ def _is_result(line: str) -> bool:
         texts = json.loads(line.partition("\t")[2])
     except ValueError:
         return False
-    return isinstance(texts, list) and all(isinstance(text, dict) and "points" in text for text in texts)
+    return isinstance(texts, list) and all(isinstance(text, dict) and text.keys() == _KEYS for text in texts)
 
 
 def _finished(

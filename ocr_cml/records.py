@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from collections.abc import Mapping
@@ -12,6 +11,17 @@ from typing import Any
 from ppocr_data.atomic import write_text
 
 METRICS = "metrics.jsonl"
+
+
+def read_records(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The records of a run, and how many lines are none: a kill may have cut the last one, even within a letter.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    records = [json.loads(line) for line in lines if _step_of(line) != sys.maxsize]
+    return records, sum(bool(line.strip()) for line in lines) - len(records)
 
 
 class Records:
@@ -33,11 +43,8 @@ class Records:
 
     def last(self, key: str) -> Any:
         """The value of the last record that has this key; None where there is none."""
-        found = None
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError, AttributeError):  # a line that a kill cut short
-                found = json.loads(line).get(key, found)
-        return found
+        records, _ = read_records(self.path)
+        return next((record[key] for record in reversed(records) if key in record), None)
 
     def forget_after(self, step: int, *, evaluated_anew: bool = False) -> int:
         """Drop records of steps that a resumed run is about to repeat, so that each step stands there once.

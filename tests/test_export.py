@@ -81,7 +81,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that held other things before, and its report beside it."""
     folder = tmp_path_factory.mktemp("export")
     (folder / "notes.txt").write_text("mine")
-    (folder / "inference.yml").write_text("stale")
     report = export(DarkNetwork(), folder)
     assert (report.images, report.boxes, report.folder) == (2, 5, folder)
     assert report.map_difference <= 1e-4
@@ -375,7 +374,7 @@ def test_paddleocr_finds_the_same_boxes_on_photos(
     [
         *(("inference.yml", "inference.pdiparams"), ("inference.pdmodel",)),
         # PaddleOCR's own exports have their inference.yml in the folder above; a teacher may be a bare .onnx file.
-        *(("inference.json", "inference.pdiparams"), ("inference.onnx",)),
+        *(("inference.json", "inference.pdiparams"), ("inference.onnx",), ("inference.yml",)),
     ],
 )
 def test_a_model_from_elsewhere_is_not_replaced(tmp_path: Path, theirs: tuple[str, ...]) -> None:
@@ -384,6 +383,26 @@ def test_a_model_from_elsewhere_is_not_replaced(tmp_path: Path, theirs: tuple[st
     with pytest.raises(ModelError, match="holds a model that this tool did not export"):
         export(DarkNetwork(), tmp_path)
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == dict.fromkeys(theirs, "theirs")
+
+
+def test_an_export_that_is_cut_short_leaves_no_old_weights_under_new_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(DarkNetwork(), tmp_path)
+    replace = Path.replace
+
+    def full_disk(self: Path, target: Path) -> Path:
+        if target == tmp_path / "inference.json":
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", full_disk)
+        with pytest.raises(ModelError, match="cannot be written"):
+            export(DarkNetwork(), tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {"inference.yml", "inference.pdiparams"}
+    export(DarkNetwork(), tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == set(PRODUCTS)
 
 
 def test_a_checkpoint_is_no_place_for_an_export(tmp_path: Path) -> None:

@@ -287,7 +287,11 @@ def test_the_official_model_finds_what_the_runtimes_processing_finds(shared: Pat
     [
         ("img_2.png", b"somebody's own\n"),
         *(("results.txt", c) for c in (b"their own\n", b"[1, 2]\n", b"a.jpg\t{}\n", b"hmean .87, ask Li first")),
-        *(("results.txt", c) for c in (b"a.jpg\t[]\nand a word more", b"a.jpg\t[1]\n")),
+        *(("results.txt", c) for c in (b"a.jpg\t[]\nand a word more", b"a.jpg\t[1]\n", b"")),
+        (
+            "results.txt",
+            b'a.jpg\t[{"transcription": "put right", "points": [[0, 0], [9, 0], [9, 9], [0, 9]]}]\n',
+        ),
         ("results.txt.part", b"their own, unfinished"),
     ],
 )
@@ -300,6 +304,15 @@ def test_what_this_tool_did_not_write_is_not_replaced(
     with pytest.raises(DataError, match=f"{name}: is there and was not written by this tool; choose another --output"):
         detect_files(load_detector(model), find_images(photos), output)
     assert [(file.name, file.read_bytes()) for file in output.iterdir()] == [(name, content)]
+
+
+def test_a_batch_is_of_one_size(model: Path) -> None:
+    detector = load_detector(model)
+    small, large = np.zeros((64, 64, 3), np.uint8), np.zeros((64, 256, 3), np.uint8)
+    assert detector.batch([]) == []
+    assert len(detector.batch([small, small])) == 2
+    with pytest.raises(DataError, match="images of a batch have several sizes after resizing"):
+        detector.batch([small, large])
 
 
 @pytest.mark.parametrize("killed", [False, True])

@@ -328,6 +328,14 @@ def test_a_comparison_lists_runs_scores_and_differing_settings(tmp_path: Path, r
     assert text.count('data-class="off') == 2  # the run without evaluations has no line
 
 
+def test_long_settings_that_differ_at_their_ends_are_told_apart(tmp_path: Path) -> None:
+    paths = [f"/mnt/storage/projects/receipts/2026/experiments/fold-1/train_{name}.txt" for name in ("one", "two")]
+    runs = [make_run(tmp_path / path[-7:-4], [], config=f"Train: {{labels: {path}}}") for path in paths]
+    _, page = read(write_report(runs))
+    (row,) = page.tables[1][1:]
+    assert row == ["Train.labels", *(f"{path[:19]}…{path[-40:]}" for path in paths)]
+
+
 def test_output_goes_where_it_is_asked_for(tmp_path: Path, run: Path) -> None:
     assert write_report(run, tmp_path / "page.html") == tmp_path / "page.html"
     assert sorted(p.name for p in run.iterdir()) == ["config.yml", "metrics.jsonl", "train.log"]

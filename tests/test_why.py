@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from ocr_cml.why import runner as why
 from ocr_cml.why.data import crops, students, text_page
 from ocr_cml.why.evidence import Doubt, DoubtMeter, Evidence, NetworkEvidence, noise_curve, noisy, supervised_loss
 from ocr_cml.why.pull import Pull, pulls, pulls_at, pulls_of
-from ocr_cml.why.report import draw_noise, pull_table, table
+from ocr_cml.why.report import draw_noise, pull_table, table, write
 from ocr_cml.why.runs import FinishedRun, agreement_of, label_of, other_crops, read_run
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.geometry import fill
@@ -440,5 +441,28 @@ def test_mistakes_are_one_message(finished: dict[str, Path], tool_here: Tool, tm
     assert "MakeShrinkMap differs" in refused(finished["alone"], tmp_path / "other")
     (tmp_path / "other/latest/state.json").unlink()
     assert "state.json" in refused(tmp_path / "other")
-    (tmp_path / "other/metrics.jsonl").write_text('{"step": 1, "lo')
-    assert "metrics.jsonl: cannot be read" in refused(tmp_path / "other")
+    assert "--noise: give 0 and then larger" in refused(finished["alone"], "--noise", 0, "nan")
+    assert "--noise: give 0 and then larger" in refused(finished["alone"], "--noise", 0, "inf")
+
+
+def test_a_line_that_a_kill_cut_is_left_out_and_told(finished: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "cut"
+    shutil.copytree(finished["alone"], folder)
+    whole = read_run(str(folder)).records
+    with (folder / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step": 9, "lo\xc3')
+    run = read_run(str(folder))
+    assert (run.records, run.damaged) == (whole, 1)
+
+
+def test_too_much_noise_leaves_gaps_and_is_told(finished: dict[str, Path], tmp_path: Path) -> None:
+    """A freshly begun student overflows under the paper's noise of one deviation on all weights."""
+    entry = Evidence("alone", [NetworkEvidence("run", "Student", [1.0, math.nan], None)])
+    settings = {"weights": "latest", "crops": 1, "pages": 1, "draws": 1, "sigmas": [0, 3.0], "scale": "absolute"}
+    text = write(
+        [entry], settings | {"data": "run"}, why._too_noisy("run: Student", [1.0, math.nan], [0, 3.0]), tmp_path
+    )
+    assert "| alone | 1 | 1.0000 | – |" in text
+    assert "run: Student: has no loss at a deviation of 3, where activations overflow; give --noise smaller" in text
+    assert json.loads((tmp_path / "why.json").read_text())["runs"][0]["networks"][0]["losses"] == [1.0, None]
+    assert why._too_noisy("run: Student", [1.0, 2.0], [0, 3.0]) == []

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from ppocr_data import synth
+from ppocr_data.errors import DataError
 from ppocr_data.labels import read_labels
 
 PAGE_HW = (736, 1280)
@@ -24,7 +25,10 @@ def photos(folder: Path, count: int, size: tuple[int, int] = (720, 1280), seed: 
 
 def first_lines(label_file: Path, data_dir: Path, count: int, folder: Path) -> tuple[Path, Path]:
     """The first `count` samples of the user's own label file; (label file, data_dir)."""
-    lines = label_file.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
+    try:
+        lines = label_file.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"--label_file: {label_file} cannot be read: {error}") from None
     folder.mkdir(parents=True, exist_ok=True)
     chosen = folder / "train.txt"
     chosen.write_text("".join(lines), encoding="utf-8")

@@ -56,14 +56,18 @@ class Side:
         clean = {key: value for key, value in os.environ.items() if key not in OURS and not key.startswith("MALLOC_")}
         clean["PADDLE_PDX_DISABLE_MODEL_SOURCE_CHECK"] = "True"
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in __exit__
-        self._process = subprocess.Popen(
-            [python or sys.executable, str(Path(__file__).with_name("worker.py")), kind, str(ROOT)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=clean | dict(environment or {}),
-            text=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [python or sys.executable, str(Path(__file__).with_name("worker.py")), kind, str(ROOT)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env=clean | dict(environment or {}),
+                text=True,
+            )
+        except OSError as error:
+            self._errors.close()
+            raise UserError(f"benchmark: {name}: {python} cannot be started: {error.strerror}") from None
 
     def prepare(self, case: str, **arguments: Any) -> dict[str, Any]:
         """Prepare a case and do a first round, which warms up caches and is not counted."""

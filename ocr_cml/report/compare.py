@@ -72,16 +72,17 @@ def _settings(runs: Sequence[Run]) -> str:
         except yaml.YAMLError:
             return missing(f"config.yml of {run.name} cannot be read.")
     keys = sorted({key for flat in settings for key in flat} - {"Global.save_model_dir"})
-    rows = [[key, *(_cell(flat.get(key, "–")) for flat in settings)] for key in keys]
-    rows = [row for row in rows if len(set(row[1:])) > 1]
+    values = {key: [str(flat.get(key, "–")) for flat in settings] for key in keys}
+    rows = [[key, *map(_cell, given)] for key, given in values.items() if len(set(given)) > 1]
     return (
         table("Dotted keys of config.yml", ["setting", *(run.name for run in runs)], rows) if rows else missing("None.")
     )
 
 
-def _cell(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…"
+def _cell(text: str) -> str:
+    """A long value without its middle: paths differ at their ends."""
+    tail = 2 * _LONGEST_CELL // 3
+    return text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1 - tail]}…{text[-tail:]}"
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:

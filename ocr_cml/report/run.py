@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ocr_cml.checkpoint_files import BEST, STATE, is_checkpoint
+from ocr_cml.records import METRICS, read_records
 from ppocr_data.errors import UserError
 
 Scores = dict[str, dict[str, float]]
 """Network name -> precision, recall, hmean and counts."""
 
 ENSEMBLE = "ensemble"
-_FILES = ("metrics.jsonl", "config.yml", "train.log")
+_FILES = (METRICS, "config.yml", "train.log")
 _VALIDATION = ("validation", "validation.json")
 _LOG_LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ ([A-Z]+) (.*)", re.DOTALL)
 
@@ -95,7 +96,7 @@ def read_run(path: Path) -> Run:
     run.notes += [f"{name} is missing or empty." for name, text in texts.items() if not text.strip()]
     run.config = texts["config.yml"]
     run.log, run.times = _log_messages(texts["train.log"])
-    _read_metrics(run, texts["metrics.jsonl"])
+    _read_metrics(run, path / METRICS)
     run.validation = _read_validation(run)
     run.best = _recorded_best(path / BEST / STATE) or _highest(run)
     return run
@@ -105,16 +106,12 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
-def _read_metrics(run: Run, text: str) -> None:
-    """Fill in what metrics.jsonl holds; a line that is no record is counted and left out: a kill may cut the last."""
-    damaged = anchor = 0
-    for line in text.splitlines():
-        try:
-            entry = json.loads(line)
-            step = int(entry["step"])
-        except (ValueError, KeyError, TypeError):
-            damaged += bool(line.strip())
-            continue
+def _read_metrics(run: Run, path: Path) -> None:
+    """Fill in what metrics.jsonl holds; a line that is no record is counted and left out."""
+    records, damaged = read_records(path) if path.is_file() else ([], 0)
+    anchor = 0
+    for entry in records:
+        step = int(entry["step"])
         if isinstance(entry.get("eval"), dict):
             run.evaluations[step] = _scores(entry["eval"])
             run.evaluation_seconds += _numbers(entry).get("eval_seconds", 0.0)
@@ -133,7 +130,7 @@ def _read_metrics(run: Run, text: str) -> None:
             anchor = step
     run.logged.sort(key=lambda entry: entry["step"])
     if damaged:
-        run.notes.append(f"{damaged} damaged line{'s' * (damaged > 1)} of metrics.jsonl left out.")
+        run.notes.append(f"{damaged} damaged line{'s' * (damaged > 1)} of {METRICS} left out.")
 
 
 def _numbers(entry: Mapping[str, Any]) -> dict[str, float]:

@@ -38,12 +38,7 @@ class OnnxDetector(FrozenDetector):
         provider: Any = "CPUExecutionProvider"
         if device != "cpu":
             provider = ("CUDAExecutionProvider", {"device_id": gpu_index(device)})
-        try:
-            self._session = ort.InferenceSession(
-                _shortened(model, source) if self._on_cpu else model, options, providers=[provider]
-            )
-        except Exception as error:  # ONNX Runtime's errors share no other base
-            raise ModelError(f"{source}: ONNX Runtime cannot open it ({last_line(error)}); export it again") from error
+        self._session = _session(model, source, options, provider, shorten=self._on_cpu)
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
             raise ModelError(f"{source}: has {len(inputs)} inputs ({', '.join(i.name for i in inputs)}); {SUPPORTED}")
@@ -59,12 +54,31 @@ class OnnxDetector(FrozenDetector):
         return maps[0] if len(maps) == 1 else np.concatenate(maps)
 
 
-def _shortened(model: str | bytes, source: str) -> str | bytes:
-    """The same network with fewer multiplications; the model as it is where no shortcut applies."""
+def _session(model: str | bytes, source: str, options: Any, provider: Any, *, shorten: bool) -> Any:
+    """A session on the network, with fewer multiplications where shortcuts apply, else on the model as it is.
+
+    Raises:
+        ModelError: ONNX Runtime cannot open the model.
+    """
+    import onnxruntime as ort
+
+    if shorten and (shorter := _shortened(model, source)) is not None:
+        try:
+            return ort.InferenceSession(shorter, options, providers=[provider])
+        except Exception as error:  # noqa: BLE001  ours is at fault, and the model may be sound
+            LOG.warning("%s: runs without the shortcuts, which do not fit it (%s)", source, last_line(error))
+    try:
+        return ort.InferenceSession(model, options, providers=[provider])
+    except Exception as error:  # ONNX Runtime's errors share no other base
+        raise ModelError(f"{source}: ONNX Runtime cannot open it ({last_line(error)}); export it again") from error
+
+
+def _shortened(model: str | bytes, source: str) -> bytes | None:
+    """The same network with fewer multiplications; None where no shortcut applies."""
     from ocr_cml.shortcuts import GraphError, shortened
 
     try:
-        return shortened(model) or model
+        return shortened(model)
     except GraphError as error:  # opening the model as it is says what is wrong with it
         LOG.debug("%s: no shortcuts (%s)", source, last_line(error))
-        return model
+        return None

@@ -75,7 +75,9 @@ def _others(graph: Graph, node: NodeProto) -> list[str] | None:
         return [node.input[0], node.output[0]] if depthwise else [] if group == 1 else None
     maps = [name for name in node.input if name and name not in graph.constants]
     scalar = all(graph.constants[name].size == 1 for name in node.input if name in graph.constants)
-    return [*maps, *node.output] if node.op_type in _CHANNELWISE and scalar else None
+    counts = {graph.channels(name) for name in maps}
+    alike = len(maps) == 1 or (len(counts) == 1 and None not in counts)  # a map of one channel is spread over all
+    return [*maps, *node.output] if node.op_type in _CHANNELWISE and scalar and alike else None
 
 
 def _filled(graph: Graph, node: NodeProto, values: set[str], more: int) -> NodeProto:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -37,7 +38,7 @@ def write(evidence: Sequence[Evidence], settings: Mapping[str, Any], notes: Sequ
     try:
         output.mkdir(parents=True, exist_ok=True)
         data = {"settings": dict(settings), "notes": list(notes), "runs": [asdict(entry) for entry in evidence]}
-        write_text(output / "why.json", json.dumps(data, indent=1, allow_nan=False))
+        write_text(output / "why.json", json.dumps(_as_json(data), indent=1, allow_nan=False))
         write_text(output / "why.md", markdown(lines, pull_table(evidence), notes, settings))
         for name, draw in figures.items():
             save_figure(_drawn(draw, evidence, settings), [output / f"{name}.png", output / f"{name}.svg"])
@@ -46,6 +47,15 @@ def write(evidence: Sequence[Evidence], settings: Mapping[str, Any], notes: Sequ
     return "\n".join(
         [*lines, "", *pull_table(evidence), *_paragraphs(notes), "", f"figures and numbers in {output}", ""]
     )
+
+
+def _as_json(value: Any) -> Any:
+    """The same with None where a number is none, as a loss under too much noise."""
+    if isinstance(value, dict):
+        return {key: _as_json(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _paragraphs(notes: Sequence[str]) -> list[str]:
@@ -60,9 +70,13 @@ def table(evidence: Sequence[Evidence]) -> list[str]:
         last = [series[-1][1] for series in entry.agreement]
         numbers = [entry.mean_losses()[0], entry.rise(), *map(entry.mean_of, ("entropy", "error", "brier"))]
         numbers.append(statistics.fmean(last) if last else None)
-        cells = [entry.label, str(len(entry.networks)), *("–" if x is None else f"{x:.4f}" for x in numbers)]
+        cells = [entry.label, str(len(entry.networks)), *map(_number, numbers)]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:.4f}"
 
 
 def pull_table(evidence: Sequence[Evidence]) -> list[str]:

@@ -8,6 +8,7 @@ those of the first run with labels. See `ocr_cml.why.evidence` for what is measu
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,6 +81,8 @@ def explain(
             losses = why_data.losses(network, reference.config, run.config, crops, sigmas, draws, scale)
             doubt = why_data.doubt(network, run.config, pages)
             entry.networks.append(NetworkEvidence(run.folder.as_posix(), name, losses, doubt))
+            notes += _too_noisy(f"{run.folder}: {name}", losses, sigmas)
+        notes += [f"{run.folder}: {run.damaged} damaged line(s) of metrics.jsonl left out"] if run.damaged else []
         if series := agreement_of(run.records):
             entry.agreement.append(series)
         notes += _add_pulls(entry, run, weights, networks, crops[:_PULLED])
@@ -108,10 +111,17 @@ def _add_pulls(
     ]
 
 
+def _too_noisy(name: str, losses: Sequence[float], sigmas: Sequence[float]) -> list[str]:
+    """A note where the noise was too much for a network to answer with numbers."""
+    lost = [sigma for sigma, loss in zip(sigmas, losses, strict=True) if not math.isfinite(loss)]
+    text = f"{name}: has no loss at a deviation of {lost[0]:g}, where activations overflow" if lost else ""
+    return [f"{text}; give --noise smaller ones"] if lost else []
+
+
 def _check_arguments(images: int, draws: int, sigmas: Sequence[float]) -> None:
     for name, value in (("--images", images), ("--draws", draws)):
         if value < 1:
             raise ConfigError(f"{name}: must be at least 1, is {value}")
-    if len(sigmas) < 2 or sigmas[0] != 0 or sorted(set(sigmas)) != list(sigmas):
+    if len(sigmas) < 2 or sigmas[0] != 0 or sorted(set(sigmas)) != list(sigmas) or not all(map(math.isfinite, sigmas)):
         listed = " ".join(f"{sigma:g}" for sigma in sigmas)
         raise ConfigError(f"--noise: give 0 and then larger deviations, rising, for example 0 0.05 0.1; is {listed}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from ocr_cml import config as configuration
 from ocr_cml.checkpoint import open_checkpoint
+from ocr_cml.records import METRICS, read_records
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError
 from ppocr_data.targets import MakeShrinkMap
@@ -19,12 +19,13 @@ from ppocr_data.transforms import build_op
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run folder with its label in the figures, its configuration and its log points."""
+    """A run folder with its label in the figures, its configuration, its records, and how many of them are damaged."""
 
     label: str
     folder: Path
     config: Config
     records: list[dict[str, Any]]
+    damaged: int = 0
 
 
 def label_of(text: str) -> tuple[str, Path]:
@@ -47,21 +48,20 @@ def read_run(text: str) -> FinishedRun:
 
     Raises:
         ConfigError: the folder holds no run, or its configuration is damaged.
-        UserError: its records are damaged.
+        UserError: its records cannot be read.
     """
     label, folder = label_of(text)
-    missing = [name for name in ("config.yml", "metrics.jsonl") if not (folder / name).is_file()]
+    missing = [name for name in ("config.yml", METRICS) if not (folder / name).is_file()]
     if missing:
         raise ConfigError(
             f"{folder}: is no finished run, it has no {missing[0]}; name a folder that tools/train.py wrote "
             "(Global.save_model_dir)"
         )
     try:
-        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        records = [json.loads(line) for line in lines]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / 'metrics.jsonl'}: cannot be read: {error}") from None
-    return FinishedRun(label, folder, configuration.load_record(folder / "config.yml"), records)
+        records, damaged = read_records(folder / METRICS)
+    except OSError as error:
+        raise UserError(f"{folder / METRICS}: cannot be read: {error.strerror}") from None
+    return FinishedRun(label, folder, configuration.load_record(folder / "config.yml"), records, damaged)
 
 
 def check_comparable(runs: Sequence[FinishedRun]) -> None:

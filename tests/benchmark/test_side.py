@@ -15,7 +15,7 @@ import pytest
 
 from ocr_cml.benchmark import inputs, worker
 from ocr_cml.benchmark.side import OURS, Side
-from ppocr_data.errors import UserError
+from ppocr_data.errors import ModelError, UserError
 
 
 def answers(cases: SimpleNamespace, *requests: dict) -> list[dict]:
@@ -43,8 +43,16 @@ def test_an_error_is_an_answer_and_the_next_request_is_served() -> None:
         {"case": "broken", "arguments": {"at": 0}},
         {"case": "broken", "arguments": {"at": 1}},
     )
-    assert "ZeroDivisionError" in first["error"]
+    assert first["error"].startswith("Traceback") and "ZeroDivisionError" in first["error"]
     assert second["value"] == 1
+
+
+def test_a_users_mistake_is_told_without_a_traceback() -> None:
+    def broken() -> Callable[[], dict]:
+        raise ModelError("nope: does not exist")
+
+    (answer,) = answers(SimpleNamespace(broken=broken), {"case": "broken", "arguments": {}})
+    assert answer == {"error": "nope: does not exist"}
 
 
 @pytest.mark.slow
@@ -91,6 +99,10 @@ def test_what_cannot_be_measured_or_written_is_said_first(
 ) -> None:
     code, _, err = tool("benchmark", "targets", "detector", "--label_file", tmp_path / "any.txt")
     assert (code, "detector runs on synthetic pictures" in err) == (2, True)
+    code, _, err = tool("benchmark", "loader", "--label_file", tmp_path / "absent.txt", "--data_dir", tmp_path)
+    assert (code, "--label_file: " in err, "Traceback" in err) == (2, True, False)
+    code, _, err = tool("benchmark", "targets", "--quick", "--peer_python", tmp_path / "absent")
+    assert (code, f"{tmp_path / 'absent'} cannot be started" in err, "Traceback" in err) == (2, True, False)
     (tmp_path / "file").write_text("")
     code, _, err = tool("benchmark", "targets", "--json", tmp_path / "file" / "numbers.json")
     assert (code, "cannot be written" in err) == (2, True)

@@ -51,7 +51,12 @@ def test_filled_maps_give_the_same_answer(between: Callable[[Pyramid, str], str]
     assert 5 not in {size for kernel in kernels(shortened(model, 8)) for size in kernel.shape[:2]}
 
 
-@pytest.mark.parametrize("between", [a_number_for_each_channel, mean_of_channels])
+def one_map_for_all_channels(graph: Pyramid, value: str) -> str:
+    """Spatial attention: filled up, the one channel would no longer be spread over the others."""
+    return graph.add("Mul", [value, graph.add("Sigmoid", [graph.conv(value, 5, 1, 1)])])
+
+
+@pytest.mark.parametrize("between", [a_number_for_each_channel, mean_of_channels, one_map_for_all_channels])
 def test_maps_whose_channels_are_counted_stay(between: Callable[[Pyramid, str], str]) -> None:
     graph = Pyramid()
     few = graph.conv("x", 3, 5, 3)
