@@ -203,6 +203,16 @@ def test_a_model_of_two_inputs_or_of_one_fixed_size_is_refused(tmp_path: Path) -
         open_detector(path)
 
 
+def test_a_shortcut_that_does_not_fit_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = onnx_models.dark_detector(tmp_path / "a.onnx")
+    expected = open_detector(path).probability(PIXELS)
+    monkeypatch.setattr("ocr_cml.shortcuts.shortened", lambda model: b"no model")
+    np.testing.assert_allclose(open_detector(path).probability(PIXELS), expected, atol=1e-6)
+    assert "runs without the shortcuts, which do not fit it" in caplog.text
+
+
 def test_missing_files_are_named(exported: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not exist"):
         open_detector(tmp_path / "nowhere")
