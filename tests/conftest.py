@@ -17,7 +17,10 @@ import pytest
 
 from ocr_cml import environment
 
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and tests ask what it does
+# Under nohup, and in the background of a script, they are ignored, and tests ask what they do.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The inputs are the same on every machine: a change fails only for what it changes. New ones are tried when asked.
 hypothesis.settings.register_profile("usual", derandomize="OCR_CML_FUZZ" not in os.environ)
