@@ -231,8 +231,11 @@ def _is_ours(results: Path) -> bool:
         *lines, rest = results.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
     except OSError:
         return False
-    begun = bool(lines) and not rest if results.name == RESULTS else bool(lines) or not rest or "\t[" in rest
-    return begun and all(map(_is_result, lines))
+    if results.name == RESULTS and (rest or not lines):
+        return False
+    if rest and not lines and "\t[" not in rest:
+        return False
+    return all(map(_is_result, lines))
 
 
 def _is_result(line: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,14 @@ def read_records(path: Path) -> tuple[list[dict[str, Any]], int]:
     Raises:
         OSError: the file cannot be read.
     """
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    records = [json.loads(line) for line in lines if _step_of(line) != sys.maxsize]
-    return records, sum(bool(line.strip()) for line in lines) - len(records)
+    return records_in(path.read_text(encoding="utf-8", errors="replace"))
+
+
+def records_in(text: str) -> tuple[list[dict[str, Any]], int]:
+    """As `read_records`, of text that has been read."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    records = [record for line in lines if (record := _record(line)) is not None]
+    return records, len(lines) - len(records)
 
 
 class Records:
@@ -59,24 +63,26 @@ class Records:
         self._file.close()
         # A kill may have cut a line within a letter: it is no JSON then, and counts as never written.
         lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
-        steps = [_step_of(line) for line in lines]
+        found = [(line, int(record["step"]), record) for line in lines if (record := _record(line)) is not None]
         kept = [
             line
-            for line, at in zip(lines, steps, strict=True)
-            if at <= step and not (evaluated_anew and at == step and "eval" in json.loads(line))
+            for line, at, record in found
+            if at <= step and not (evaluated_anew and at == step and "eval" in record)
         ]
         write_text(self.path, "".join(f"{line}\n" for line in kept))
         self._file = self.path.open("a", encoding="utf-8")
-        return max([step, *(at for at in steps if at != sys.maxsize)])
+        return max([step, *(at for _, at, _ in found)])
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
 
-def _step_of(line: str) -> int:
-    """The step of a record; a line cut short by a kill counts as never written."""
+def _record(line: str) -> dict[str, Any] | None:
+    """The record of a line, which has a step; None of one that a kill cut short."""
     try:
-        return int(json.loads(line)["step"])
+        record: dict[str, Any] = json.loads(line)
+        int(record["step"])
     except (ValueError, KeyError, TypeError):
-        return sys.maxsize
+        return None
+    return record

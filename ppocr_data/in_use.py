@@ -41,7 +41,7 @@ def release(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def replacing(folder: Path) -> Iterator[None]:
+def without_readers(folder: Path) -> Iterator[None]:
     """Keep readers away for as long as a folder's content is replaced.
 
     Raises:

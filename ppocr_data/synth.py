@@ -13,7 +13,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +185,7 @@ def _foreign(folder: Path) -> str | None:
 def _is_whole(folder: Path, parameters: dict[str, Any]) -> bool:
     """Whether the folder holds the set with these parameters, its label files unchanged and no image missing."""
     manifest = _read_manifest(folder)
-    if manifest is None or any(manifest.get(key) != value for key, value in parameters.items()):
+    if manifest is None or not _states(manifest, parameters):
         return False
     try:
         labels = manifest["labels_sha256"]
@@ -196,6 +196,10 @@ def _is_whole(folder: Path, parameters: dict[str, Any]) -> bool:
         )
     except (OSError, KeyError, TypeError):
         return False
+
+
+def _states(manifest: Mapping[str, Any], parameters: Mapping[str, Any]) -> bool:
+    return all(manifest.get(key) == value for key, value in parameters.items())
 
 
 def _name(index: int) -> str:
@@ -222,9 +226,9 @@ def _sole_writer(folder: Path) -> Iterator[None]:
 def _make(folder: Path, faces: list[Font], parameters: dict[str, Any], progress: Progress | None) -> None:
     if folder.exists() and (foreign := _foreign(folder)):
         raise DataError(f"{folder}: {foreign}, and would be replaced; name a new or an empty folder")
-    before = _read_manifest(folder) or parameters
-    same = all(before.get(key) == value for key, value in parameters.items())
-    with contextlib.nullcontext() if same else in_use.replacing(folder):
+    before = _read_manifest(folder)
+    other = before is not None and not _states(before, parameters)
+    with in_use.without_readers(folder) if other else contextlib.nullcontext():
         _put_new(folder, faces, parameters, progress)
 
 

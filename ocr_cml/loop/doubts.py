@@ -66,14 +66,13 @@ def _rate_of_zero(training: Training) -> str:
 
 def _overruled_weights(training: Training) -> list[str]:
     """Students' own weights beside a file for all."""
-    config = training.config
-    given = [name for name, network in config.students.items() if network.pretrained]
-    if not config.Global.pretrained_model or training.progress.step:
+    if not training.config.Global.pretrained_model or training.progress.step:
         return []
     return [
         f"Architecture.Models.{name}.pretrained has no effect beside Global.pretrained_model, from which every student "
         "starts; keep one of the two"
-        for name in given
+        for name, network in training.config.students.items()
+        if network.pretrained
     ]
 
 

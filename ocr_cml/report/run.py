@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ocr_cml.checkpoint_files import BEST, STATE, is_checkpoint
-from ocr_cml.records import METRICS, read_records
+from ocr_cml.records import METRICS, records_in
 from ppocr_data.errors import UserError
 
 Scores = dict[str, dict[str, float]]
@@ -96,7 +96,7 @@ def read_run(path: Path) -> Run:
     run.notes += [f"{name} is missing or empty." for name, text in texts.items() if not text.strip()]
     run.config = texts["config.yml"]
     run.log, run.times = _log_messages(texts["train.log"])
-    _read_metrics(run, path / METRICS)
+    _read_metrics(run, texts[METRICS])
     run.validation = _read_validation(run)
     run.best = _recorded_best(path / BEST / STATE) or _highest(run)
     return run
@@ -106,9 +106,9 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
-def _read_metrics(run: Run, path: Path) -> None:
+def _read_metrics(run: Run, text: str) -> None:
     """Fill in what metrics.jsonl holds; a line that is no record is counted and left out."""
-    records, damaged = read_records(path) if path.is_file() else ([], 0)
+    records, damaged = records_in(text)
     anchor = 0
     for entry in records:
         step = int(entry["step"])

@@ -114,8 +114,10 @@ def _add_pulls(
 def _too_noisy(name: str, losses: Sequence[float], sigmas: Sequence[float]) -> list[str]:
     """A note where the noise was too much for a network to answer with numbers."""
     lost = [sigma for sigma, loss in zip(sigmas, losses, strict=True) if not math.isfinite(loss)]
-    text = f"{name}: has no loss at a deviation of {lost[0]:g}, where activations overflow" if lost else ""
-    return [f"{text}; give --noise smaller ones"] if lost else []
+    return [
+        f"{name}: has no loss at a deviation of {sigma:g}, where activations overflow; give --noise smaller ones"
+        for sigma in lost[:1]
+    ]
 
 
 def _check_arguments(images: int, draws: int, sigmas: Sequence[float]) -> None:
