@@ -12,11 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from ppocr_data.errors import DataError
-
-try:
-    import fcntl
-except ImportError:  # Windows, where a folder with open files cannot be renamed anyway
-    fcntl = None  # type: ignore[assignment]
+from ppocr_data.locks import lock
 
 _HELD: dict[Path, IO[str]] = {}
 
@@ -26,11 +22,11 @@ def hold(folder: Path) -> None:
 
     Where the note cannot be left, beside the folder, nobody can replace that either.
     """
-    if fcntl is None or folder in _HELD:
+    if folder in _HELD:
         return
     with contextlib.suppress(OSError):
-        handle = _note(folder).open("a")
-        fcntl.flock(handle, fcntl.LOCK_SH)
+        handle = _note(folder).open("a+")
+        lock(handle, shared=True, wait=True)
         _HELD[folder] = handle
 
 
@@ -47,17 +43,12 @@ def without_readers(folder: Path) -> Iterator[None]:
     Raises:
         DataError: another process reads from it.
     """
-    if fcntl is None:
-        yield
-        return
-    with _note(folder).open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with _note(folder).open("a+") as handle:
+        if lock(handle) is False:
             raise DataError(
                 f"{folder}: another process reads this set, a training perhaps, and it would be replaced by another; "
                 "wait for its end, or name another folder (Global.embedded_set.dir, and data_dir with it)"
-            ) from None
+            )
         yield
 
 

@@ -22,13 +22,9 @@ import numpy as np
 
 from ppocr_data import in_use
 from ppocr_data.errors import DataError
+from ppocr_data.locks import lock
 from ppocr_data.synth_fonts import Font, load_fonts
 from ppocr_data.synth_page import Page, draw_page
-
-try:
-    import fcntl
-except ImportError:  # Windows: two starts at once both generate, and the first to finish wins
-    fcntl = None  # type: ignore[assignment]
 
 LOG = logging.getLogger(__name__)
 GENERATOR = "ocr_cml synthetic text"
@@ -211,13 +207,10 @@ def _sole_writer(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; clear what a killed generator left. The system frees the lock of a dead process."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if fcntl is None:
-            yield
-            return
-        with (folder.parent / f".{folder.name}.lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            for leftover in folder.parent.glob(f".{folder.name}.making-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+        with (folder.parent / f".{folder.name}.lock").open("w+") as handle:
+            if lock(handle, wait=True):  # else two starts at once both generate, and the first to finish wins
+                for leftover in folder.parent.glob(f".{folder.name}.making-*"):
+                    shutil.rmtree(leftover, ignore_errors=True)
             yield
     except OSError as error:
         raise DataError(f"{folder}: the synthetic set cannot be written ({error})") from error

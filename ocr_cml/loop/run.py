@@ -14,6 +14,7 @@ from ocr_cml.loop.loggers import Logger, close, tell
 from ocr_cml.records import METRICS, Records
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError
+from ppocr_data.locks import lock
 
 _LOCK = ".lock"
 _DOES_NOT_FIT = re.compile(
@@ -69,10 +70,11 @@ class RunFolder:
     def _acquire(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / _LOCK).open("w")
+            self._lock = (self.path / _LOCK).open("w+")
+            taken = lock(self._lock) is False
         except OSError as error:
             raise self._unwritable(error) from None
-        if not _lock_file(self._lock):
+        if taken:
             raise UserError(
                 f"Global.save_model_dir: another process is training in {self.path}; choose another folder or stop it"
             )
@@ -166,16 +168,3 @@ class RunFolder:
         for file in (self._records, self._lock):
             if file is not None:
                 file.close()
-
-
-def _lock_file(file: TextIO) -> bool:
-    """Take an exclusive lock that the kernel drops with the process, however it dies."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: no advisory lock in the standard library that dies with the process
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

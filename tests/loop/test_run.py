@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -95,6 +96,18 @@ def test_a_second_process_is_refused_until_the_first_is_gone_however_it_went(fol
         first.communicate()
     with started(folder):
         pass
+
+
+def test_where_a_file_system_has_no_locks_a_run_starts(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Some network mounts: it was taken for another process, and no training ever started there."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with started(folder):
+        assert (folder / "config.yml").is_file()
 
 
 def test_the_lock_ends_with_close(folder: Path) -> None:
