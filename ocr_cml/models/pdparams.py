@@ -10,13 +10,13 @@ import codecs
 import math
 import os
 import pickle
-import pickletools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NoReturn
 
 import numpy as np
 
+from ocr_cml.models.pickle_program import check_program
 from ppocr_data.atomic import replacing
 from ppocr_data.errors import WeightsError
 
@@ -25,6 +25,7 @@ _PADDLES_NAMES = "StructuredToParameterName@@"
 """Beside the arrays: under which name paddle's optimizers know each."""
 _NUMBERS = frozenset({"f2", "f4", "f8", "b1", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8))})
 """The types of arrays that a weight file may hold, as numpy writes them into a pickle."""
+_MOST_AXES = 32
 
 
 class _Inert:
@@ -47,7 +48,8 @@ class _Dtype(_Inert):
     def __init__(self, code: str, *_: Any) -> None:
         # numpy itself takes far more for a type: lists of types, and texts that its parser chokes on.
         if not isinstance(code, str) or code not in _NUMBERS:
-            raise pickle.UnpicklingError(f"an array of {str(code)[:40]}, where numbers are expected")
+            shown = code[:40] if isinstance(code, str) else f"type {type(code).__name__}"
+            raise pickle.UnpicklingError(f"an array of {shown}, where numbers are expected")
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: Any) -> None:
@@ -58,6 +60,8 @@ def _decode(dtype: Any, raw: Any, shape: tuple[int, ...], fortran: bool = False)
     raw = raw.encode("latin1") if isinstance(raw, str) else raw
     if not isinstance(dtype, _Dtype) or not isinstance(raw, bytes):
         raise pickle.UnpicklingError("an array that holds objects, not numbers")
+    if len(shape) > _MOST_AXES or not all(isinstance(length, int) and 0 <= length < 2**63 for length in shape):
+        raise pickle.UnpicklingError("an array whose shape is not a few whole numbers")
     flat = np.frombuffer(raw, dtype.dtype)
     if flat.size != math.prod(shape):
         raise pickle.UnpicklingError(f"an array of shape {shape} with {flat.size} numbers")
@@ -99,8 +103,8 @@ class _Encode(_Copy):
     """_codecs.encode(text, "latin1"): how protocol 2 writes bytes."""
 
     def __new__(cls, text: str, encoding: str = "latin1") -> bytes:  # type: ignore[misc]
-        if codecs.lookup(str(encoding)).name != "iso8859-1":
-            raise pickle.UnpicklingError(f"text in {encoding}")
+        if not isinstance(encoding, str) or codecs.lookup(encoding).name != "iso8859-1":
+            raise pickle.UnpicklingError("text in another encoding than latin1")
         cls.spend(len(text))
         return text.encode("latin1")
 
@@ -114,13 +118,20 @@ class _Tuple(_Copy):
         return made
 
 
+def _is_name(key: Any) -> bool:
+    """True. Raises where a key is none that weights have: a pair of pairs of pairs is hashed for ever."""
+    if not isinstance(key, str):
+        raise pickle.UnpicklingError(f"a table with a key of type {type(key).__name__}, where names are expected")
+    return True
+
+
 class _OrderedDict(_Copy):
     """collections.OrderedDict: a dict."""
 
     def __new__(cls, items: Iterable[tuple[Any, Any]] = ()) -> dict[Any, Any]:  # type: ignore[misc]
-        made = dict(items)
-        cls.spend(len(made))
-        return made
+        pairs = list(items)
+        cls.spend(len(pairs))
+        return {key: value for key, value in pairs if _is_name(key)}
 
 
 _ADMITTED: dict[tuple[str, str], Any] = {
@@ -153,18 +164,6 @@ class _ArrayUnpickler(pickle.Unpickler):
         return admitted
 
 
-def _check_memo(file: BinaryIO) -> None:
-    """Read the instructions without obeying them.
-
-    Python makes room for the largest number under which a pickle remembers something: twenty bytes could ask for all
-    memory. An honest pickle counts up.
-    """
-    for number, (opcode, argument, _) in enumerate(pickletools.genops(file), start=1):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > number:
-            raise WeightsError(f"it remembers something under the number {argument}, which no honest file does")
-    file.seek(0)
-
-
 def read_pdparams(file: BinaryIO) -> Weights:
     """The arrays of an open `.pdparams` file by name.
 
@@ -176,7 +175,10 @@ def read_pdparams(file: BinaryIO) -> Weights:
     content.pop(_PADDLES_NAMES, None)
     # Arrays above 1 GB are cut up under protocols 2 and 3; the misspelling is paddle's.
     cut = content.pop("UnpackBigParamInfor@@", {})
-    pieces = {key: (info["OriginShape"], [content.pop(name) for name in info["slices"]]) for key, info in cut.items()}
+    pieces = {
+        key: (info["OriginShape"], [content.pop(name) for name in info["slices"] if _is_name(name)])
+        for key, info in cut.items()
+    }
     weights = {str(key): _as_array(str(key), value) for key, value in content.items()}
     for key, (shape, values) in pieces.items():
         weights[str(key)] = np.concatenate([_as_array(str(key), value) for value in values]).reshape(shape)
@@ -196,7 +198,7 @@ def is_ours(file: BinaryIO) -> bool:
 def _table(file: BinaryIO) -> dict[Any, Any]:
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    _check_memo(file)
+    check_program(file)
     content = _ArrayUnpickler(file, size).load()
     if not isinstance(content, dict):
         raise WeightsError(f"it holds a {type(content).__name__}, not a table of weights by name")

@@ -114,9 +114,42 @@ def test_a_pickle_that_remembers_under_a_huge_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [b"_codecs\nencode", b"builtins\ntuple", b"collections\nOrderedDict"])
 def test_a_pickle_that_copies_one_thing_over_and_over(tmp_path: Path, name: bytes) -> None:
     """A text of 100 kB (or a list as long), copied by eight bytes of the file at a time."""
-    pairs = b"(" + b"".join(b"M" + number.to_bytes(2, "little") + b"K\x01\x86" for number in range(20_000)) + b"l"
+    pairs = b"(" + b"".join(b"U\x05%05dK\x01\x86" % number for number in range(20_000)) + b"l"
     what = b"X" + (100_000).to_bytes(4, "little") + b"x" * 100_000 if b"encode" in name else pairs
     counted = b"Nq\x000" * 300  # so that the numbers below are honest
     kept = b"c" + name + b"\n" + b"q\xfe0" + what + b"q\xff0"
     copies = b"](" + b"h\xfeh\xff\x85R" * 400 + b"e."
     refused_pickle(tmp_path, b"\x80\x02" + counted + kept + copies, "unfolds to far more than it holds")
+
+
+PAIRS = {
+    "doubled on the stack": b"2\x86" * 60,
+    "remembered": b"".join(
+        b"r" + n.to_bytes(4, "little") + b"0" + 2 * (b"j" + n.to_bytes(4, "little")) + b"\x86" for n in range(60)
+    ),
+}
+"""A pair of a pair of a pair, and so on: whoever looks at all of it looks 2^60 times."""
+
+
+@pytest.mark.parametrize("doubling", PAIRS)
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        (b"}K\x01", b"K\x01s", "keys are no plain texts"),
+        (b"}(K\x01", b"K\x01u", "keys are no plain texts"),
+        (b"(K\x01", b"K\x01d", "keys are no plain texts"),
+        (b"ccollections\nOrderedDict\n((K\x01", b"K\x01lt\x85R", "a table with a key of type tuple"),
+        (b"cnumpy\ndtype\nK\x01", b"\x85R", "an array of type tuple"),
+        (b"c_codecs\nencode\nX\x01\0\0\0xK\x01", b"\x86R", "another encoding"),
+        (b"cnumpy.core.multiarray\n_reconstruct\n)R(K\x01K\x01", b"cnumpy\ndtype\nU\x02f4\x85R\x89C\0tb", "shape"),
+    ],
+)
+def test_a_pickle_of_pairs_of_pairs(tmp_path: Path, doubling: str, before: bytes, after: bytes, reason: str) -> None:
+    content = b"\x80\x02" + before + PAIRS[doubling] + after + b"."
+    refused_pickle(tmp_path, content, "instruction DUP" if doubling == "doubled on the stack" else reason)
+
+
+def test_a_large_array_cut_into_pieces_by_no_names(tmp_path: Path) -> None:
+    pairs = PAIRS["remembered"]
+    info = b"}X\x15\0\0\0UnpackBigParamInfor@@}X\x01\0\0\0w}(X\x0b\0\0\0OriginShape]X\x06\0\0\0slices]K\x01"
+    refused_pickle(tmp_path, b"\x80\x02" + info + pairs + b"auss.", "a table with a key of type tuple")
