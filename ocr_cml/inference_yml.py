@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from ocr_cml.normalization import Normalization
 from ocr_cml.postprocess import DBPostProcess
-from ppocr_data.errors import ModelError
+from ocr_cml.yaml_source import read_yaml
+from ppocr_data.errors import ConfigError, ModelError
 from ppocr_data.transforms import DetResizeForTest, NormalizeImage
 
 FILE_NAME = "inference.yml"
@@ -124,12 +125,16 @@ def read(path: Path) -> InferenceConfig:
     """Read the file, ours or PaddleOCR's.
 
     Raises:
-        ModelError: it is not YAML, or states what is no text detector; the message names file and key.
+        ModelError: it is not YAML, says one thing twice, or states what is no text detector; the message names file and
+            key.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ModelError(f"{path}: cannot be read ({str(error)[:200]})") from error
+        source = read_yaml(path)
+    except ConfigError as error:
+        raise ModelError(f"{error}; this is not a text detector's file") from error
+    if source.problems:
+        raise ModelError(f"{path}: {source.problems[0]}")
+    document = source.data
     try:
         ops = _operations(_section(document, "PreProcess").get("transform_ops") or [])
         return InferenceConfig(
@@ -146,8 +151,8 @@ def read(path: Path) -> InferenceConfig:
         raise ModelError(f"{path}: {error}; this is not a text detector's file") from error
 
 
-def _section(document: Any, name: str) -> Mapping[str, Any]:
-    if not isinstance(document, Mapping) or not isinstance(document.get(name) or {}, Mapping):
+def _section(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    if not isinstance(document.get(name) or {}, Mapping):
         raise ValueError(f"{name}: must be a mapping")
     return document.get(name) or {}
 

@@ -132,10 +132,20 @@ def read_yaml(path: Path) -> Source:
     if source.data is None:
         source.data = {}
     if not isinstance(source.data, dict):
-        raise ConfigError(
-            f"{path}: expected sections such as Global, Architecture, Loss; found a {type(source.data).__name__}"
-        )
+        raise ConfigError(f"{path}: expected sections such as Global; found a {type(source.data).__name__}")
     return source
+
+
+def plain(text: str) -> Any:
+    """The data of a YAML text, read within the same limits; of repeated keys the first counts.
+
+    Raises:
+        ConfigError: it is not YAML.
+    """
+    try:
+        return _parse(text, (), Source(), "")
+    except _UNBUILDABLE as error:
+        raise ConfigError(f"not valid YAML: {str(error)[:200] or type(error).__name__}") from None
 
 
 def _parse(text: str, path: KeyPath, source: Source, place: str) -> Any:

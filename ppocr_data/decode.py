@@ -39,6 +39,8 @@ _UNDO: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: lambda image: np.rot90(image, -1),
 }
 """What turns an upright picture into the stored one, by the orientation that the file states."""
+MOST_MEGAPIXELS = 100.0
+"""Of an image that is decoded, where nothing else is said."""
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -52,7 +54,9 @@ class DecodeImage(Op):
     img_mode: Literal["BGR"] = Field(default="BGR", description="Channel order of the pixels; only BGR.")
     channel_first: Literal[False] = Field(default=False, description="Only false: the layout changes on the device.")
     ignore_orientation: bool = Field(default=False, description="Leave the picture as stored, whatever EXIF says.")
-    max_megapixels: float = Field(default=100.0, gt=0, description="Refuse images of more than this many megapixels.")
+    max_megapixels: float = Field(
+        default=MOST_MEGAPIXELS, gt=0, description="Refuse images of more than this many megapixels."
+    )
 
     def __call__(self, record: Record, rng: np.random.Generator) -> Record:
         """Add `image`. Raises DataError, naming image and label line, for a file that is not a whole image."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .decode import inspect
+from .decode import MOST_MEGAPIXELS, inspect
 
 _SIDE = 16
 _CLOSE = 0.2  # bits that differ, as a share of those set in one and in the other; other scenes have 0.26 and more
@@ -49,7 +49,7 @@ def close_pairs(prints: Sequence[np.ndarray | None]) -> Iterator[tuple[int, int]
 
 
 def fingerprint(path: Path) -> np.ndarray | None:
-    """The fingerprint of an image file; None for a file that cannot be read as an image."""
+    """The fingerprint of an image file; None for one that no training reads: damaged, too large, another format."""
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError:
@@ -58,8 +58,10 @@ def fingerprint(path: Path) -> np.ndarray | None:
         return None
     try:
         size, _ = inspect(data.tobytes())
+        if size is None or size[0] * size[1] > MOST_MEGAPIXELS * 1e6:
+            return None
         # Only the coarse shape is looked at: large pictures are read at a quarter where the format allows.
-        large = size is not None and min(size) >= _LARGE
+        large = min(size) >= _LARGE
         grey = cv2.imdecode(data, cv2.IMREAD_REDUCED_GRAYSCALE_4 if large else cv2.IMREAD_GRAYSCALE)
     except (ValueError, cv2.error):  # more pixels than anything reads, or damage that OpenCV stumbles over
         return None

@@ -273,8 +273,9 @@ def test_files_of_paddleocr_are_read_as_its_runtime_does(
         ("PostProcess: {name: CTCLabelDecode}", "DBPostProcess.name"),
         ("PreProcess: {transform_ops: [{DecodeImage: {img_mode: GRAY}}]}", "img_mode: 'GRAY' is neither"),
         ("PreProcess: 3", "PreProcess: must be a mapping"),
-        ("- a list", "must be a mapping"),
-        ("a: [", "cannot be read"),
+        ("- a list", "found a list"),
+        ("a: [", "not valid YAML"),
+        ("PostProcess: {thresh: 0.3, thresh: 0.9}", r"PostProcess\.thresh: written twice, at .*inference\.yml:1 "),
     ],
 )
 def test_files_of_other_models_are_refused(tmp_path: Path, text: str, message: str) -> None:

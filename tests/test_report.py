@@ -336,6 +336,12 @@ def test_long_settings_that_differ_at_their_ends_are_told_apart(tmp_path: Path) 
     assert row == ["Train.labels", *(f"{path[:19]}…{path[-40:]}" for path in paths)]
 
 
+def test_settings_that_unfold_without_end_are_left_out(tmp_path: Path, run: Path) -> None:
+    bomb = "a0: &a0 [x, x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    _, page = read(write_report([run, make_run(tmp_path / "other", [], config=bomb)]))
+    assert "config.yml of other cannot be read." in " ".join(page.words)
+
+
 def test_output_goes_where_it_is_asked_for(tmp_path: Path, run: Path) -> None:
     assert write_report(run, tmp_path / "page.html") == tmp_path / "page.html"
     assert sorted(p.name for p in run.iterdir()) == ["config.yml", "metrics.jsonl", "train.log"]

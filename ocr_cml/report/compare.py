@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from ocr_cml.report.charts import Chart, Series, charts
 from ocr_cml.report.run import ENSEMBLE, Run
 from ocr_cml.report.template import missing, section, table
 from ocr_cml.report.validation import curve, precision_recall
 from ocr_cml.words import duration
+from ocr_cml.yaml_source import plain
+from ppocr_data.errors import ConfigError
 
 _LONGEST_CELL = 60
 
@@ -68,8 +68,8 @@ def _settings(runs: Sequence[Run]) -> str:
     settings = []
     for run in runs:
         try:
-            settings.append(_flat(yaml.safe_load(run.config)))
-        except yaml.YAMLError:
+            settings.append(_flat(plain(run.config)))
+        except ConfigError:
             return missing(f"config.yml of {run.name} cannot be read.")
     keys = sorted({key for flat in settings for key in flat} - {"Global.save_model_dir"})
     values = {key: [str(flat.get(key, "–")) for flat in settings] for key in keys}

@@ -103,10 +103,11 @@ def _strings(listing: str, where: str) -> list[str]:
     """What stands in a list that Python printed, such as `u'c'`."""
     try:
         found = ast.literal_eval(f"[{listing}]")
-    except (SyntaxError, ValueError) as error:
-        raise DataError(f"{where}: [{listing}] is not a list of quoted texts") from error
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two of brackets in brackets in brackets
+        found = [None]
     if not all(isinstance(item, str) for item in found):
-        raise DataError(f"{where}: [{listing}] is not a list of quoted texts")
+        shown = listing if len(listing) <= 80 else f"{listing[:77]}..."
+        raise DataError(f"{where}: [{shown}] is not a list of quoted texts")
     return found
 
 

@@ -76,3 +76,15 @@ def test_a_file_that_promises_more_than_opencv_takes_is_like_nothing(tmp_path: P
     head[29:33] = zlib.crc32(head[12:29]).to_bytes(4, "big")
     (tmp_path / "bomb.png").write_bytes(head)
     assert fingerprint(tmp_path / "bomb.png") is None
+
+
+def test_what_no_training_reads_is_like_nothing(tmp_path: Path) -> None:
+    """OpenCV alone would take a picture of 144 megapixels from 100 kB, and a dozen formats that nothing here checks."""
+    page = np.zeros((12000, 12000), np.uint8)
+    page[::500] = 255
+    for name, kind, picture in (("large.png", ".png", page), ("other.png", ".pgm", page[:400, :400])):
+        ok, data = cv2.imencode(kind, picture)
+        assert ok
+        (tmp_path / name).write_bytes(data.tobytes())
+        assert cv2.imread(str(tmp_path / name)) is not None
+        assert fingerprint(tmp_path / name) is None

@@ -218,7 +218,7 @@ def test_a_configuration_that_unfolds_without_end_is_refused(place: Path, text: 
     path.write_text(text)
     with one_input("configurations"), pytest.raises(ConfigError, match=r"bomb\.yml"):
         config.load(path)
-    (place / "inference.yml").write_text(f"Global:\n  model_name: *a11\n{text}")
+    (place / "inference.yml").write_text(f"{text}\nGlobal: {{model_name: PP-OCRv4_mobile_det}}\n")
     with one_input("inference.yml"), pytest.raises(ModelError, match=r"inference\.yml"):
         inference_yml.read(place / "inference.yml")
 

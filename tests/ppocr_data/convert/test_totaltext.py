@@ -72,6 +72,8 @@ def test_text_files(lay: Callable[..., Path]) -> None:
         (PAUL_LINE.replace("u'PAUL'", "PAUL"), r"\[PAUL\] is not a list of quoted texts"),
         (PAUL_LINE.replace("u'PAUL'", "__import__('os')"), ".* is not a list of quoted texts"),
         (PAUL_LINE.replace("u'PAUL'", "1"), ".* is not a list of quoted texts"),
+        (PAUL_LINE.replace("u'PAUL'", "-" * 3000 + "1"), r"\[-{77}\.\.\.\] is not a list of quoted texts"),
+        (PAUL_LINE.replace("u'PAUL'", "[" * 200_000), r"\[\[{77}\.\.\.\] is not a list of quoted texts"),
         ("x: [[1 2]], y: [[3 4]], ornt: [u'h'], transcriptions: [u'A']", "'A' has 2 points; a polygon needs at least"),
         ("1,2,3,4,5,6,7,word", "expected x: .* or x1,y1"),
         ("1,2,3,4,5,6,A, B", "expected x: .* or x1,y1"),
