@@ -13,7 +13,7 @@ import yaml
 
 from ocr_cml.compat import translate
 from ocr_cml.schema import Config
-from ocr_cml.wellformed import named_section_problems, placed, validate
+from ocr_cml.wellformed import as_meant, named_section_problems, placed, validate
 from ocr_cml.workable import problems_of
 from ocr_cml.yaml_source import Source, apply_override, read_yaml
 from ppocr_data.atomic import write_text
@@ -67,11 +67,13 @@ def from_source(source: Source, *, recorded: bool = False) -> Config:
         source: the data.
         recorded: the run has been: do not ask whether what is well-formed can work.
     """
-    problems = list(source.problems)
+    problems: list[str] = []
     config = validate(Config, source.data, (), source, problems)
     problems += named_section_problems(source)
-    if config is not None and not problems and not recorded:
-        problems += [placed(source, path, text) for path, text in problems_of(config)]
+    meant = as_meant(Config, source, problems) if problems else config
+    if meant is not None and not recorded:
+        problems += [placed(source, path, text) for path, text in problems_of(meant)]
+    problems = [*source.problems, *problems]
     if problems or config is None:
         count = f"{len(problems)} mistakes" if len(problems) != 1 else "1 mistake"
         name = f"{source.name}: " if source.name else ""

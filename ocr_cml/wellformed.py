@@ -5,6 +5,7 @@ A mistake names its dotted key, the place where it was written, what was expecte
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import json
@@ -21,7 +22,7 @@ from ocr_cml.models.detector import PARTS
 from ocr_cml.schema import EVALUATED, LABELLED, UNION_TAGS, UNLABELLED
 from ocr_cml.yaml_source import KeyPath, Source
 from ppocr_data.errors import ConfigError
-from ppocr_data.spelling import hint
+from ppocr_data.spelling import hint, nearest
 from ppocr_data.transforms import OPS
 
 
@@ -39,11 +40,38 @@ def validate(
             if item["type"] == "extra_forbidden":
                 known = _fields_at(schema, location[:-1])
                 worded[path] = _unknown(str(location[-1]), known, "key")
+                source.unknown[path] = nearest(str(location[-1]), sorted(known))
             else:
                 place = _without_union_tags(path, source)
                 worded[place] = _joined(worded[place], _reworded(item)) if place in worded else _reworded(item)
         problems += [placed(source, path, text) for path, text in worded.items()]
         return None
+
+
+def as_meant(schema: type[BaseModel], source: Source, problems: Sequence[str]) -> typing.Any | None:
+    """What was most likely meant where keys that nothing knows are the only mistakes of form, else None.
+
+    So that what else is wrong can be told at once. A key with a likely right name counts as that, others as not there.
+
+    Args:
+        schema: of the whole.
+        source: what was read, of which `validate` has noted the unknown keys.
+        problems: all mistakes of form that were found in it, beside those of reading it.
+    """
+    if len(problems) > len(source.unknown):
+        return None
+    data = copy.deepcopy(source.data)
+    for path, meant in source.unknown.items():
+        section: Any = data
+        for key in path[:-1]:
+            section = section[int(key)] if isinstance(section, list) else section[key]
+        value = section.pop(path[-1])
+        if meant is not None and section.get(meant) is None:
+            section[meant] = value
+    mended = Source(source.name, data)
+    wrong: list[str] = []
+    found = validate(schema, data, (), mended, wrong)
+    return None if wrong or named_section_problems(mended) else found
 
 
 def _joined(first: str, second: str) -> str:

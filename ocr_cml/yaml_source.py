@@ -37,6 +37,7 @@ class Source:
         lines: for each dotted key (as a tuple) the place it was written: `configs/det_cml.yml:12` or `-o a.b`.
         problems: mistakes found while reading, already worded for people.
         repeats: the last value of each key that was written more than once; `data` holds the first.
+        unknown: keys that no schema knows, with the one that was most likely meant, as validation finds them.
         notes: what a reader of another dialect (`ocr_cml.compat`) understood differently, worded for people.
     """
 
@@ -45,6 +46,7 @@ class Source:
     lines: dict[KeyPath, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     repeats: dict[KeyPath, Any] = field(default_factory=dict)
+    unknown: dict[KeyPath, str | None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def where(self, path: KeyPath) -> str | None:

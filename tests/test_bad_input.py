@@ -250,8 +250,8 @@ def test_a_students_name_that_cannot_be_a_file_or_means_something(
 @pytest.mark.parametrize(
     ("pair", "says"),
     [
-        (["nek", "neck"], "ATLoss.layers (learner): unknown 'nek'; did you mean 'neck'?"),
-        (["neck", "backbone.4"], "ATLoss.layers (guide): unknown 'backbone.4'; did you mean 'backbone.3'?"),
+        (["nek", "neck"], "Student has no feature 'nek'; did you mean 'neck'?"),
+        (["neck", "backbone.4"], "Teacher has no feature 'backbone.4'; did you mean 'backbone.3'?"),
     ],
 )
 def test_a_feature_that_a_network_does_not_have(
@@ -260,8 +260,9 @@ def test_a_feature_that_a_network_does_not_have(
     weights = weights_of(tiny.STUDENT, tmp_path / "teacher.safetensors")
     terms = [tiny.LABELS, {"ATLoss": {"layers": [["backbone.2", "backbone.2"], pair]}}]
     settings = tiny.settings(site.data, tmp_path / "run", terms=terms, students=1, teacher=weights)
-    refused(tool("train", "-c", tiny.write(settings, tmp_path / "config.yml")), says)
-    assert not (tmp_path / "run/latest").exists()
+    path = tiny.write(settings, tmp_path / "config.yml")
+    refused(tool("train", "-c", path), f"Loss.loss_config_list.1.ATLoss.layers.1: {says}", f"{path}:")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_holds_another_run(site: Site, tool: Tool) -> None:

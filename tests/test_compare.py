@@ -288,6 +288,12 @@ def test_mistakes_are_named_by_their_key(tmp_path: Path, keys: dict[str, Any], e
     assert re.search(expected, str(caught.value)), str(caught.value)
 
 
+def test_a_misspelt_key_hides_no_other_mistake(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"seds: unknown key 'seds'; did you mean 'seeds'\?") as caught:
+        plan_of(tmp_path, seds=[1], only=["alone", "dlm2"])
+    assert re.search(r"only\.1: .*'dlm2'", str(caught.value)), str(caught.value)
+
+
 @pytest.mark.parametrize("key", ["Global.seed", "Global.save_model_dir", "Loss.loss_config_list", "Global.checkpoints"])
 def test_what_a_comparison_sets_itself_is_refused_on_the_command_line(tmp_path: Path, key: str) -> None:
     with pytest.raises(ConfigError, match=rf"-o: {re.escape(key)}: "):

@@ -52,6 +52,34 @@ def line_of(path: Path, piece: str) -> int:
     return next(n for n, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if piece in line)
 
 
+def test_what_cannot_work_is_told_beside_a_misspelt_key() -> None:
+    """All at once: who mends one and starts again would otherwise meet the next."""
+    key, name, weight, both = mistakes(
+        "Global.max_stps=3",
+        "Loss.loss_config_list.DMLLoss.model_name_list=[Studnt,Student2]",
+        f"{STUDENT}.weight=2.0",
+        "Optimizer.lr.warmup_epoch=1",
+    )
+    assert key.startswith("Global.max_stps: unknown key 'max_stps'; did you mean 'max_steps'?")
+    assert "no student is called 'Studnt'" in name
+    assert weight.startswith(f"{STUDENT}.weight: is for teachers")
+    assert both.startswith("Optimizer.lr.warmup_epoch: is 1 while warmup_steps is 20")
+
+
+def test_a_misspelt_key_counts_as_what_was_meant() -> None:
+    """Else a second mistake would be told that is none: mutual learning of nobody, and a teacher without weights."""
+    teacher = config.read(GIVEN).data["Architecture"]["Models"]["Teacher"]["inference_model"]
+    (line,) = mistakes(
+        "Architecture.Models.Teacher.inference_model=null", f"Architecture.Models.Teacher.inference_modell={teacher}"
+    )
+    assert "unknown key 'inference_modell'; did you mean 'inference_model'?" in line
+
+
+def test_beside_a_value_of_the_wrong_kind_nothing_is_guessed() -> None:
+    lines = mistakes("Global.max_steps=many", "Global.max_stps=3", f"{STUDENT}.weight=2.0")
+    assert [line.partition(":")[0] for line in lines] == ["Global.max_steps", "Global.max_stps"]
+
+
 def test_a_misspelt_network_is_named() -> None:
     (line,) = mistakes("Architecture.Models.Studnet2.pretrained=x.npz")
     assert line == (

@@ -20,7 +20,7 @@ from ocr_cml.compare.outcome import students_kept
 from ocr_cml.compare.schema import CompareConfig, Method, references
 from ocr_cml.models.weight_files import find_weights
 from ocr_cml.schema import Config, Network
-from ocr_cml.wellformed import placed, validate
+from ocr_cml.wellformed import as_meant, placed, validate
 from ocr_cml.yaml_source import KeyPath, Source, apply_override, read_yaml
 from ppocr_data.errors import ConfigError, ModelError, WeightsError
 
@@ -90,10 +90,12 @@ def make_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     for assignment in overrides:
         if assignment not in to_base:
             apply_override(source, assignment)
-    problems = list(source.problems)
+    problems: list[str] = []
     given: CompareConfig | None = validate(CompareConfig, source.data, (), source, problems)
-    if given is not None:
-        problems += [placed(source, where, text) for where, text in list_problems(given) + own_problems(given, to_base)]
+    meant: CompareConfig | None = as_meant(CompareConfig, source, problems) if problems else given
+    if meant is not None:
+        problems += [placed(source, where, text) for where, text in list_problems(meant) + own_problems(meant, to_base)]
+    problems = [*source.problems, *problems]
     if problems or given is None:
         raise ConfigError(_listed(path, problems))
     settings = given.model_copy(update={"overrides": [*given.overrides, *to_base]})

@@ -98,7 +98,7 @@ def _of_parts(network: Network) -> Iterator[_Problem]:
         yield (), f"needs {', '.join(part for part in PARTS if part not in given)}"
     elif any(_of_channels(network)):
         return  # it could not be built either, for a reason that says less
-    elif text := _unbuildable(json.dumps(network.spec, default=list)):
+    elif isinstance(text := _built(json.dumps(network.spec, default=list)), str):
         key, colon, reason = text.partition(": ")
         inside = tuple(key.split(".")) if colon and key.split(".")[0] in PARTS else ()
         yield inside, reason if inside else text
@@ -108,14 +108,19 @@ def _parts(network: Network) -> list[str]:
     return [part for part in PARTS if getattr(network, part) is not None]
 
 
+def feature_channels(network: Network) -> dict[str, int]:
+    """Channels of every feature that a network of parts shows, by name; empty where it cannot be built."""
+    built = _built(json.dumps(network.spec, default=list)) if len(_parts(network)) == len(PARTS) else ""
+    return {} if isinstance(built, str) else built
+
+
 @functools.lru_cache(maxsize=64)
-def _unbuildable(spec: str) -> str:
-    """Why a network cannot be built: what its parts alone know of their arguments. Empty where it can."""
+def _built(spec: str) -> dict[str, int] | str:
+    """The features of a network, or why it cannot be built: what its parts alone know of their arguments."""
     try:
-        build_detector(json.loads(spec))
+        return build_detector(json.loads(spec)).feature_channels
     except ModelError as error:
         return str(error)
-    return ""
 
 
 def _stated(network: Network, keys: Sequence[str]) -> list[str]:

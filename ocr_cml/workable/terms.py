@@ -15,6 +15,7 @@ from ocr_cml.binding import (
     unreached,
 )
 from ocr_cml.schema import Config
+from ocr_cml.workable.features import feature_problems
 from ocr_cml.yaml_source import KeyPath
 from ppocr_data.spelling import hint
 
@@ -47,6 +48,7 @@ def term_problems(config: Config) -> list[tuple[KeyPath, str]]:
         bindings = bind(config)
         problems += _unused_problems(config, bindings)
         problems += _untaught(config, bindings)
+        problems += feature_problems(config, bindings)
     return problems
 
 
