@@ -429,3 +429,13 @@ def test_a_teacher_that_is_a_layer_says_what_its_map_says() -> None:
     assert np.abs(said[0]).max() == pytest.approx(13.8155, abs=1e-3)
     np.testing.assert_allclose(said[0], said[1], atol=0.3)  # 1 - 1e-6 in float32 has a digit or two
     np.testing.assert_allclose(said[0].clip(-14, 7), said[1].clip(-14, 7), atol=2e-3)
+
+
+def test_a_label_that_never_counts_reaches_nobody_who_is_left() -> None:
+    students = networks(2)
+    a, b = students
+    terms = [label(a), label(b, weight=0.0), label(b, "mutual", a)]
+    cohort = Cohort(students, {}, terms, NORMALIZATION)
+    with pytest.raises(ValueError, match=f"neither a label nor a teacher reaches {b}"):
+        cohort.drop(a)
+    assert list(cohort.students) == [a, b]

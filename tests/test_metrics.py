@@ -175,3 +175,15 @@ def test_a_missing_flag_is_an_error() -> None:
 def test_polygons_of_any_number_of_points_mix() -> None:
     hexagon = np.array([[2, 0], [8, 0], [10, 5], [8, 10], [2, 10], [0, 5]], np.float32)
     assert overlap([hexagon, square(30, 0)], [square(0, 0), hexagon + 30], [False, False]).counts() == Counts(1, 2, 2)
+
+
+def test_a_triangle_is_a_region_like_any_other() -> None:
+    """The label reader makes don't-care text of an outline of three points."""
+    triangle = np.array([[0, 0], [20, 0], [0, 20]], np.float32)
+    assert overlap([triangle], [triangle], [False]).counts() == Counts(1, 1, 1)
+    assert overlap([square(1, 1, 6, 6)], [triangle], [True]).counts() == Counts(0, 0, 0)
+
+
+def test_nothing_right_is_an_hmean_of_zero() -> None:
+    result = Counts(0, 2, 3).result()
+    assert (result["precision"], result["recall"], result["hmean"]) == (0, 0, 0)

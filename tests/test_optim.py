@@ -289,3 +289,12 @@ def test_the_mean_leaves_the_network_alone_and_has_no_gradient() -> None:
     assert float(layer.weight) == 3.0
     assert not layer.weight.stop_gradient
     assert all(value.stop_gradient for value in mean.values.values())
+
+
+def test_warm_up_in_epochs_is_rounded_to_the_nearest_step() -> None:
+    assert rates(4, 30, per_epoch=2.7, name="Const", learning_rate=0.3, warmup_epoch=1) == pytest.approx(
+        [0.1, 0.2, 0.3, 0.3]
+    )
+    assert rates(3, 30, per_epoch=2.3, name="Const", learning_rate=0.3, warmup_epoch=1) == pytest.approx(
+        [0.15, 0.3, 0.3]
+    )

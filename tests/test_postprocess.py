@@ -120,3 +120,12 @@ def test_what_is_no_map_is_refused() -> None:
 def test_a_zero_is_refused_because_the_runtime_takes_it_for_unset(field: str) -> None:
     with pytest.raises(ValidationError, match=field):
         DBPostProcess(**{field: 0})
+
+
+def test_what_lies_exactly_on_a_threshold() -> None:
+    """A pixel of thresh is no text, and a region of box_thresh is kept; with the rim its mean would be less."""
+    prob = np.zeros((64, 64), np.float32)
+    prob[16:44, 6:58] = 0.5
+    prob[20:40, 10:54] = 0.75
+    polygons, scores = DBPostProcess(thresh=0.5, box_thresh=0.75)(prob, (64, 64))
+    assert (len(polygons), scores) == (1, [0.75])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
 
-from ocr_cml.metrics import DetMetric
+from ocr_cml.metrics import Counts, DetMetric
 from ocr_cml.postprocess import DBPostProcess
-from ocr_cml.tune import Grid, tune
+from ocr_cml.tune import Grid, Trial, TuneResult, _distance, tune
 from ppocr_data.errors import DataError
 
 GRID = Grid(thresh=(0.2, 0.4), box_thresh=(0.3, 0.5, 0.7), unclip_ratio=(1.0, 1.5, 2.0))
@@ -80,3 +82,27 @@ def test_a_value_at_the_edge_of_the_grid_is_told() -> None:
 def test_nothing_to_fit_on_is_an_error() -> None:
     with pytest.raises(DataError, match="no image"):
         tune([], [], [])
+
+
+def test_near_is_relative_to_what_there_was() -> None:
+    base = DBPostProcess(thresh=0.3, box_thresh=0.6, unclip_ratio=1.5)
+    assert _distance(Trial(0.3, 0.6, 1.2, Counts()), base) == pytest.approx(0.2)
+    assert _distance(Trial(0.2, 0.9, 1.5, Counts()), base) == pytest.approx(1 / 3 + 1 / 2)
+
+
+def test_the_highest_of_many_values_is_told_and_none_of_two() -> None:
+    values = itertools.product((0.2, 0.3), (0.5, 0.6, 0.7), (1.0, 1.5, 2.0))
+    table = [Trial(*each, Counts()) for each in values]
+    result = TuneResult(DBPostProcess(unclip_ratio=2.0), Trial(0.3, 0.6, 2.0, Counts()), table)
+    assert result.at_the_edge() == ["unclip_ratio 2 is the highest that was tried; what lies beyond may fit better"]
+
+
+@pytest.mark.parametrize("tried", [(0.75,), (0.5, 0.75)])
+def test_a_region_of_exactly_box_thresh_counts_as_in_an_evaluation(tried: tuple[float, ...]) -> None:
+    prob = np.zeros((64, 128), np.float32)
+    prob[20:40, 20:100] = 0.75
+    base = DBPostProcess(box_thresh=0.75)
+    word = base(prob, (64, 128))[0][0].astype(np.float32)
+    grid = Grid(thresh=(0.3,), box_thresh=tried, unclip_ratio=(1.5,))
+    table = tune([prob], [(64, 128)], [([word], np.zeros(1, bool))], grid, base).table
+    assert {trial.box_thresh: trial.hmean for trial in table} == dict.fromkeys(tried, 1.0)

@@ -135,3 +135,24 @@ def test_a_folder_of_that_name_that_is_not_ours_stays(tmp_path: Path) -> None:
         record(examined(tmp_path), Best("Student", 0.5, 7), run)
     forget(run)
     assert (run / FOLDER / "mine.jpg").exists()
+
+
+def test_pictures_of_an_earlier_best_are_none_of_a_later_one(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    record(examined(tmp_path), Best("Student", 0.5, 7), run)
+    assert is_recorded(Best("Student", 0.5, 7), run)
+    assert not is_recorded(Best("Student", 0.5, 9), run)  # as good, by other weights
+
+
+def test_a_threshold_below_those_of_the_curve_is_looked_at_as_well(tmp_path: Path) -> None:
+    post = DBPostProcess(thresh=0.02, box_thresh=0.05, unclip_ratio=0.01)
+    data = dataset(tmp_path, [[(LEFT, "a")]])
+    curve = Examination(data, post, {"Student": saying((LEFT, 0.07))}, {}, batch_size=1).curve("Student")
+    assert {point["box_thresh"]: point["tp"] for point in curve if point["box_thresh"] <= 0.1} == {0.05: 1, 0.1: 0}
+
+
+def test_of_images_that_are_all_wrong_the_one_with_most_text_is_the_worst(tmp_path: Path) -> None:
+    data = dataset(tmp_path, [[(LEFT, "a"), (RIGHT, "b")], [(LEFT, "a")]])
+    examination = Examination(data, POST, {"Student": saying()}, {}, batch_size=2)
+    assert [source.rpartition(":")[2] for source in examination.ranked("Student")] == ["2", "1"]

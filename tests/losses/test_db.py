@@ -149,3 +149,12 @@ def test_dont_care_text_has_no_gradient(inputs):
     learner = inputs.learner()
     DBLoss(beta=0)(learner, None, inputs.targets()).backward()
     assert (learner.shrink_logit.grad.numpy()[inputs.shrink_mask == 0] == 0).all()
+
+
+@pytest.mark.parametrize("ratio", [1, 2, 3])
+def test_ohem_ratio_reaches_the_mining(ratio, inputs):
+    inputs.shrink_map = inputs.shrink_map * (inputs.u > 0.5)  # few enough for twice as many to be less than all
+    mined = DBLoss(main_loss_type="BCELoss", beta=0, ohem_ratio=ratio)(inputs.learner(), None, inputs.targets())
+    binary = DBLoss(alpha=0, beta=0)(inputs.learner(), None, inputs.targets())
+    expected = 5 * reference_mined(inputs.z, inputs.shrink_map, inputs.shrink_mask, ratio)
+    assert float(mined - binary) == pytest.approx(expected, rel=1e-5)

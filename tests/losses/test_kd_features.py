@@ -363,3 +363,8 @@ def test_the_mean_over_pairs(inputs):
     other = float(ATLoss(layers=[["neck", "neck"]])(*pair))
     both = float(ATLoss(layers=[["backbone.1", "backbone.1"], ["neck", "neck"]])(*pair))
     assert both == pytest.approx((one + other) / 2, rel=1e-6)
+
+
+def test_usual_attention_is_the_papers_with_squares(inputs):
+    pair, layers = (inputs.learner(), inputs.guide(), inputs.targets()), [["neck", "neck"]]
+    assert float(ATLoss(layers=layers)(*pair)) == float(ATLoss(layers=layers, p=2, mode="paper")(*pair))

@@ -60,3 +60,20 @@ def test_at_high_temperature_it_tends_to_the_logits_loss(inputs):
     """T^2 KL -> (z - u)^2 / 8 for a Bernoulli."""
     pair = inputs.learner(), inputs.guide(), inputs.targets()
     assert float(STLoss(temperature=50)(*pair)) == pytest.approx(float(LogitsLoss()(*pair)) / 8, rel=5e-3)
+
+
+def test_the_mask_of_an_unlabelled_image_means_nothing(inputs):
+    inputs.has_label[1] = 0
+    inputs.shrink_mask[1] = 0
+    care = np.stack([inputs.shrink_mask[0], np.ones_like(inputs.shrink_mask[1])]) > 0
+    pair = inputs.learner(), inputs.guide(), inputs.targets()
+    square = (inputs.z - inputs.u) ** 2
+    assert float(LogitsLoss(use_mask=True)(*pair)) == pytest.approx(square[care].mean(), rel=1e-5)
+    q, p = (1 / (1 + np.exp(-x / 2)) for x in (inputs.u, inputs.z))
+    kl = q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p))
+    assert float(STLoss(temperature=2, use_mask=True)(*pair)) == pytest.approx(4 * kl[care].mean(), rel=1e-5)
+
+
+def test_the_usual_temperature_is_four(inputs):
+    pair = inputs.learner(), inputs.guide(), inputs.targets()
+    assert float(STLoss()(*pair)) == float(STLoss(temperature=4)(*pair))

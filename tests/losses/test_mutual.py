@@ -151,3 +151,27 @@ def test_maps_add_their_means(inputs):
     binary = (sigmoid(theirs) * (theirs - ours) + np.logaddexp(0, ours) - np.logaddexp(0, theirs)).mean()
     assert value("binary") == pytest.approx(binary, rel=1e-4)
     assert value("shrink", "threshold", "binary") == pytest.approx(value("shrink") + threshold + binary, rel=1e-4)
+
+
+def test_text_balance_leaves_out_dont_care_text(make_inputs):
+    """The one pixel on which they differ is don't care, so that nothing is left."""
+    inputs = make_inputs(1, 16, 16)
+    inputs.shrink_map[:], inputs.shrink_mask[:] = 0, 1
+    inputs.u[:], inputs.z[:] = -6.0, -6.0
+    inputs.u[0, 0, 8, 8], inputs.shrink_mask[0, 0, 8, 8] = 6.0, 0
+    pair = inputs.learner(), inputs.guide(), inputs.targets()
+    assert float(DMLLoss(balance="text", use_mask=True)(*pair)) == pytest.approx(0, abs=1e-6)
+    assert float(DMLLoss(balance="text")(*pair)) > 0.1
+
+
+def test_a_confidence_of_one_half_leaves_out_nothing(inputs):
+    pair = inputs.learner(), inputs.guide(), inputs.targets()
+    assert float(DMLLoss(confidence=0.5)(*pair)) == pytest.approx(float(DMLLoss()(*pair)), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_no_map_of_the_guide_gets_a_gradient(name, inputs):
+    guide = inputs.guide()
+    term = DMLLoss(divergence=name, maps=["shrink", "threshold", "binary"])
+    term(inputs.learner(), guide, inputs.targets()).backward()
+    assert guide.shrink_logit.grad is None and guide.threshold_logit.grad is None

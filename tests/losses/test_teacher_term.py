@@ -146,3 +146,30 @@ def test_soft_text_balance_lifts_the_share_of_text(make_inputs):
     text = TeacherLoss(kind="soft", alpha=1, use_mask=False, balance="text")(*pair)
     assert float(plain) == pytest.approx(miss / 256, rel=1e-4)
     assert float(text) == pytest.approx(0.5 * miss / 25, rel=1e-4)
+
+
+@pytest.mark.parametrize("ratio", [1, 2])
+def test_ohem_ratio_reaches_the_mining_of_the_teachers_map(ratio, inputs):
+    def value(**arguments):
+        term = TeacherLoss(thresh=0.85, dilation=0, **arguments)
+        return float(term(inputs.learner(), inputs.guide(), inputs.targets()))
+
+    text, counts = sigmoid(inputs.u) > 0.85, inputs.shrink_mask > 0
+    loss = np.logaddexp(0, inputs.z) - inputs.z * text
+    number = ratio * (text & counts).sum()
+    hardest = np.sort(loss[~text & counts])[::-1][:number]
+    assert len(hardest) == number
+    expected = (loss[text & counts].sum() + hardest.sum()) / (number / ratio + number)
+    mined = value(main_loss_type="BCELoss", ohem_ratio=ratio, alpha=2)
+    assert mined - value(alpha=0) == pytest.approx(2 * expected, rel=1e-5)
+
+
+def test_soft_text_balance_leaves_out_dont_care_text(make_inputs):
+    """The one pixel on which they differ is don't care, so that nothing is left."""
+    inputs = make_inputs(1, 16, 16)
+    inputs.shrink_map[:], inputs.shrink_mask[:] = 0, 1
+    inputs.u[:], inputs.z[:] = -6.0, -6.0
+    inputs.u[0, 0, 8, 8], inputs.shrink_mask[0, 0, 8, 8] = 6.0, 0
+    pair = inputs.learner(), inputs.guide(), inputs.targets()
+    assert float(TeacherLoss(kind="soft", balance="text")(*pair)) == pytest.approx(0, abs=1e-6)
+    assert float(TeacherLoss(kind="soft", balance="text", use_mask=False)(*pair)) > 0.5

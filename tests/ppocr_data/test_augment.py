@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import colorsys
+import itertools
 import json
 import math
 from pathlib import Path
@@ -372,3 +374,100 @@ def test_an_image_longer_than_opencv_warps_is_cut_to_what_is_seen() -> None:
     wide = np.repeat(rng(3).integers(0, 256, (1, 33, 3), np.uint8), 1000, axis=1).repeat(40, axis=0)
     small = Warp(np.diag([0.01, 0.5, 1]), (330, 20)).apply(wide)
     assert np.array_equal(small[10, 5::10], wide[20, 500::1000])
+
+
+def drawn(seed: int, **amounts: float) -> list[float]:
+    """The factors of brightness, contrast and saturation that ColorJitter draws from a seed, then the share of hue."""
+    generator = rng(seed)
+    usual = [amounts.get(name, 0.0) for name in ("brightness", "contrast", "saturation")]
+    factors = [float(generator.uniform(1 - amount, 1 + amount)) for amount in usual]
+    return [*factors, float(generator.uniform(-amounts.get("hue", 0.0), amounts.get("hue", 0.0)))]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_contrast_is_about_the_mean_of_what_brightness_made(seed: int) -> None:
+    image = np.full((2, 2, 3), 40, np.uint8)
+    image[0] = 80  # mean grey 60
+    bright, contrast, *_ = drawn(seed, brightness=0.5, contrast=0.5)
+    made = ColorJitter(brightness=0.5, contrast=0.5)({"image": image}, rng(seed))["image"]
+    assert made[1, 0].tolist() == [round((60 - 20 * contrast) * bright)] * 3
+    assert made[0, 0].tolist() == [round((60 + 20 * contrast) * bright)] * 3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_saturation_by_hand(seed: int) -> None:
+    """From the pixel's own grey, .114 * 20 + .587 * 60 + .299 * 220 = 103."""
+    colour = np.array([20, 60, 220])
+    factor = drawn(seed, saturation=0.5)[2]
+    made = ColorJitter(saturation=0.5)({"image": np.full((2, 2, 3), colour, np.uint8)}, rng(seed))["image"]
+    np.testing.assert_allclose(made[0, 0], np.clip(103 + factor * (colour - 103), 0, 255), atol=1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_hue_turns_by_a_share_of_the_whole_circle_in_both_directions(seed: int) -> None:
+    red = np.full((2, 2, 3), (0, 0, 255), np.uint8)
+    share = drawn(seed, hue=0.5)[3]
+    made = ColorJitter(hue=0.5)({"image": red}, rng(seed))["image"]
+    expected = [round(255 * part) for part in colorsys.hsv_to_rgb(round(share * 180) / 180 % 1, 1, 1)]
+    np.testing.assert_allclose(made[0, 0, ::-1], expected, atol=2)
+    assert {drawn(each, hue=0.5)[3] > 0 for each in range(4)} == {True, False}
+
+
+def test_a_factor_above_one_never_turns_light_into_dark() -> None:
+    """1 - 3 is no factor: what is lighter stays lighter, and no colour becomes its opposite."""
+    image = np.full((2, 2, 3), 100, np.uint8)
+    image[0] = 140
+    for seed in range(20):
+        made = ColorJitter(contrast=3.0)({"image": image}, rng(seed))["image"].astype(int)
+        assert (made[0] >= made[1]).all()
+
+
+def test_at_most_thirty_texts_are_pasted() -> None:
+    other = page([(i % 8 * 20, i // 8 * 20, i % 8 * 20 + 15, i // 8 * 20 + 10) for i in range(40)])
+    made = copy_paste(page([], 200, 200), other, 0, objects_paste_ratio=1.0, limit_paste=False)
+    assert len(made["polygons"]) == 30
+
+
+def test_the_share_counts_the_texts_that_nobody_can_read_and_pastes_none_of_them() -> None:
+    other = page([(i % 5 * 30, i // 5 * 20, i % 5 * 30 + 25, i // 5 * 20 + 12) for i in range(10)])
+    other["ignore"] = np.arange(10) < 5
+    made = copy_paste(page([], 300, 300), other, 0, objects_paste_ratio=0.4)
+    assert len(made["polygons"]) == 4
+    assert set(made["texts"]) <= {f"t{i}" for i in range(5, 10)}
+
+
+def test_pasted_texts_do_not_lie_on_each_other() -> None:
+    other = page([(10, 20 * i, 40, 20 * i + 12) for i in range(6)])
+    pasted = 0
+    for seed in range(10):
+        made = copy_paste(page([], 100, 100), other, seed, objects_paste_ratio=1.0)
+        boxes = [(points.min(axis=0), points.max(axis=0)) for points in made["polygons"]]
+        for (low, high), (other_low, other_high) in itertools.combinations(boxes, 2):
+            assert (low > other_high).any() or (other_low > high).any()
+        pasted += len(boxes)
+    assert pasted > 30
+
+
+@pytest.mark.parametrize(("height", "large_enough"), [(3.9, False), (4.0, True)])
+def test_text_lower_than_four_pixels_is_not_pasted(height: float, large_enough: bool) -> None:
+    points = np.array([[0, 0], [40, 0], [40, height], [0, height]], np.float32)
+    assert (_straighten(points, 0.3) is not None) == large_enough
+
+
+def test_an_affine_step_shears_then_scales_then_turns() -> None:
+    """(30, 15) lies at (10, 5) from the centre: sheared (15, 5), doubled (30, 10), turned clockwise (-10, 30)."""
+    step = Affine(type="Affine", args=AffineArguments(rotate=90, scale=2, shear=45))
+    matrix, size = step.matrix(40, 20, rng())
+    assert size == (40, 20)
+    assert (matrix @ [30, 15, 1]).tolist() == pytest.approx([20 - 10, 10 + 30, 1])
+
+
+def test_the_usual_steps_mirror_half_of_the_images_and_turn_them_by_ten_degrees() -> None:
+    mirrored, angles = 0, []
+    for seed in range(80):
+        (points,) = IaaAugment()(page([(70, 55, 90, 65)]), rng(seed))["polygons"]
+        x, y = points[1] - points[0]
+        mirrored += bool(x < 0)
+        angles.append(math.degrees(math.atan2(y, abs(x))))
+    assert 20 <= mirrored <= 60  # 40 expected; four and a half standard deviations are 20
+    assert 7 < max(angles) < 11 and -11 < min(angles) < -7

@@ -231,3 +231,11 @@ def test_ops_do_not_change_what_they_are_given(tmp_path: Path) -> None:
             assert np.array_equal(record.get(key, 0), kept.get(key, 0))
         assert all(np.array_equal(a, b) for a, b in zip(record["polygons"], kept["polygons"], strict=True))
         record = made
+
+
+def test_of_the_smallest_share_one_sample_is_left(tmp_path: Path) -> None:
+    """A label file that somebody listed is never left out unseen."""
+    files = [make_images(tmp_path, 10, "a"), make_images(tmp_path, 4, "b")]
+    data = DetDataset.from_label_files(files, tmp_path, build_ops(PLAIN), ratio_list=[0.01, 0.5])
+    names = [data[0, index]["source"].rsplit("/", 1)[1][0] for index in range(len(data))]
+    assert names == ["a", "b", "b"]

@@ -258,3 +258,9 @@ def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(DataError, match=r"b: cannot be read \(Permission denied\)"):
         read_images(tmp_path)
+
+
+@pytest.mark.parametrize("far", [float("-inf"), -(10**400), -1e7])
+def test_a_coordinate_too_far_to_the_left_is_refused_as_one_to_the_right_is(far: float, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="NaN, infinite or beyond"):
+        read_label_file(write(tmp_path, line([[0, 0], [far, 0], [9, 9], [0, 9]])), tmp_path)

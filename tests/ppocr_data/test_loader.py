@@ -309,3 +309,9 @@ def test_what_opencv_refuses_is_told_with_the_image(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("ppocr_data.warps.cv2.warpAffine", refuse)
     with pytest.raises(DataError, match=r"labels\.txt:\d: image .*cannot be augmented"):
         data[0, 0]
+
+
+def test_the_epoch_of_a_batch_without_labels_is_its_last_samples(tmp_path: Path) -> None:
+    make_set(tmp_path)
+    unlabelled = DetDataset.from_images(tmp_path, build_ops(OPS))
+    assert [batch.epoch for batch in take(train_loader(unlabelled, 2), 5)] == [0, 0, 1, 1, 1]

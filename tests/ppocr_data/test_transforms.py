@@ -435,3 +435,33 @@ def test_a_window_holds_a_part_of_a_curved_text() -> None:
     arch = {**record(600, 800, [(0, 0, 1, 1)]), "polygons": [np.concatenate([outer, inner]).astype(np.float32)]}
     for seed in range(60):
         assert RandomWindow(size=(256, 256))(arch, np.random.default_rng(seed))["polygons"]
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ("CopyPaste", "CopyPaste must precede EastRandomCropData"),
+        ("MakeShrinkMap", "MakeShrinkMap must stand in the list once"),
+        ("MakeBorderMap", "MakeBorderMap must stand in the list once"),
+    ],
+)
+def test_what_stands_in_a_training_list_twice_or_too_late_is_refused(more: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        check_train_ops(build_ops(["DecodeImage", "EastRandomCropData", "MakeShrinkMap", "MakeBorderMap", more]))
+
+
+def test_an_evaluation_list_resizes_once() -> None:
+    with pytest.raises(ConfigError, match="DetResizeForTest must stand in the list once"):
+        check_eval_ops(build_ops(["DecodeImage", "DetResizeForTest", "DetResizeForTest"]))
+
+
+def test_a_deviation_of_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"NormalizeImage\.std: std must be positive"):
+        build_ops([{"NormalizeImage": {"std": [0.229, 0.0, 0.225]}}])
+
+
+def test_sides_of_64_together_are_not_filled_up() -> None:
+    """20 x 44 grows by 1.6 to 32 x 70; what is smaller together is filled up to 32 x 43 first."""
+    rule = DetResizeForTest(limit_side_len=32)
+    assert rule.target_size(20, 44) == (32, 64)
+    assert rule.target_size(20, 43) == (32, 32)
