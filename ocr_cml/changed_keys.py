@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from ocr_cml import config as configuration
+from ocr_cml.checkpoint import LATEST
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError
 
@@ -50,8 +51,9 @@ def different_keys(recorded: Path, config: Config, also: tuple[str, ...] = ()) -
         then = configuration.load_record(recorded)
     except ConfigError as error:
         raise ConfigError(
-            f"{recorded}: the run in this folder was recorded in a form that this version does not read; choose "
-            f"another Global.save_model_dir, or go on with the version that made it\n{error}"
+            f"{recorded}: what the run in this folder recorded cannot be read: either the file is damaged "
+            f"({LATEST}/config.yml is a copy), or another version made the run; choose another Global.save_model_dir, "
+            f"or go on with that version\n{error}"
         ) from None
     return keys_that_differ(then, config, also)
 

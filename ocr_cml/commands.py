@@ -5,6 +5,7 @@ Paddle is imported inside the functions, after `tune_process`: threads and memor
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,24 +42,22 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
     loggers.check(settings.Global.loggers)
     device = assemble.use_device(settings)
     rank, world_size = distributed.start()
-    run = RunFolder(settings, is_owner=rank == 0)
-    start_logging(run.path / "train.log" if rank == 0 else None)
-    try:
-        if rank == 0:
-            LOG.info("command: %s", command_line())
-            LOG.info("environment: %s", ", ".join(environment))
-            for note in source.notes:
-                LOG.info("read from PaddleOCR's configuration: %s", note)
-        trainer = Trainer(settings, run, rank, world_size, device)
-        best = trainer.fit()
-    except Interrupted as stop:
-        LOG.warning("stopped by %s; run the same command again to go on", stop)
-        return stop.code
-    except UserError as error:
-        LOG.error("error: %s", error, extra={"live": True})  # for train.log; people see it when the tool ends
-        raise
-    finally:
-        run.close()
+    with contextlib.closing(RunFolder(settings, is_owner=rank == 0)) as run:
+        start_logging(run.path / "train.log" if rank == 0 else None)
+        try:
+            if rank == 0:
+                LOG.info("command: %s", command_line())
+                LOG.info("environment: %s", ", ".join(environment))
+                for note in source.notes:
+                    LOG.info("read from PaddleOCR's configuration: %s", note)
+            trainer = Trainer(settings, run, rank, world_size, device)
+            best = trainer.fit()
+        except Interrupted as stop:
+            LOG.warning("stopped by %s; run the same command again to go on", stop)
+            return stop.code
+        except UserError as error:
+            LOG.error("error: %s", error, extra={"live": True})  # for train.log; people see it when the tool ends
+            raise
     if rank == 0:
         if best is None:
             print(f"best student=none step={trainer.progress.step} dir={run.path / 'latest'}")

@@ -83,6 +83,6 @@ def _record(line: str) -> dict[str, Any] | None:
     try:
         record: dict[str, Any] = json.loads(line)
         int(record["step"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
     return record

@@ -47,7 +47,7 @@ def recover(training: Training, finding: divergence.Finding, drawn: Sequence[Bat
     else:
         for name in culprits:
             _restart(training, name)
-    training.run.record({"step": progress.step, "divergence": {"students": culprits, mode: finding.text}})
+    training.run.record({"step": step, "divergence": {"students": culprits, mode: finding.text}})
     done = "dropped; the others go on" if mode == "drop" else "restarted from the initial weights"
     LOG.warning("step %d: %s; %s: %s", step, finding.text, ", ".join(culprits), done)
 

@@ -66,6 +66,12 @@ def _take_over(training: Training, found: Checkpoint) -> None:
     today = training.progress
     if today.teachers != found.progress.teachers:
         LOG.warning("the teachers are not those of the checkpoint (path or SHA-256 differ); going on with today's")
+    started = found.progress.started_from
+    if training.config.Global.on_divergence == "restart" and started and started != today.started_from:
+        LOG.warning(
+            "the weight files that students begin with are not those of the checkpoint; a student that is restarted "
+            "begins with today's"
+        )
     if found.progress.trained_on not in ("", today.trained_on):
         LOG.warning(
             "the training labels are not those of the checkpoint; going on with today's, in an order and with "

@@ -116,26 +116,29 @@ class RunFolder:
         kept = {name for name in (LATEST, BEST) if is_kept(self.path / name)}
         if not kept or (asked is not None and self.holds(asked)):
             return asked
+        if LATEST not in kept:
+            raise ConfigError(
+                f"Global.save_model_dir: {self.path} holds the best student of a run that cannot go on, as its "
+                f"{LATEST}/ is gone; put that back, move the folder away, or choose another (a new run begins from "
+                f"these weights with -o Global.pretrained_model={self.path / BEST})"
+            )
         recorded = self.path / "config.yml"
         if not recorded.is_file():
-            raise ConfigError(self._taken(["config.yml is missing"], LATEST in kept))
+            raise ConfigError(self._taken("its config.yml is missing", fits=True))
         # A run that began from another's checkpoint goes on from its own: the same command, given again, is no rewind.
         differing = different_keys(recorded, config, also=("Global.checkpoints",) if asked is not None else ())
         if differing:
-            raise ConfigError(self._taken(differing, LATEST in kept))
-        return self.path if LATEST in kept else asked  # killed before its first latest/: it begins again
+            some = f"{', '.join(differing[:5])}{' and more' if len(differing) > 5 else ''} differ"
+            raise ConfigError(self._taken(some, fits=not any(map(_DOES_NOT_FIT.match, differing))))
+        return self.path
 
     def holds(self, folder: Path) -> bool:
         """Whether `folder` is this one or lies in it."""
         return self.path.resolve() in (folder.resolve(), *folder.resolve().parents)
 
-    def _taken(self, differing: list[str], resumable: bool) -> str:
-        fits = resumable and not any(map(_DOES_NOT_FIT.match, differing))
+    def _taken(self, why: str, *, fits: bool) -> str:
         purpose = f"continue it on purpose with -o Global.checkpoints={self.path}" if fits else "move it away"
-        return (
-            f"Global.save_model_dir: {self.path} holds another run ({', '.join(differing[:5])}"
-            f"{' and more' if len(differing) > 5 else ''} differ); choose another folder, or {purpose}"
-        )
+        return f"Global.save_model_dir: {self.path} holds another run ({why}); choose another folder, or {purpose}"
 
     def record(self, entry: Mapping[str, Any]) -> None:
         """Append one object to `metrics.jsonl` and show it to the loggers. Raises UserError where the disk is full."""

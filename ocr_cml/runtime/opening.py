@@ -49,12 +49,14 @@ def open_detector(
     stated = (path if path.is_dir() else path.parent) / inference_yml.FILE_NAME
     files = find_files(path)
     config = inference_yml.read(stated) if stated.is_file() else InferenceConfig()
-    if files.program is None and not stated.is_file():
+    if not stated.is_file():
         norm, post = config.normalization, config.postprocess
-        LOG.warning(
+        # PaddleOCR's own folders come without one, and are meant so; an ONNX file may be anybody's.
+        LOG.log(
+            logging.WARNING if files.program is None else logging.INFO,
             "%s: has no %s beside it, so pixels are normalised as PaddleOCR's detectors want them (BGR, mean %s, "
             "std %s) and maps read with thresh %g, box_thresh %g, unclip_ratio %g",
-            *(files.onnx, inference_yml.FILE_NAME, list(norm.mean), list(norm.std)),
+            *(files.program or files.onnx, inference_yml.FILE_NAME, list(norm.mean), list(norm.std)),
             *(post.thresh, post.box_thresh, post.unclip_ratio),
         )
     open_with = {"paddle": _open_paddle, "onnx": _open_onnx, "auto": _open_fastest}[engine]

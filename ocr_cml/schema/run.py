@@ -56,13 +56,13 @@ class GlobalSection(Section):
     recompute: Literal["auto"] | bool = Field(
         "auto",
         description="Compute the inside of the students' backbone blocks anew in the backward pass instead of holding "
-        "it: the same numbers, much less memory, about a sixth more time; auto: on a CPU with several students, and "
-        "with save_memory, but not with to_static.",
+        "it: the same numbers, much less memory, about a sixth more time; auto: on a CPU with several students that "
+        "learn at once (not update: alternating), and with save_memory, but not with to_static.",
     )
     students_at_once: Literal["auto"] | Positive = Field(
         "auto",
         description="Students computed at the same time, each in a thread with its share of the cores; auto: all on "
-        "a CPU with several, but one with to_static or save_memory.",
+        "a CPU with several threads, but one with to_static, save_memory or update: alternating.",
     )
     to_static: bool = Field(
         False,

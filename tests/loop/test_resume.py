@@ -284,3 +284,24 @@ def test_a_checkpoint_from_before_labels_were_noted_goes_on(finished: Path, tiny
     best = tiny.fit(tiny.settings(tiny_set, finished), max_steps=3).progress.best
     assert best is not None
     assert best.hmean == 0.99
+
+
+def test_labels_that_changed_once_are_told_once(
+    finished: Path, tiny_set: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next resume knows that the best was scored on today's labels, and that the training goes by them."""
+    before = {name: (tiny_set / name).read_bytes() for name in ("train.txt", "val.txt")}
+    for name, text in before.items():
+        (tiny_set / name).write_bytes(text.rstrip(b"\n").rpartition(b"\n")[0] + b"\n")
+    try:
+        tiny.fit(tiny.settings(tiny_set, finished), max_steps=3)
+        assert "the training labels are not those" in caplog.text and "was scored on other labels" in caplog.text
+        call_it_best(finished, 0.99)
+        caplog.clear()
+        best = tiny.fit(tiny.settings(tiny_set, finished), max_steps=4).progress.best
+    finally:
+        for name, text in before.items():
+            (tiny_set / name).write_bytes(text)
+    assert best is not None
+    assert best.hmean == 0.99
+    assert "labels are not those" not in caplog.text and "other labels" not in caplog.text

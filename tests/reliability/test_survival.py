@@ -174,7 +174,7 @@ def test_a_checkpoint_folder_that_is_removed_under_the_run_is_made_again(
 def test_a_run_whose_checkpoints_were_removed_begins_anew(tiny_set: Path, tmp_path: Path, whole: Path) -> None:
     data = tiny.settings(tiny_set, tmp_path / "run")
     fit_saving(data, max_steps=4)
-    for folder in (tmp_path / "run").glob("latest*"):
+    for folder in [*(tmp_path / "run").glob("latest*"), *(tmp_path / "run").glob("best*")]:
         shutil.rmtree(folder)
     fit_saving(data)
     kills.assert_equal(tmp_path / "run", whole)
