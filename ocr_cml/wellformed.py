@@ -48,8 +48,8 @@ def validate(
         return None
 
 
-def as_meant(schema: type[BaseModel], source: Source, problems: Sequence[str]) -> typing.Any | None:
-    """What was most likely meant where keys that nothing knows are the only mistakes of form, else None.
+def as_meant(schema: type[BaseModel], source: Source, problems: Sequence[str]) -> tuple[typing.Any | None, list[str]]:
+    """What was most likely meant where keys that nothing knows are the only mistakes of form that were found.
 
     So that what else is wrong can be told at once. A key with a likely right name counts as that, others as not there.
 
@@ -57,21 +57,25 @@ def as_meant(schema: type[BaseModel], source: Source, problems: Sequence[str]) -
         schema: of the whole.
         source: what was read, of which `validate` has noted the unknown keys.
         problems: all mistakes of form that were found in it, beside those of reading it.
+
+    Returns:
+        What was meant, None where there are other mistakes of form; and those of them that the unknown keys had hidden.
     """
     if len(problems) > len(source.unknown):
-        return None
+        return None, []
     data = copy.deepcopy(source.data)
     for path, meant in source.unknown.items():
         section: Any = data
         for key in path[:-1]:
-            section = section[int(key)] if isinstance(section, list) else section[key]
+            section = section[int(key)] if isinstance(section, list) else section.get(key)
         value = section.pop(path[-1])
         if meant is not None and section.get(meant) is None:
             section[meant] = value
-    mended = Source(source.name, data)
-    wrong: list[str] = []
-    found = validate(schema, data, (), mended, wrong)
-    return None if wrong or named_section_problems(mended) else found
+    mended = Source(source.name, data, source.lines)
+    hidden: list[str] = []
+    found = validate(schema, data, (), mended, hidden)
+    hidden += named_section_problems(mended)
+    return (None if hidden else found), hidden
 
 
 def _joined(first: str, second: str) -> str:

@@ -75,6 +75,12 @@ def test_a_misspelt_key_counts_as_what_was_meant() -> None:
     assert "unknown key 'inference_modell'; did you mean 'inference_model'?" in line
 
 
+def test_a_value_under_a_misspelt_key_is_looked_at_too() -> None:
+    first, second = mistakes("Global.max_stps=many")
+    assert first.startswith("Global.max_stps: unknown key 'max_stps'")
+    assert second.startswith("Global.max_steps: input should be a valid integer") and '"many"' in second
+
+
 def test_beside_a_value_of_the_wrong_kind_nothing_is_guessed() -> None:
     lines = mistakes("Global.max_steps=many", "Global.max_stps=3", f"{STUDENT}.weight=2.0")
     assert [line.partition(":")[0] for line in lines] == ["Global.max_steps", "Global.max_stps"]
