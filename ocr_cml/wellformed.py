@@ -65,9 +65,7 @@ def as_meant(schema: type[BaseModel], source: Source, problems: Sequence[str]) -
         return None, []
     data = copy.deepcopy(source.data)
     for path, meant in source.unknown.items():
-        section: Any = data
-        for key in path[:-1]:
-            section = section[int(key)] if isinstance(section, list) else section.get(key)
+        section = _section_at(data, path[:-1])
         value = section.pop(path[-1])
         if meant is not None and section.get(meant) is None:
             section[meant] = value
@@ -76,6 +74,16 @@ def as_meant(schema: type[BaseModel], source: Source, problems: Sequence[str]) -
     found = validate(schema, data, (), mended, hidden)
     hidden += named_section_problems(mended)
     return (None if hidden else found), hidden
+
+
+def _section_at(data: Any, path: KeyPath) -> dict[str, Any]:
+    """The mapping at a location of pydantic's, which also names the kinds that a value may have."""
+    for key in path:
+        if isinstance(data, list):
+            data = data[int(key)]
+        elif key in data:
+            data = data[key]
+    return typing.cast(dict[str, Any], data)
 
 
 def _joined(first: str, second: str) -> str:

@@ -75,6 +75,13 @@ def test_a_misspelt_key_counts_as_what_was_meant() -> None:
     assert "unknown key 'inference_modell'; did you mean 'inference_model'?" in line
 
 
+def test_a_misspelt_key_in_one_of_several_kinds_of_sections() -> None:
+    steps = "[{type: Affine, args: {rotat: [-5, 5]}}]"
+    key, weight = mistakes(f"Train.dataset.transforms.IaaAugment.augmenter_args={steps}", f"{STUDENT}.weight=2.0")
+    assert "unknown key 'rotat'; did you mean 'rotate'?" in key
+    assert weight.startswith(f"{STUDENT}.weight: is for teachers")
+
+
 def test_a_value_under_a_misspelt_key_is_looked_at_too() -> None:
     first, second = mistakes("Global.max_stps=many")
     assert first.startswith("Global.max_stps: unknown key 'max_stps'")
