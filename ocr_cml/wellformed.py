@@ -36,7 +36,7 @@ def validate(
         worded: dict[KeyPath, str] = {}
         for item in error.errors():
             location = [part for part in item["loc"] if part not in UNION_TAGS]
-            path = prefix + tuple(str(part) for part in location)
+            path = prefix + _as_written(location, data)
             if item["type"] == "extra_forbidden":
                 known = _fields_at(schema, location[:-1])
                 worded[path] = _unknown(str(location[-1]), known, "key")
@@ -65,7 +65,9 @@ def as_meant(schema: type[BaseModel], source: Source, problems: Sequence[str]) -
         return None, []
     data = copy.deepcopy(source.data)
     for path, meant in source.unknown.items():
-        section = _section_at(data, path[:-1])
+        section: Any = data
+        for key in path[:-1]:
+            section = section[int(key)] if isinstance(section, list) else section[key]
         value = section.pop(path[-1])
         if meant is not None and section.get(meant) is None:
             section[meant] = value
@@ -76,14 +78,15 @@ def as_meant(schema: type[BaseModel], source: Source, problems: Sequence[str]) -
     return (None if hidden else found), hidden
 
 
-def _section_at(data: Any, path: KeyPath) -> dict[str, Any]:
-    """The mapping at a location of pydantic's, which also names the kinds that a value may have."""
-    for key in path:
-        if isinstance(data, list):
-            data = data[int(key)]
-        elif key in data:
-            data = data[key]
-    return typing.cast(dict[str, Any], data)
+def _as_written(location: Sequence[str | int], data: Any) -> KeyPath:
+    """The key of a location of pydantic's, which also names kinds on the way: `augmenter_args.0.Affine.args.rotate`."""
+    path: list[str] = []
+    for part in location[:-1]:
+        inside = isinstance(data, list) or (isinstance(data, Mapping) and part in data)
+        if inside or not isinstance(data, Mapping):
+            path.append(str(part))
+            data = data[part] if inside else None
+    return (*path, *map(str, location[-1:]))
 
 
 def _joined(first: str, second: str) -> str:
@@ -131,15 +134,29 @@ def _fields_at(schema: Any, location: Sequence[str | int]) -> tuple[str, ...]:
     """The keys that a schema knows at a location, for 'did you mean'."""
     kind: Any = schema
     for part in location:
+        if (chosen := _of_kind(kind, part)) is not None:
+            kind = chosen
+            continue
         kind = _inner(kind)
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             found = kind.model_fields.get(str(part))
             kind = found.annotation if found else None
         else:  # a dict's value or a list's entry
-            arguments = typing.get_args(kind)
+            arguments = [argument for argument in typing.get_args(kind) if argument is not Ellipsis]
             kind = arguments[-1] if arguments else None
     kind = _inner(kind)
     return tuple(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
+
+
+def _of_kind(kind: Any, tag: str | int) -> type[BaseModel] | None:
+    """Of several kinds of sections the one that says of its `type` that it is `tag`."""
+    while typing.get_origin(kind) is typing.Annotated:
+        kind = typing.get_args(kind)[0]
+    for choice in typing.get_args(kind):
+        field = getattr(choice, "model_fields", {}).get("type")
+        if field is not None and tag in typing.get_args(field.annotation):
+            return typing.cast(type[BaseModel], choice)
+    return None
 
 
 def _inner(kind: Any) -> Any:
