@@ -9,7 +9,6 @@ import copy
 import functools
 import inspect
 import json
-import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from ocr_cml.binding import CommonTermArguments, split_arguments
+from ocr_cml.locations import as_written, fields_at, without_union_tags
 from ocr_cml.losses import TERMS
 from ocr_cml.models.detector import PARTS
 from ocr_cml.schema import EVALUATED, LABELLED, UNION_TAGS, UNLABELLED
@@ -36,13 +36,13 @@ def validate(
         worded: dict[KeyPath, str] = {}
         for item in error.errors():
             location = [part for part in item["loc"] if part not in UNION_TAGS]
-            path = prefix + _as_written(location, data)
+            path = prefix + as_written(location, data)
             if item["type"] == "extra_forbidden":
-                known = _fields_at(schema, location[:-1])
+                known = fields_at(schema, location[:-1])
                 worded[path] = _unknown(str(location[-1]), known, "key")
                 source.unknown[path] = nearest(str(location[-1]), sorted(known))
             else:
-                place = _without_union_tags(path, source)
+                place = without_union_tags(path, source)
                 worded[place] = _joined(worded[place], _reworded(item)) if place in worded else _reworded(item)
         problems += [placed(source, path, text) for path, text in worded.items()]
         return None
@@ -78,17 +78,6 @@ def as_meant(schema: type[BaseModel], source: Source, problems: Sequence[str]) -
     return (None if hidden else found), hidden
 
 
-def _as_written(location: Sequence[str | int], data: Any) -> KeyPath:
-    """The key of a location of pydantic's, which also names kinds on the way: `augmenter_args.0.Affine.args.rotate`."""
-    path: list[str] = []
-    for part in location[:-1]:
-        inside = isinstance(data, list) or (isinstance(data, Mapping) and part in data)
-        if inside or not isinstance(data, Mapping):
-            path.append(str(part))
-            data = data[part] if inside else None
-    return (*path, *map(str, location[-1:]))
-
-
 def _joined(first: str, second: str) -> str:
     """Two complaints about one value, which would have done as either of two kinds: both kinds are named."""
     wanted, found = first.rpartition("; found ")[::2]
@@ -108,18 +97,6 @@ def _reworded(item: Mapping[str, Any]) -> str:
     return f"{message[0].lower()}{message[1:]}; found {value if len(value) < 80 else value[:77] + '...'}"
 
 
-def _without_union_tags(path: KeyPath, source: Source) -> KeyPath:
-    """Pydantic appends the tried type to the location of a union; people want the key they wrote."""
-    while path and path not in source.lines and len(path) > 1 and path[:-1] in source.lines:
-        node: Any = source.data
-        for part in path[:-1]:
-            node = node[int(part)] if isinstance(node, list) else node.get(part)
-        if isinstance(node, Mapping):
-            return path
-        path = path[:-1]
-    return path
-
-
 def _unknown(word: str, known: Iterable[str], what: str) -> str:
     return f"unknown {what} {word!r}; {hint(word, sorted(known))}"
 
@@ -128,48 +105,6 @@ def placed(source: Source, path: KeyPath, text: str) -> str:
     """A message with its dotted key and its place: of a section, also what was given for keys of it with `-o`."""
     places = [*filter(None, [source.where(path)]), *source.given_below(path)]
     return f"{'.'.join(path)}: {text}" + (f" ({', '.join(dict.fromkeys(places))})" if places else "")
-
-
-def _fields_at(schema: Any, location: Sequence[str | int]) -> tuple[str, ...]:
-    """The keys that a schema knows at a location, for 'did you mean'."""
-    kind: Any = schema
-    for part in location:
-        if (chosen := _of_kind(kind, part)) is not None:
-            kind = chosen
-            continue
-        kind = _inner(kind)
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            found = kind.model_fields.get(str(part))
-            kind = found.annotation if found else None
-        else:  # a dict's value or a list's entry
-            arguments = [argument for argument in typing.get_args(kind) if argument is not Ellipsis]
-            kind = arguments[-1] if arguments else None
-    kind = _inner(kind)
-    return tuple(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else ()
-
-
-def _of_kind(kind: Any, tag: str | int) -> type[BaseModel] | None:
-    """Of several kinds of sections the one that says of its `type` that it is `tag`."""
-    while typing.get_origin(kind) is typing.Annotated:
-        kind = typing.get_args(kind)[0]
-    for choice in typing.get_args(kind):
-        field = getattr(choice, "model_fields", {}).get("type")
-        if field is not None and tag in typing.get_args(field.annotation):
-            return typing.cast(type[BaseModel], choice)
-    return None
-
-
-def _inner(kind: Any) -> Any:
-    """Strip Annotated and Optional from an annotation."""
-    while True:
-        if typing.get_origin(kind) is typing.Annotated:
-            kind = typing.get_args(kind)[0]
-        elif typing.get_origin(kind) in (typing.Union, types.UnionType):
-            choices = [_inner(choice) for choice in typing.get_args(kind) if choice is not type(None)]
-            models = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]
-            kind = (models or choices)[0]
-        else:
-            return kind
 
 
 # --- sections whose fields are the arguments of a named class -------------------------------------------------------
