@@ -82,6 +82,27 @@ def test_small_and_ignored_text_is_masked() -> None:
     assert not kernels[mask == 0].any()
 
 
+def test_a_flag_stays_with_its_text_where_the_image_cuts_others_away() -> None:
+    """The first lies outside, the second is cut into two parts: the flags are those of texts, not of what is seen."""
+    comb = np.array([[10, -20], [60, -20], [60, 30], [45, 30], [45, -5], [25, -5], [25, 30], [10, 30]], np.float32)
+    texts = [rectangle(200, 200, 260, 220), comb, rectangle(10, 50, 60, 70)]
+    kernels, mask = shrink_target((80, 80), texts, np.array([True, False, True]), 0.4)
+    assert mask[15, 17] == mask[15, 52] == 1 and kernels[15, 17] == kernels[15, 52] == 1
+    assert mask[60, 35] == kernels[60, 35] == 0
+    kernels, mask = shrink_target((80, 80), texts, np.array([False, True, False]), 0.4)
+    assert mask[15, 17] == mask[15, 52] == 0
+    assert mask[60, 35] == kernels[60, 35] == 1
+
+
+@pytest.mark.parametrize(("height", "taught"), [(7.5, False), (8.0, True)])
+def test_the_usual_least_height_is_eight_pixels(height: float, taught: bool) -> None:
+    text = rectangle(10, 10, 60, 10 + height)
+    record = {"image": np.zeros((80, 80, 3), np.uint8), "polygons": [text], "ignore": CARE, "epoch": 0}
+    made = MakeShrinkMap()(record, np.random.default_rng(0))
+    assert made["shrink_map"].any() == made["shrink_mask"].all() == taught
+    assert shrink_target((80, 80), [text], CARE, 0.4)[0].any() == taught
+
+
 def test_text_that_cannot_be_shrunk_is_masked() -> None:
     line = np.array([[5, 5], [40, 40], [40, 40], [5, 5]], np.float32)
     tie = np.array([[5, 45], [60, 75], [60, 45], [5, 75]], np.float32)
@@ -263,6 +284,11 @@ def test_both_maps_must_have_one_ratio() -> None:
             check_shrink_ratios([MakeBorderMap(shrink_ratio=0.5), other])
     with pytest.raises(ConfigError, match="in 9 epochs"):
         check_shrink_ratios([MakeBorderMap(total_epoch=9), MakeShrinkMap(total_epoch=10)])
+
+
+def test_a_ratio_that_stays_is_the_same_over_any_number_of_epochs() -> None:
+    stays = RatioSchedule(start=0.4, end=0.4, total_epoch=7)
+    check_shrink_ratios([MakeShrinkMap(shrink_ratio=stays), MakeBorderMap(shrink_ratio=0.4)])
 
 
 def test_at_the_quick_starts_ratio_a_text_that_falls_apart_is_shrunk_less_too() -> None:
