@@ -62,6 +62,7 @@ def test_what_happens_after_which_step() -> None:
         (100, 100, 200, 0, 1),
         (500, 100, 200, 0, 1),
         (0, 100, 200, 200, 0),
+        (0, 100, 250, 250, 0),
     ],
 )
 def test_evaluations_to_come_are_those_that_the_loop_makes(

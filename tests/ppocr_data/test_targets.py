@@ -111,6 +111,16 @@ def test_text_that_cannot_be_shrunk_is_masked() -> None:
     assert mask[60, 10] == 0
 
 
+def test_an_outline_that_crosses_itself_is_not_taught() -> None:
+    """Its larger part would be a text that nobody has marked: 40 x 65 pixels here, the smaller one is 25 x 3."""
+    crossed = np.array([[5, 5], [75, 5], [75, 70], [30, 2]], np.float32)
+    assert geometry.offset(crossed, -3)  # which would be its kernel
+    kernels, mask = shrink_target((80, 80), [crossed], CARE, 0.4)
+    assert not kernels.any()
+    assert mask[30, 70] == 0
+    assert not threshold_target((80, 80), [crossed], CARE, 0.4)[1].any()
+
+
 def test_a_text_that_falls_apart_is_shrunk_less() -> None:
     """A dumbbell: shrunk by 0.4 its bar vanishes and two kernels are left; by 0.8 it stays in one piece."""
     bell = [[0, 0], [40, 0], [40, 14], [80, 14], [80, 0], [120, 0], [120, 40], [80, 40], [80, 26], [40, 26], [40, 40]]
