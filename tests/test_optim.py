@@ -251,6 +251,18 @@ def test_the_gradient_is_clipped_to_its_global_norm() -> None:
     assert after_steps(clipped, [0.3, 0.4], 0.1) == pytest.approx([1 - 0.03, 1 - 0.04])
 
 
+def test_the_norm_is_that_of_all_tensors_together() -> None:
+    """3 in one and 4 in the other are 5: clipped one by one, both would be 1, and the direction another."""
+    parameters = [
+        paddle.create_parameter([1], "float32", default_initializer=nn.initializer.Constant(1.0)) for _ in range(2)
+    ]
+    optimizer = build_optimizer(section("Momentum", momentum=0.0, clip_norm=1.0), parameters)
+    (3 * parameters[0] + 4 * parameters[1]).sum().backward()
+    optimizer.set_lr(0.1)
+    optimizer.step()
+    assert [float(parameter) for parameter in parameters] == pytest.approx([1 - 0.06, 1 - 0.08])
+
+
 def test_a_rate_of_zero_moves_nothing() -> None:
     decayed = section("AdamW", regularizer={"name": "L2", "factor": 0.5})
     assert after_steps(decayed, [2.0, -1.0], 0.0, 3) == [1.0, 1.0]
