@@ -305,3 +305,50 @@ def test_labels_that_changed_once_are_told_once(
     assert best is not None
     assert best.hmean == 0.99
     assert "labels are not those" not in caplog.text and "other labels" not in caplog.text
+
+
+def told_after(run: Path, data: dict[str, Any], caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What one more step of a run warns of."""
+    caplog.clear()
+    tiny.fit(data, max_steps=open_checkpoint(run / "latest").progress.step + 1)
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_another_teacher_under_the_same_name_is_told_once(
+    tiny_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    teacher = tiny.teacher_weights(tmp_path / "teacher.safetensors")
+    data = tiny.settings(tiny_set, tmp_path / "run", terms=[tiny.LABELS, {"TeacherLoss": {}}], teacher=teacher)
+    tiny.fit(data, max_steps=2)
+    assert not [text for text in told_after(tmp_path / "run", data, caplog) if "teachers" in text]
+    tiny.teacher_weights(teacher, seed=78)
+    told = "the teachers are not those of the checkpoint (path or SHA-256 differ); going on with today's"
+    assert told in told_after(tmp_path / "run", data, caplog)
+    assert told not in told_after(tmp_path / "run", data, caplog)
+
+
+def test_other_images_without_labels_are_told_once(
+    tiny_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(tiny_set / "train", tmp_path / "free")
+    unlabelled = {"images": [str(tmp_path / "free")], "batch_size_per_card": 1}
+    data = tiny.settings(tiny_set, tmp_path / "run", Train__unlabeled=unlabelled)
+    tiny.fit(data, max_steps=2)
+    assert not [text for text in told_after(tmp_path / "run", data, caplog) if "without labels" in text]
+    next((tmp_path / "free").iterdir()).unlink()
+    told = "the images without labels are not those of the checkpoint; going on with today's, in an order that "
+    assert [text for text in told_after(tmp_path / "run", data, caplog) if text.startswith(told)]
+    assert not [text for text in told_after(tmp_path / "run", data, caplog) if text.startswith(told)]
+
+
+@pytest.mark.parametrize("mode", ["stop", "restart"])
+def test_other_weights_to_restart_from_are_told(
+    mode: str, tiny_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = tiny.teacher_weights(tmp_path / "start.safetensors")
+    data = tiny.settings(tiny_set, tmp_path / "run", Global__on_divergence=mode)
+    data["Architecture"]["Models"]["Student"]["pretrained"] = str(weights)
+    tiny.fit(data, max_steps=2)
+    tiny.teacher_weights(weights, seed=78)
+    told = [text for text in told_after(tmp_path / "run", data, caplog) if "files that students begin with" in text]
+    assert len(told) == (mode == "restart")
