@@ -43,7 +43,11 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
     device = assemble.use_device(settings)
     rank, world_size = distributed.start()
     with contextlib.closing(RunFolder(settings, is_owner=rank == 0)) as run:
-        start_logging(run.path / "train.log" if rank == 0 else None)
+        log = run.path / "train.log" if rank == 0 else None
+        try:
+            start_logging(log)
+        except OSError as error:
+            raise UserError(f"Global.save_model_dir: {log} cannot be written: {error.strerror}") from None
         try:
             if rank == 0:
                 LOG.info("command: %s", command_line())

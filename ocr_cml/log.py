@@ -8,8 +8,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ppocr_data.errors import UserError
-
 LOG = logging.getLogger("ocr_cml")
 
 
@@ -43,16 +41,13 @@ def start_logging(path: Path | None) -> None:
     """Log to standard error, and to `path` where given. Standard output is left to results.
 
     Raises:
-        UserError: the file cannot be written.
+        OSError: the file cannot be written.
     """
     to_people = ToPeople()
     to_people.setFormatter(logging.Formatter("%(message)s"))
     handlers: list[logging.Handler] = [to_people]
     if path is not None:
-        try:
-            to_file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+        to_file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
         to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         handlers.append(to_file)
     _install(handlers, logging.INFO)

@@ -270,6 +270,15 @@ def test_a_folder_that_holds_another_run(site: Site, tool: Tool) -> None:
     assert "Global.checkpoints" in message  # how to go on if it is meant
 
 
+def test_a_log_that_cannot_be_opened(site: Site, tool: Tool, tmp_path: Path) -> None:
+    (tmp_path / "run/train.log").mkdir(parents=True)
+    (tmp_path / "run/.lock").touch()  # a run's folder
+    options = [f"Global.save_model_dir={tmp_path / 'run'}"]
+    refused(
+        tool("train", "-c", site.yaml, "-o", *options), "Global.save_model_dir", "train.log cannot be written: Is a d"
+    )
+
+
 def test_a_run_folder_that_is_a_file(site: Site, tool: Tool, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("mine")
     options = [f"Global.save_model_dir={tmp_path / 'taken'}"]
