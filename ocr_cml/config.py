@@ -70,8 +70,7 @@ def from_source(source: Source, *, recorded: bool = False) -> Config:
     problems: list[str] = []
     config = validate(Config, source.data, (), source, problems)
     problems += named_section_problems(source)
-    meant, hidden = as_meant(Config, source, problems) if problems else (config, [])
-    problems += hidden
+    meant = as_meant(Config, source, config, problems)
     if meant is not None and not recorded:
         problems += [placed(source, path, text) for path, text in problems_of(meant)]
     problems = [*source.problems, *problems]

@@ -10,7 +10,7 @@ import functools
 import inspect
 import json
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -48,21 +48,24 @@ def validate(
         return None
 
 
-def as_meant(schema: type[BaseModel], source: Source, problems: Sequence[str]) -> tuple[typing.Any | None, list[str]]:
-    """What was most likely meant where keys that nothing knows are the only mistakes of form that were found.
+def as_meant(
+    schema: type[BaseModel], source: Source, found: typing.Any | None, problems: list[str]
+) -> typing.Any | None:
+    """What was most likely meant, so that what else is wrong can be told at once; None where that cannot be said.
 
-    So that what else is wrong can be told at once. A key with a likely right name counts as that, others as not there.
+    Where unknown keys are the only mistakes of form, one with a likely right name counts as that, others as not there.
 
     Args:
         schema: of the whole.
         source: what was read, of which `validate` has noted the unknown keys.
-        problems: all mistakes of form that were found in it, beside those of reading it.
-
-    Returns:
-        What was meant, None where there are other mistakes of form; and those of them that the unknown keys had hidden.
+        found: what `validate` answered.
+        problems: all mistakes of form that were found in it, beside those of reading it; those that unknown keys had
+            hidden are added.
     """
+    if not problems:
+        return found
     if len(problems) > len(source.unknown):
-        return None, []
+        return None
     data = copy.deepcopy(source.data)
     for path, meant in source.unknown.items():
         section: Any = data
@@ -75,7 +78,8 @@ def as_meant(schema: type[BaseModel], source: Source, problems: Sequence[str]) -
     hidden: list[str] = []
     found = validate(schema, data, (), mended, hidden)
     hidden += named_section_problems(mended)
-    return (None if hidden else found), hidden
+    problems += hidden
+    return None if hidden else found
 
 
 def _joined(first: str, second: str) -> str:

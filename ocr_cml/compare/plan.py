@@ -92,8 +92,7 @@ def make_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
             apply_override(source, assignment)
     problems: list[str] = []
     given: CompareConfig | None = validate(CompareConfig, source.data, (), source, problems)
-    meant, hidden = as_meant(CompareConfig, source, problems) if problems else (given, [])
-    problems += hidden
+    meant: CompareConfig | None = as_meant(CompareConfig, source, given, problems)
     if meant is not None:
         problems += [placed(source, where, text) for where, text in list_problems(meant) + own_problems(meant, to_base)]
     problems = [*source.problems, *problems]

@@ -35,8 +35,8 @@ class RunFolder:
         loggers: what is shown every record beside `metrics.jsonl`; closed with the run.
 
     Raises:
-        ConfigError: the folder holds a run of another configuration, and resuming was not asked for; or files of
-            somebody's that a run would replace.
+        ConfigError: the folder holds a run of another configuration, and resuming was not asked for; or a run's best
+            student alone, from which it cannot go on; or files of somebody's that a run would replace.
         UserError: the folder cannot be written, or another process is training in it.
     """
 

@@ -64,3 +64,13 @@ def make_inputs() -> type[Inputs]:
 def inputs() -> Inputs:
     """Two images of 6x10 pixels."""
     return Inputs()
+
+
+@pytest.fixture
+def differing_in_dont_care_text() -> Inputs:
+    """An image without text; the one pixel on which learner and guide differ is don't care: masked, nothing is left."""
+    inputs = Inputs(1, 16, 16)
+    inputs.shrink_map[:], inputs.shrink_mask[:] = 0, 1
+    inputs.u[:], inputs.z[:] = -6.0, -6.0
+    inputs.u[0, 0, 8, 8], inputs.shrink_mask[0, 0, 8, 8] = 6.0, 0
+    return inputs
