@@ -23,7 +23,7 @@ from ppocr_data.spelling import hint
 
 
 def build_students(
-    config: Config, without: Collection[str] = (), *, trained: bool = False
+    config: Config, without: Collection[str] = (), *, trained: bool = False, replaced: bool = False
 ) -> tuple[dict[str, Detector], dict[str, LoadReport]]:
     """Every student with its initial weights, and what was loaded into which.
 
@@ -33,7 +33,8 @@ def build_students(
 
     `trained` says that the weights are a training's result and not its start: they must be whole, whatever a start is
     allowed to lack (`allow_missing`, `pretrained_share`) or to leave aside (`fresh`); and those of a run's folder are
-    for the students of that run.
+    for the students of that run. `replaced` says that a checkpoint's weights come in the place of the start's, whose
+    files may be on another machine by now: none is read.
     """
     students: dict[str, Detector] = {}
     reports: dict[str, LoadReport] = {}
@@ -42,7 +43,7 @@ def build_students(
             continue
         paddle.seed(mixed(config.Global.seed, position))
         students[name] = build_detector(network.spec)
-        where = start_of(config, network)
+        where = None if replaced else start_of(config, network)
         key = "Global.pretrained_model" if config.Global.pretrained_model else f"Architecture.Models.{name}.pretrained"
         try:
             if where and trained:

@@ -55,7 +55,9 @@ class Training:
     def __init__(self, config: Config, run: RunFolder, rank: int, world_size: int, device: str) -> None:
         self.config, self.run = config, run
         self.rank, self.world_size, self.device = rank, world_size, device
-        students, student_reports = assemble.build_students(config)
+        restartable = config.Global.on_divergence == "restart"
+        starts = run.resume_from is None or restartable  # else the checkpoint's weights are all that counts
+        students, student_reports = assemble.build_students(config, replaced=not starts)
         self.recomputes = assemble.recomputes(config, device)
         for student in students.values() if self.recomputes else ():
             recompute_blocks(student.backbone)
@@ -70,7 +72,6 @@ class Training:
         self.loss_scale = divergence.LossScale(
             assemble.uses_amp(config, device) and config.Global.amp_dtype == "float16"
         )
-        restartable = config.Global.on_divergence == "restart"
         self.gradients = Gradients(self.cohort, config, self.loss_scale, world_size, device)
         self.learners = Learners(self.cohort, config.Optimizer, self.loss_scale, restartable, world_size, device)
         self.labelled, self.unlabelled = assemble.labelled_dataset(config), assemble.unlabelled_dataset(config)
@@ -85,7 +86,7 @@ class Training:
         )
         self.progress = Progress(
             teachers=assemble.teacher_record(config),
-            started_from=assemble.start_record(config),
+            started_from=assemble.start_record(config) if starts else {},
             trained_on=assemble.labels_digest(config.Train.dataset.label_file_list),
             scored_on=assemble.labels_digest(config.Eval.dataset.label_file_list),
             unlabelled=assemble.names_digest(s.image for s in self.unlabelled.samples) if self.unlabelled else "",

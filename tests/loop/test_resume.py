@@ -352,3 +352,20 @@ def test_other_weights_to_restart_from_are_told(
     tiny.teacher_weights(weights, seed=78)
     told = [text for text in told_after(tmp_path / "run", data, caplog) if "files that students begin with" in text]
     assert len(told) == (mode == "restart")
+
+
+@pytest.mark.parametrize("key", ["pretrained", "pretrained_model"])
+def test_a_run_goes_on_where_its_initial_weights_are_not(key: str, tiny_set: Path, tmp_path: Path) -> None:
+    """The folder of a run is all that another machine needs of it: its checkpoint has every weight."""
+    weights = tiny.teacher_weights(tmp_path / "start.safetensors")
+    data = tiny.settings(tiny_set, tmp_path / "run", students=1, terms=[tiny.LABELS])
+    section = data["Global"] if key == "pretrained_model" else data["Architecture"]["Models"]["Student"]
+    section[key] = str(weights)
+    tiny.fit(data, max_steps=2)
+    before = open_checkpoint(tmp_path / "run/latest").progress.started_from
+    weights.unlink()
+    assert tiny.fit(data, max_steps=3).progress.step == 3
+    assert open_checkpoint(tmp_path / "run/latest").progress.started_from == before != {}
+    data["Global"]["on_divergence"] = "restart"  # it may need them
+    with pytest.raises(WeightsError, match="no such"):
+        tiny.fit(data, max_steps=4)
