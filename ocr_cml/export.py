@@ -23,6 +23,7 @@ from ocr_cml.paddle_to_onnx import OPSET, ConversionError, to_onnx
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.runtime import open_detector, probe_images
 from ppocr_data.errors import ModelError
+from ppocr_data.locks import lock
 from ppocr_data.transforms import DetResizeForTest
 
 LOG = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ MAP_LIMIT = 1e-3
 
 # inference.yml goes first: by it a folder is known as ours, that of an export which was cut short as well.
 PRODUCTS = (inference_yml.FILE_NAME, "inference.pdiparams", "inference.json", "inference.onnx")
+_WORKSPACE, _LOCK = ".export-", ".lock"
 
 
 @dataclass(frozen=True)
@@ -252,11 +254,25 @@ def _equal(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
 def _workspace(folder: Path) -> Iterator[Path]:
     """A new folder inside the target, on the same disk so that a rename puts files in place; removed in the end."""
     folder.mkdir(parents=True, exist_ok=True)
-    workspace = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
+    for left in folder.glob(f"{_WORKSPACE}*"):
+        if _was_killed(left):
+            shutil.rmtree(left, ignore_errors=True)
+    workspace = Path(tempfile.mkdtemp(prefix=_WORKSPACE, dir=folder))
     try:
-        yield workspace
+        with (workspace / _LOCK).open("w+") as held:
+            lock(held)
+            yield workspace
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _was_killed(workspace: Path) -> bool:
+    """Whether the export that made a workspace is gone: the system has dropped its lock."""
+    try:
+        with (workspace / _LOCK).open("r+") as held:
+            return lock(held) is True
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ from typing import Any
 from ppocr_data.atomic import write_text
 
 METRICS = "metrics.jsonl"
+IN_EVALUATION = "in_evaluation"
+"""Marks an event that an evaluation met."""
 
 
 def read_records(path: Path) -> tuple[list[dict[str, Any]], int]:
@@ -67,7 +69,7 @@ class Records:
         kept = [
             line
             for line, at, record in found
-            if at <= step and not (evaluated_anew and at == step and "eval" in record)
+            if at <= step and not (evaluated_anew and at == step and ("eval" in record or IN_EVALUATION in record))
         ]
         write_text(self.path, "".join(f"{line}\n" for line in kept))
         self._file = self.path.open("a", encoding="utf-8")

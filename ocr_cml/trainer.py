@@ -77,7 +77,9 @@ class Trainer(Training):
                 evaluate, stop = self.timetable.evaluates_at(step), self._asked_to_stop(asked)
                 if evaluate and stop:
                     self.progress.evaluation_due = True  # whoever asks may not wait that long: it comes after a resume
-                elif evaluate:
+                if evaluate or self.timetable.saves_at(step) or stop:
+                    self._deal_with_broken_weights()
+                if evaluate and not stop:
                     self._save_and_evaluate()
                     stop = self._asked_to_stop(asked)
                 if evaluate or self.timetable.saves_at(step) or stop:
@@ -142,6 +144,11 @@ class Trainer(Training):
             LOG.warning(_SAVED, self.progress.step)
             raise
 
+    def _deal_with_broken_weights(self) -> None:
+        """The next step would find them, but not before they were saved. With `stop` the save refuses them."""
+        if self.config.Global.on_divergence != "stop" and (finding := divergence.broken_weights(self.cohort)):
+            recover(self, finding)
+
     def _save_before_leaving(self) -> None:
         # Rank 0 alone could not average running statistics: the others may be about to take their step.
         if self.world_size == 1 and self.progress.step > self.saved_step:
@@ -196,11 +203,7 @@ class Trainer(Training):
     def _evaluate(self) -> None:
         """Score every student and the ensemble; keep the best student's checkpoint."""
         self.learners.average_statistics()
-        students = list(self.cohort.students)
-        with contextlib.ExitStack() as stack:
-            networks = {name: stack.enter_context(self.answering_student(name)) for name in students}
-            scores = self.evaluator.score(networks, ensemble_of=students)
-        self.cohort.train()
+        scores = self._scores()
         step = self.progress.step
         self.run.record({"step": step, "eval": scores, "eval_seconds": self.display.pace.evaluated()})
         if self.rank == 0:
@@ -215,3 +218,17 @@ class Trainer(Training):
         if self.teacher_hmean is not None and hmean > self.teacher_hmean and not self.progress.overtaken:
             self.progress.overtaken = True
             LOG.info("%s has overtaken its teacher: hmean %.4f against %.4f", name, hmean, self.teacher_hmean)
+
+    def _scores(self) -> dict[str, dict[str, float]]:
+        """Of every student and the ensemble, once all answer with numbers: one that does not has diverged."""
+        while True:
+            students, silent = list(self.cohort.students), set[str]()
+            with contextlib.ExitStack() as stack:
+                answers = {name: stack.enter_context(self.answering_student(name)) for name in students}
+                networks = {name: divergence.noting(name, answer, silent) for name, answer in answers.items()}
+                scores = self.evaluator.score(networks, ensemble_of=students)
+            self.cohort.train()
+            finding = divergence.in_evaluation(self.cohort, silent, self.world_size)
+            if finding is None:
+                return scores
+            recover(self, finding, evaluating=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -15,14 +16,16 @@ import yaml
 from paddle import nn
 
 from ocr_cml import inference_yml
-from ocr_cml.export import PRODUCTS, Ensemble, export_detector
+from ocr_cml.export import PRODUCTS, Ensemble, _same_boxes, export_detector
 from ocr_cml.infer import load_detector
 from ocr_cml.inference_yml import InferenceConfig
 from ocr_cml.models import build_detector
 from ocr_cml.models.weights import load_into
 from ocr_cml.normalization import Normalization
 from ocr_cml.postprocess import DBPostProcess
+from ocr_cml.runtime import open_detector
 from ppocr_data.errors import ModelError
+from ppocr_data.locks import lock
 from ppocr_data.transforms import DetResizeForTest
 
 PAGES = [onnx_models.page(96, 160, 3), onnx_models.page(70, 120, 2, seed=1)]
@@ -123,6 +126,49 @@ def test_a_product_that_differs_is_refused_and_the_old_one_stays_whole(exported:
     with pytest.raises(ModelError, match="check image 1 of 2, paddle: the map differs from the network's by"):
         export(TwoFaced(), exported)
     assert {file.name: file.read_bytes() for file in exported.iterdir()} == before
+
+
+@pytest.mark.parametrize("off", [0.1, float("nan")])
+@pytest.mark.parametrize("wrong", ["paddle", "onnx"])
+def test_each_of_the_two_products_is_asked(
+    wrong: str, off: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(folder: Path, engine: str) -> Any:
+        detector = open_detector(folder, engine)
+        more = off if engine == wrong else 0.0
+        return SimpleNamespace(engine=engine, probability=lambda pixels: detector.probability(pixels) + more)
+
+    monkeypatch.setattr("ocr_cml.export.open_detector", opened)
+    with pytest.raises(ModelError, match=f"check image 1 of 2, {wrong}: the map differs from the network's by {off} "):
+        export(DarkNetwork(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_boxes_may_differ_by_pixels_on_the_threshold_alone() -> None:
+    """Maps that lie 5e-4 apart: in one a box is no longer kept, in the other a pixel no longer belongs to it."""
+    expected = np.zeros((64, 64), np.float32)
+    expected[20:40, 10:50] = POST.box_thresh + 2e-4
+    found = POST(expected, (64, 64))[0]
+    answer = expected - np.float32(5e-4)
+    assert len(found) == 1 and not POST(answer, (64, 64))[0]
+    assert not _same_boxes(expected, answer, (64, 64), POST, found)
+    expected[20:40, 10:50] = 0.9
+    expected[20:40, 50] = POST.thresh + 2e-4
+    found = POST(expected, (64, 64))[0]
+    answer = expected.copy()
+    answer[20:40, 50] -= np.float32(5e-4)
+    assert not np.array_equal(POST(answer, (64, 64))[0], found)
+    assert _same_boxes(expected, answer, (64, 64), POST, found)
+
+
+def test_what_a_killed_export_left_is_removed_and_a_running_ones_place_is_not(tmp_path: Path) -> None:
+    for name in ("killed", "running", "theirs"):
+        (tmp_path / f".export-{name}").mkdir()
+    (tmp_path / ".export-killed/.lock").touch()
+    with (tmp_path / ".export-running/.lock").open("w+") as held:
+        lock(held)
+        export(DarkNetwork(), tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {*PRODUCTS, ".export-running", ".export-theirs"}
 
 
 def test_more_rounding_than_usual_with_the_same_boxes_is_told_and_no_reason_to_refuse(

@@ -16,6 +16,7 @@ import paddle
 from ocr_cml.batches import pixels
 from ocr_cml.cohort import Cohort, StepResult, only_asked
 from ocr_cml.distributed import sum_over_ranks
+from ocr_cml.evaluate import MapFunction
 from ocr_cml.models.blocks import running_statistics
 from ocr_cml.models.detector import DetOutput
 from ppocr_data.loader import Batch
@@ -144,9 +145,34 @@ def examine(
 
 
 @paddle.no_grad()
-def broken_weights(cohort: Cohort) -> list[str]:
-    """What is to be said of each student whose weights are not finite."""
-    return [text for name in cohort.students if (text := _weights(cohort, name))]
+def broken_weights(cohort: Cohort) -> Finding | None:
+    """The students whose weights are not finite; None where all are."""
+    broken = {name: text for name in cohort.students if (text := _weights(cohort, name))}
+    return Finding("; ".join(broken.values()), tuple(broken)) if broken else None
+
+
+def noting(name: str, ask: MapFunction, silent: set[str]) -> MapFunction:
+    """What answers as `ask`, but with empty maps instead of NaN: such a student's name is put among the `silent`."""
+
+    def answer(images: np.ndarray) -> np.ndarray:
+        maps = ask(images)
+        if not np.isnan(maps).any():
+            return maps
+        silent.add(name)
+        return np.zeros_like(maps)
+
+    return answer
+
+
+def in_evaluation(cohort: Cohort, silent: set[str], world_size: int) -> Finding | None:
+    """The students that answered with NaN to any rank, the same on every rank; None where nobody did."""
+    flags = [int(name in silent) for name in cohort.students]
+    if world_size > 1:
+        flags = list(sum_over_ranks(flags))
+    found = [name for name, count in zip(cohort.students, flags, strict=True) if count]
+    named = " and ".join(f"{name}'s" for name in found)
+    text = f"{named} answers to evaluation images are not finite: activations overflow"
+    return Finding(text, tuple(found)) if found else None
 
 
 def agreed(finding: Finding, students: Sequence[str], world_size: int) -> list[str]:

@@ -127,10 +127,12 @@ class Training:
 
     def save(self, name: str) -> None:
         """Write `latest/` (everything a resume needs) or `best/` (the students alone)."""
-        if self.last_checked_step < self.progress.step and (bad := divergence.broken_weights(self.cohort)):
+        if bad := divergence.broken_weights(self.cohort):
+            step, known = self.progress.step, self.last_checked_step
+            since = f"since some step after {known}" if known < step else "since its own move"
             raise UserError(
-                f"step {self.progress.step}: {'; '.join(bad)}, since some step after {self.last_checked_step}; nothing "
-                "was saved, the last checkpoint is whole. Lower Optimizer.lr.learning_rate or set Optimizer.clip_norm"
+                f"step {step}: {bad.text}, {since}; nothing was saved, the last checkpoint is whole. Lower "
+                "Optimizer.lr.learning_rate or set Optimizer.clip_norm"
             )
         self.learners.average_statistics()
         if self.rank != 0:

@@ -7,6 +7,7 @@ probability maps as small JPEGs. It costs one evaluation of at most `MOST_IMAGES
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -158,7 +159,12 @@ def record(examination: Examination, best: Best, run: Path) -> None:
 def forget(run: Path) -> None:
     """Remove `RUN/validation`, if it is one of ours: somebody may have put a folder of that name there."""
     if (run / FOLDER / FILE).is_file():
-        shutil.rmtree(run / FOLDER, ignore_errors=True)
+        # Under another name first: half removed, it would be nobody's, and in the way for ever.
+        gone = run / f".{FOLDER}.gone"
+        shutil.rmtree(gone, ignore_errors=True)
+        with contextlib.suppress(OSError):  # what would take its place says what is wrong
+            (run / FOLDER).rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def is_recorded(best: Best, run: Path) -> bool:

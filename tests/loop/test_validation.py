@@ -137,6 +137,47 @@ def test_a_folder_of_that_name_that_is_not_ours_stays(tmp_path: Path) -> None:
     assert (run / FOLDER / "mine.jpg").exists()
 
 
+def test_a_removal_that_is_cut_short_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    record(examined(tmp_path), Best("Student", 0.5, 7), run)
+
+    def killed(folder: Path, **_: object) -> None:
+        for file in [folder / FILE, *folder.glob("best*")]:
+            file.unlink(missing_ok=True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ocr_cml.loop.validation.shutil.rmtree", killed)
+        forget(run)
+    record(examined(tmp_path), Best("Student", 0.6, 9), run)
+    assert is_recorded(Best("Student", 0.6, 9), run)
+    record(examined(tmp_path), Best("Student", 0.7, 11), run)
+    assert [file.name for file in run.iterdir()] == [FOLDER]
+
+
+def test_boxes_are_shown_that_reach_the_threshold(tmp_path: Path) -> None:
+    """A score of exactly the threshold reaches it, as in the post-process; 0.5 is a number that float32 has."""
+    post = DBPostProcess(thresh=0.3, box_thresh=0.5, unclip_ratio=0.01)
+    students = {"Student": saying((LEFT, 0.5), (RIGHT, 0.4375))}
+    examination = Examination(dataset(tmp_path, [[(LEFT, "a")]]), post, students, {}, batch_size=1)
+    (tmp_path / "run").mkdir()
+    record(examination, Best("Student", 0.5, 7), tmp_path / "run")
+    found = json.loads((tmp_path / "run" / FOLDER / FILE).read_text())
+    assert [box["score"] for box in found["best"][0]["networks"]["Student"]["boxes"]] == [0.5]
+    assert {point["box_thresh"]: point["num_det"] for point in found["curves"]["Student"]}[0.5] == 1
+
+
+def test_the_size_of_a_page_is_its_width_and_height(tmp_path: Path) -> None:
+    data = dataset(tmp_path, [[(LEFT, "a")]])
+    cv2.imwrite(str(tmp_path / "0.png"), np.zeros((SIDE, 2 * SIDE, 3), np.uint8))
+    wide = np.zeros((SIDE, 2 * SIDE), np.float32)
+    examination = Examination(data, POST, {"Student": lambda images: np.stack([wide] * len(images))}, {}, batch_size=1)
+    (tmp_path / "run").mkdir()
+    record(examination, Best("Student", 0.5, 7), tmp_path / "run")
+    found = json.loads((tmp_path / "run" / FOLDER / FILE).read_text())
+    assert found["best"][0]["size"] == [2 * SIDE, SIDE]
+
+
 def test_pictures_of_an_earlier_best_are_none_of_a_later_one(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()

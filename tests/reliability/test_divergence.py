@@ -13,6 +13,7 @@ import pytest
 import tiny
 from safetensors.numpy import load_file
 
+from ocr_cml.checkpoint import open_checkpoint
 from ocr_cml.log import LOG
 from ocr_cml.loop.divergence import LossScale
 from ocr_cml.trainer import Trainer
@@ -304,6 +305,88 @@ def test_a_student_that_is_blamed_after_its_own_move_resumes_with_its_mean(tiny_
 def test_a_student_that_diverges_again_and_again_stops_the_run(tiny_set: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"step 5: Student2's weights.* again after 3 restarts"):
         train(tiny.settings(tiny_set, tmp_path / "run"), 2, 3, 4, 5, mode="restart", steps=6)
+
+
+# --- found by a save or an evaluation --------------------------------------------------------------------------------
+
+
+def after_the_move(data: dict[str, Any], step: int, name: str, value: float, **sections: Any) -> Trainer:
+    """Train with a student whose weights of one layer become `value` by its own move of a step: NaN, or so large that
+    activations overflow."""
+    with tiny.Run(data, **sections) as trainer:
+        move = trainer.learners.move
+
+        def moved(student: str, rate: float, **more: Any) -> None:
+            move(student, rate, **more)
+            if student == name and trainer.progress.step + 1 == step and not trainer.progress.restarts:
+                branch = trainer.cohort.students[name].head.binarize
+                for weight in (branch.conv2.weight, branch.conv3.weight):
+                    signs = np.where(np.arange(weight.shape[0]) % 2, -1, 1).reshape(-1, 1, 1, 1)
+                    weight.set_value(np.broadcast_to(value * signs, weight.shape).astype(np.float32))
+
+        trainer.learners.move = moved
+        trainer.fit()
+    return trainer
+
+
+@pytest.mark.parametrize("every", [{"eval_batch_step": [0, 2]}, {"eval_batch_step": [0, 100], "save_batch_step": 2}])
+@pytest.mark.parametrize("value", [NAN, 3e38])
+@pytest.mark.parametrize("mode", ["drop", "restart"])
+def test_whoever_breaks_in_the_step_before_is_dealt_with_as_at_any_other(
+    mode: str, value: float, every: dict[str, Any], tiny_set: Path, tmp_path: Path
+) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run")
+    trainer = after_the_move(data, 2, "Student2", value, max_steps=4, on_divergence=mode, **every)
+    assert trainer.progress.step == 4
+    assert trainer.progress.dropped == ({"Student2": 2} if mode == "drop" else {})
+    assert trainer.progress.restarts == ({"Student2": [2]} if mode == "restart" else {})
+    (event,) = tiny.records(tmp_path / "run", "divergence")
+    evaluated = every["eval_batch_step"] == [0, 2]
+    assert event["step"] == (2 if evaluated or math.isnan(value) else 3)
+    assert event["divergence"]["students"] == ["Student2"]
+    left = {"Student"} if mode == "drop" else {"Student", "Student2", "ensemble"}
+    scores = {record["step"]: set(record["eval"]) for record in tiny.records(tmp_path / "run", "eval")}
+    assert scores == ({2: left, 4: left} if evaluated else {4: left})
+
+
+def test_weights_that_broke_are_not_saved(tiny_set: Path, tmp_path: Path) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run", Global__save_batch_step=1)
+    with pytest.raises(UserError, match=r"step 2: Student2's weights.*, since its own move; nothing was saved"):
+        after_the_move(data, 2, "Student2", NAN)
+    assert open_checkpoint(tmp_path / "run/latest").progress.step == 1
+
+
+def test_answers_that_overflow_end_an_evaluation_with_the_way_on(tiny_set: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    data = tiny.settings(tiny_set, run, Global__save_batch_step=1, Global__eval_batch_step=[0, 2])
+    with pytest.raises(UserError) as caught:
+        after_the_move(data, 2, "Student2", 3e38)
+    assert str(caught.value) == (
+        "step 2: Student2's answers to evaluation images are not finite: activations overflow; it began with step 2. "
+        "Lower Optimizer.lr.learning_rate or set Optimizer.clip_norm; Global.on_divergence says whether others go on; "
+        f"{run / 'latest'} holds them already, so go on from the one before: "
+        f"-o Global.checkpoints={run / 'latest.previous'}"
+    )
+    data["Global"]["checkpoints"] = str(run / "latest.previous")
+    assert tiny.fit(data, max_steps=3).progress.step == 3
+    assert [record["step"] for record in tiny.records(run, "loss")] == [1, 2, 3]
+
+
+def test_a_restart_from_one_evaluation_to_the_next_resumes_with_the_same_bits(tiny_set: Path, tmp_path: Path) -> None:
+    """Killed behind the save that comes before the evaluation, it is met once more and recorded once."""
+    settings = {"max_steps": 4, "on_divergence": "restart", "eval_batch_step": [0, 2]}
+    whole = after_the_move(tiny.settings(tiny_set, tmp_path / "whole"), 2, "Student2", 3e38, **settings)
+    data = tiny.settings(tiny_set, tmp_path / "half")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Trainer, "_log", lambda trainer, *_: None)
+        patched.setattr("ocr_cml.trainer.table", lambda scores: 1 / 0)  # behind the event, before the next save
+        with pytest.raises(ZeroDivisionError):
+            after_the_move(data, 2, "Student2", 3e38, **settings)
+    assert len(tiny.records(tmp_path / "half", "divergence")) == 1
+    resumed = tiny.fit(data, **settings)
+    assert resumed.progress.restarts == {"Student2": [2]}
+    assert len(tiny.records(tmp_path / "half", "divergence")) == 1
+    tiny.assert_same(tiny.states(resumed), tiny.states(whole))
 
 
 # --- float16's loss scale --------------------------------------------------------------------------------------------
