@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import logging
 import shutil
 import tempfile
@@ -130,12 +131,21 @@ def export_detector(
     try:
         with _workspace(folder) as workspace, _on_cpu():
             graph = save_graph(network, workspace / "inference")
+            _refuse_cut_short(workspace / "inference.json")
             _complete(config, workspace, opset)
             difference, boxes = _check(graph, config, workspace, images)
             _put_in_place(workspace, folder)
     except OSError as error:
         raise ModelError(f"{folder}: cannot be written ({error.strerror or error})") from error
     return ExportReport(folder, difference, boxes, len(images), call)
+
+
+def _refuse_cut_short(program: Path) -> None:
+    """Paddle writes as much of a program as the disk takes, and says nothing."""
+    try:
+        json.loads(program.read_bytes())
+    except ValueError:
+        raise ModelError(f"{program.name} was cut short as it was written; is the disk full?") from None
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -7,12 +7,14 @@ exception; and it talks a lot. Neither must happen to a training.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 OPSET = 14
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # The converter's default optimizer, polygraphy, installs packages with pip while it runs: it is named `None` here.
 _PROGRAM = """
 import sys
@@ -46,6 +48,6 @@ def to_onnx(model: Path, params: Path, opset: int = OPSET) -> bytes:
 
 def _reason(said: str, code: int) -> str:
     """The line of the converter's output that tells most."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in _COLOURS.sub("", said).splitlines() if line.strip()]
     telling = [line for line in lines if "error" in line.lower() or "not support" in line.lower()]
     return (telling or lines or [f"paddle2onnx ended with code {code}"])[-1][:300]

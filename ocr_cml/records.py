@@ -11,7 +11,7 @@ from ppocr_data.atomic import write_text
 
 METRICS = "metrics.jsonl"
 IN_EVALUATION = "in_evaluation"
-"""Marks an event that an evaluation met."""
+"""Marks a divergence that an evaluation met."""
 
 
 def read_records(path: Path) -> tuple[list[dict[str, Any]], int]:
@@ -69,7 +69,7 @@ class Records:
         kept = [
             line
             for line, at, record in found
-            if at <= step and not (evaluated_anew and at == step and ("eval" in record or IN_EVALUATION in record))
+            if at <= step and not (evaluated_anew and at == step and _evaluated(record))
         ]
         write_text(self.path, "".join(f"{line}\n" for line in kept))
         self._file = self.path.open("a", encoding="utf-8")
@@ -78,6 +78,11 @@ class Records:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _evaluated(record: Mapping[str, Any]) -> bool:
+    """Whether an evaluation has written it."""
+    return "eval" in record or IN_EVALUATION in record.get("divergence", ())
 
 
 def _record(line: str) -> dict[str, Any] | None:

@@ -49,6 +49,16 @@ def assert_whole(where: Path, *steps: int) -> int:
     return step
 
 
+def test_a_checkpoint_that_lies_behind_a_link_is_replaced(tmp_path: Path) -> None:
+    """Somebody has moved it to another disk; the next save lies here again, and the link is the one before."""
+    saved(tmp_path / "run/latest", 1)
+    (tmp_path / "run/latest").rename(tmp_path / "elsewhere")
+    (tmp_path / "run/latest").symlink_to(tmp_path / "elsewhere")
+    saved(tmp_path / "run/latest", 2, 3, 4)
+    assert [open_checkpoint(tmp_path / "run" / name).progress.step for name in ("latest", "latest.previous")] == [4, 3]
+    assert open_checkpoint(tmp_path / "elsewhere").progress.step == 1
+
+
 # --- round trip ------------------------------------------------------------------------------------------------------
 
 

@@ -42,8 +42,10 @@ from ocr_cml.compare.results import (
 from ocr_cml.compare.runner import compare as compare_runs
 from ocr_cml.compare.same_data import refuse_other_data
 from ocr_cml.compare.same_start import refuse_same_students
+from ocr_cml.loop.run import is_trained_in
 from ocr_cml.models import build_detector
 from ppocr_data.errors import ConfigError, UserError, WeightsError
+from ppocr_data.locks import lock
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHIPPED = REPOSITORY / "configs" / "compare.yml"
@@ -417,6 +419,57 @@ def test_what_changed_on_disk_since_a_run_began_is_refused(changed: str, expecte
         refuse_other_data(plan, today=True)
 
 
+def with_labels(folder: Path) -> Path:
+    """The data of `plan_of`, as far as anybody looks at them before a training."""
+    data = folder / "data"
+    data.mkdir()
+    for name in ("train.txt", "val.txt"):
+        (data / name).write_text("a.jpg\t[]\n")
+    return data
+
+
+def test_a_label_that_is_corrected_between_two_runs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = with_labels(tmp_path)
+    plan = plan_of(tmp_path, seeds=[1])
+
+    def run_jobs(jobs: Any, count: int, environment: Any, begins: Any, ends: Any) -> int:
+        begins(0)
+        begin(plan.run("alone", 1), data)
+        (data / "train.txt").write_text("a.jpg\t[]\nb.jpg\t[]\n")
+        begins(1)
+        return 0
+
+    monkeypatch.setattr("ocr_cml.compare.runner.run_jobs", run_jobs)
+    with pytest.raises(ConfigError, match=r"alone/seed1: the lines of Train\.dataset\.label_file_list .* not today's"):
+        run_all(plan, {}, "the command")
+
+
+def test_no_table_is_made_of_runs_on_other_data(tmp_path: Path) -> None:
+    data = with_labels(tmp_path)
+    path = described(tmp_path, seeds=[1])
+    plan = make_plan(path)
+    begin(plan.run("alone", 1), data)
+    (data / "train.txt").write_text("b.jpg\t[]\n")
+    begin(plan.run("dml2", 1), data)
+    done = compare(path, "--report-only")
+    _, err = done.communicate()
+    assert done.returncode == 2
+    assert re.search(r"dml2/seed1: the lines of .* were not those of .*alone/seed1", err), err
+
+
+def test_what_a_killed_comparison_left_training_is_named(tmp_path: Path) -> None:
+    """It would be told as a failure of a run that then ends well, and another be trained beside it."""
+    plan = plan_of(tmp_path, seeds=[1])
+    folder = plan.run("dml2", 1).folder
+    folder.mkdir(parents=True)
+    with (folder / ".lock").open("w+") as held:
+        lock(held)
+        with pytest.raises(UserError, match=f"output: another process is training in {folder}; what a comparison"):
+            run_all(plan, {}, "the command")
+    assert not plan.run("alone", 1).folder.exists()
+    assert not is_trained_in(folder)
+
+
 def test_missing_teacher_weights_are_said_before_the_first_training(tmp_path: Path) -> None:
     teachers = {"network": {"pretrained": str(tmp_path / "best"), **tiny.STUDENT}}
     plan = plan_of(tmp_path, [ALONE, ONE], teachers=teachers)
@@ -436,6 +489,14 @@ def test_students_from_one_file_are_said_before_the_first_training(tmp_path: Pat
         overrides=[f"Global.pretrained_model={weights}", "Architecture.Models.Student2.fresh=[head]"],
     )
     refuse_same_students(plan.runs)
+
+
+def test_two_of_three_students_from_one_file_are_said_as_well(tmp_path: Path) -> None:
+    """The third of them is the first of the base once more."""
+    start = f"Architecture.Models.Student.pretrained={tiny.teacher_weights(tmp_path / 'official.safetensors')}"
+    plan = plan_of(tmp_path, [{**ALONE, "students": 3}], overrides=[start])
+    with pytest.raises(WeightsError, match="Student and Student3 start from the same weights"):
+        refuse_same_students(plan.runs)
 
 
 def test_teachers_by_address_and_by_name_are_looked_for_where_trainings_look(
@@ -636,6 +697,25 @@ def test_the_evaluation_that_counts(tmp_path: Path) -> None:
     assert (last.students, best.students) == ((0.4, 0.7), (0.5, 0.8))
     assert last.best == best.best == ("Student2", 10, 0.8)
     assert (last.steps, last.seconds, last.ensemble) == (30, 0.5, 0.6)
+    assert last.at_best == (0.1, 0.8)  # of the weights that were kept
+    finish(run, [0.8, 0.8])
+    assert read_result(run, "last").best == ("Student", 10, 0.8)  # as in training: of equals the first
+
+
+def test_the_most_memory_and_the_largest_student_of_all_seeds_are_what_a_method_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(tmp_path)
+    finish_both(plan)
+    file = plan.run("dml2", 2).folder / OUTCOME
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"peak_bytes": 500}), encoding="utf-8")
+    sizes = iter([1, 2, 4, 3])
+    monkeypatch.setattr("ocr_cml.compare.results.deployed_parameters", lambda spec: next(sizes))
+    found = read_results(plan)
+    rows = {row.label: row for row in make_rows(plan, found)}
+    assert rows["dml2"].peak_bytes == 300 * 1024 * 1024
+    assert rows["dml2"].parameters == max(found["dml2", seed].parameters for seed in (1, 2))
+    assert len({found["dml2", seed].parameters for seed in (1, 2)}) == 2
 
 
 def test_gains_are_over_as_many_students_alone_and_paired_by_seed(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import yaml
 from paddle import nn
 
 from ocr_cml import inference_yml
-from ocr_cml.export import PRODUCTS, Ensemble, _same_boxes, export_detector
+from ocr_cml.export import PRODUCTS, Ensemble, _same_boxes, export_detector, save_graph
 from ocr_cml.infer import load_detector
 from ocr_cml.inference_yml import InferenceConfig
 from ocr_cml.models import build_detector
@@ -140,6 +140,23 @@ def test_each_of_the_two_products_is_asked(
 
     monkeypatch.setattr("ocr_cml.export.open_detector", opened)
     with pytest.raises(ModelError, match=f"check image 1 of 2, {wrong}: the map differs from the network's by {off} "):
+        export(DarkNetwork(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_program_that_the_disk_cut_short_is_no_failed_conversion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paddle writes what there is room for, without an error."""
+
+    def full(network: nn.Layer, path: Path) -> nn.Layer:
+        graph = save_graph(network, path)
+        program = path.with_suffix(".json")
+        program.write_bytes(program.read_bytes()[:1000])
+        return graph
+
+    monkeypatch.setattr("ocr_cml.export.save_graph", full)
+    with pytest.raises(ModelError, match=r"^inference.json was cut short as it was written; is the disk full\?$"):
         export(DarkNetwork(), tmp_path)
     assert not list(tmp_path.iterdir())
 

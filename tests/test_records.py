@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ocr_cml.records import Records
+from ocr_cml.records import IN_EVALUATION, Records
 
 
 @pytest.fixture
@@ -63,8 +63,11 @@ def test_an_evaluation_that_is_made_anew_is_forgotten_and_its_step_is_not(path: 
         for step in (1, 2):
             records.append({"step": step, "loss": step / 3})
             records.append({"step": step, "eval": {"Student": {"hmean": 0.5}}})
+        records.append({"step": 2, "divergence": {"students": ["Student"], IN_EVALUATION: True}})
+        records.append({"step": 2, "divergence": {"students": ["Student2"]}})  # before that step moved anybody
         assert records.forget_after(2, evaluated_anew=True) == 2
-    assert [(record["step"], "eval" in record) for record in written(path)] == [(1, False), (1, True), (2, False)]
+    kept = [(record["step"], *(key for key in record if key != "step")) for record in written(path)]
+    assert kept == [(1, "loss"), (1, "eval"), (2, "loss"), (2, "divergence")]
 
 
 @pytest.mark.parametrize("cut", [b'{"step": 2, "lo', b"", b"{}", b"[2]", b'{"step": null}', b'{"step": 2, "x": "\xc3'])

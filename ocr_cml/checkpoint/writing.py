@@ -81,6 +81,8 @@ def _swap_in(temporary: Path, folder: Path) -> None:
     """Put the new checkpoint in place. Between any two renames at least one whole checkpoint has a known name."""
     previous = previous_of(folder)
     if _is_whole(folder):
+        if previous.is_symlink():  # to another disk; it comes here from `folder`, and rmtree leaves links
+            previous.unlink()
         shutil.rmtree(previous, ignore_errors=True)
         os.rename(folder, previous)
     elif folder.is_dir():

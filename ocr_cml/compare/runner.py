@@ -90,6 +90,7 @@ def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
     Raises:
         ConfigError, WeightsError: before the first run, where one of them could not go on or begin; before a later one,
             where labels or teachers have changed meanwhile.
+        UserError: another process trains in one of the runs' folders.
         KeyboardInterrupt, Terminated: a signal came; the running trainings have saved their state.
     """
     from ocr_cml.compare.plan import missing_weights
@@ -97,6 +98,7 @@ def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
     from ocr_cml.compare.same_data import refuse_other_data
     from ocr_cml.compare.same_start import refuse_same_students
     from ocr_cml.log import LOG
+    from ocr_cml.loop.run import is_trained_in
     from ppocr_data.errors import WeightsError
 
     todo = [run for run in plan.runs if not is_finished(run)]
@@ -105,6 +107,11 @@ def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
         hint = "train or fetch them first, or leave those methods out with -o only=[...]"
         raise WeightsError("\n".join([*missing, hint]))
     refuse_same_students(todo)
+    if busy := [str(run.folder) for run in todo if is_trained_in(run.folder)]:
+        raise UserError(
+            f"output: another process is training in {', '.join(busy)}; what a comparison began goes on where that was "
+            "killed: wait for its end, or stop it, and start again"
+        )
     LOG.info("%d of %d runs have finished", len(plan.runs) - len(todo), len(plan.runs))
     failed = []
 

@@ -59,7 +59,7 @@ def _rate_of_zero(training: Training) -> str:
         return ""
     return (
         f"the learning rate's schedule spans {times.schedule_steps} steps and the run has {times.last_step}: its last "
-        f"{idle} have a learning rate of 0 and change nothing; set Optimizer.lr.decay_steps={times.last_step}, or an "
+        f"{idle} have a learning rate of 0 and change no weight; set Optimizer.lr.decay_steps={times.last_step}, or an "
         "Optimizer.lr.end_lr above 0"
     )
 

@@ -197,7 +197,16 @@ class Learners:
                 "from its weights by Global.pretrained_model"
             )
         checkpoint.restore_layers({"": student}, found.arrays(name), f"{found.folder}: {name}")
-        checkpoint.restore_layers(connectors, found.arrays(f"{name}.connectors"), f"{found.folder}: {name}.connectors")
+        try:
+            checkpoint.restore_layers(
+                connectors, found.arrays(f"{name}.connectors"), f"{found.folder}: {name}.connectors"
+            )
+        except WeightsError as error:
+            raise WeightsError(
+                f"{error}; the loss terms that have connectors of their own (OFD, AFD, one of yours), or the teacher "
+                "whose features they read, are not those of that run: go on with them as they were, or start a new run "
+                "from its weights by Global.pretrained_model"
+            ) from None
         state = found.arrays(f"{name}.optimizer")
         if state or not found.progress.loss_scale:  # steps that overflow move nothing: the very first leave no state
             checkpoint.restore_optimizer(self.optimizers[name], {name: student, **connectors}, state)

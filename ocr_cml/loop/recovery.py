@@ -59,8 +59,8 @@ def recover(
     else:
         for name in culprits:
             _restart(training, name)
-    event = {"step": step, "divergence": {"students": culprits, mode: finding.text}}
-    training.run.record({**event, IN_EVALUATION: True} if evaluating else event)
+    event = {"students": culprits, mode: finding.text} | ({IN_EVALUATION: True} if evaluating else {})
+    training.run.record({"step": step, "divergence": event})
     done = "dropped; the others go on" if mode == "drop" else "restarted from the initial weights"
     LOG.warning("step %d: %s; %s: %s", step, finding.text, ", ".join(culprits), done)
 

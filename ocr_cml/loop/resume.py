@@ -61,6 +61,7 @@ def _take_over(training: Training, found: Checkpoint) -> None:
     if then is not None:
         _tell_a_jump(training, found.progress.step, then)
         _tell_ramps_that_jump(training, found.progress.step, then)
+        _tell_connectors_of_other_terms(training, changed or [])
     if training.config.Global.pretrained_model and not training.run.holds(found.folder):
         LOG.warning("Global.pretrained_model has no effect: every weight is that of %s", found.folder)
     today = training.progress
@@ -133,6 +134,20 @@ def _tell_ramps_that_jump(training: Training, step: int, then: Config) -> None:
             LOG.warning(
                 "%s.weight goes on at %.3g, where it had come to %.3g: the schedule spans %d steps now, which were %d",
                 *(".".join(term.path), now, was, today.schedule_steps, before.schedule_steps),
+            )
+
+
+def _tell_connectors_of_other_terms(training: Training, changed: list[str]) -> None:
+    """What a term has learnt is known by its name and place: two entries that change places take each other's."""
+    carrying = {bound.binding.term for bound in training.cohort.terms if bound.term.parameters()}
+    paths = [".".join(term.path) for term in stated_terms(training.config) if term.position in carrying]
+    for path in paths:
+        other = [key for key in changed if key.startswith(f"{path}.") and not key.startswith(f"{path}.weight")]
+        if other:
+            LOG.warning(
+                "%s: the connectors that go on were trained with another setting, perhaps another entry's whose place "
+                "this one has now",
+                ", ".join(other),
             )
 
 

@@ -26,6 +26,15 @@ _SIGNS = (_LOCK, METRICS, *(name for folder in (LATEST, BEST) for name in (folde
 _WRITTEN = ("config.yml", "preview.jpg", "report.html", "train.log", "validation")
 
 
+def is_trained_in(folder: Path) -> bool:
+    """Whether a process trains in a run's folder now. False where that cannot be known."""
+    try:
+        with (folder / _LOCK).open("r+") as held:
+            return lock(held, shared=True) is False
+    except OSError:
+        return False
+
+
 class RunFolder:
     """A run's folder, locked by one process (rank 0) at a time.
 

@@ -38,6 +38,16 @@ def test_texts_beside_their_images_are_told(part: str, what: str, tiny_set: Path
     assert doubts_of(tiny_set, tmp_path / "other") == []
 
 
+def test_one_text_in_its_image_is_enough_wherever_it_stands(tiny_set: Path, tmp_path: Path) -> None:
+    """Of many images a spread is looked at: a set may begin with those of a larger size."""
+    data = moved(tiny_set, tmp_path / "set", "train", 5000.0)
+    beside = (data / "train.txt").read_text(encoding="utf-8").splitlines()
+    sound = (tiny_set / "train.txt").read_text(encoding="utf-8").splitlines()
+    for number, lines in enumerate(([*beside[:3], sound[3], *beside[4:]], (beside * 3)[:14] + sound)):
+        (data / "train.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        assert doubts_of(data, tmp_path / f"run{number}") == []
+
+
 def test_labels_without_a_readable_text_are_told(tiny_set: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_set, tmp_path / "set")
     names = [line.split("\t")[0] for line in (tiny_set / "train.txt").read_text(encoding="utf-8").splitlines()]

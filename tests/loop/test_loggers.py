@@ -58,6 +58,24 @@ def test_the_tool_says_so_before_it_makes_anything(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("step", "purged"), [(0, None), (5, 6)])
+def test_tensorboard_forgets_the_steps_that_are_made_again(
+    step: int, purged: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+
+    class Writer:
+        def __init__(self, folder: str, **more: Any) -> None:
+            given.update(more)
+
+        def add_text(self, *_: Any) -> None:
+            pass
+
+    monkeypatch.setitem(sys.modules, loggers.LIBRARIES["tensorboard"], types.SimpleNamespace(SummaryWriter=Writer))
+    loggers.open_loggers(["tensorboard"], tmp_path, "a: 1", step)
+    assert given == {"purge_step": purged}
+
+
 def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """What a TensorBoard folder holds: its files are records of (length, checksum, protobuf, checksum)."""
     event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")

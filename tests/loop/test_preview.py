@@ -40,6 +40,15 @@ def dataset(folder: Path, count: int, width: int = 128, height: int = 128) -> De
     return DetDataset.from_label_files(folder / "labels.txt", folder, ops(width, height))
 
 
+def test_what_is_shown_is_spread_over_the_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[int] = []
+    found = dataset(tmp_path, 15)
+    take = DetDataset.__getitem__
+    monkeypatch.setattr(DetDataset, "__getitem__", lambda self, key: shown.append(key[1]) or take(self, key))
+    draw(found, tmp_path / "preview.jpg")
+    assert shown == [0, 2, 4, 6, 8, 10, 12, 14]
+
+
 def near(picture: np.ndarray, colour: tuple[int, int, int], distance: int = 60) -> int:
     """Pixels whose colour is about this one, in BGR."""
     return int((np.abs(picture.astype(int) - colour).max(axis=2) < distance).sum())

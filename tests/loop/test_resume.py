@@ -69,6 +69,14 @@ def test_an_hmean_of_another_post_process_is_another_number(finished: Path, tiny
     assert best.hmean < 0.99
 
 
+def test_an_hmean_of_images_of_another_size_is_another_number(finished: Path, tiny_set: Path) -> None:
+    data = tiny.settings(tiny_set, finished, Global__checkpoints=str(finished))
+    data["Eval"]["dataset"]["transforms"][-1]["DetResizeForTest"]["limit_side_len"] = 64
+    best = tiny.fit(data, max_steps=3).progress.best
+    assert best is not None
+    assert best.hmean < 0.99
+
+
 def test_another_batch_of_the_evaluation_is_the_same_number(finished: Path, tiny_set: Path) -> None:
     """What somebody lowers whose memory did not suffice."""
     data = tiny.settings(tiny_set, finished, Global__checkpoints=str(finished))
@@ -369,3 +377,26 @@ def test_a_run_goes_on_where_its_initial_weights_are_not(key: str, tiny_set: Pat
     data["Global"]["on_divergence"] = "restart"  # it may need them
     with pytest.raises(WeightsError, match="no such"):
         tiny.fit(data, max_steps=4)
+
+
+AFD = [{"AFDLoss": {"mode": mode, "weight": 0.5, "layers": [["neck", "neck"]]}} for mode in ("zoo", "paper")]
+
+
+def test_connectors_that_go_on_under_another_setting_are_told(
+    tiny_set: Path, tiny_teacher: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two entries of one kind that change places take each other's."""
+
+    def of(*terms: dict[str, Any]) -> dict[str, Any]:
+        data = tiny.settings(tiny_set, tmp_path / "run", students=1, terms=[tiny.LABELS, *terms], teacher=tiny_teacher)
+        data["Global"]["checkpoints"] = str(tmp_path / "run") if (tmp_path / "run").exists() else None
+        return data
+
+    tiny.fit(of(*AFD), max_steps=2)
+    assert not [text for text in told_after(tmp_path / "run", of(*AFD), caplog) if "connectors" in text]
+    told = [text for text in told_after(tmp_path / "run", of(*AFD[::-1]), caplog) if "connectors" in text]
+    assert [text.partition(":")[0] for text in told] == [
+        f"Loss.loss_config_list.{position}.AFDLoss.mode" for position in (1, 2)
+    ]
+    with pytest.raises(WeightsError, match=r"afd/Student<-Teacher#2.*go on with them as they were, or start a new run"):
+        tiny.fit(of(AFD[0]), max_steps=5)

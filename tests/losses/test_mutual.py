@@ -160,6 +160,32 @@ def test_text_balance_leaves_out_dont_care_text(differing_in_dont_care_text):
     assert float(DMLLoss(balance="text")(*pair)) > 0.1
 
 
+@pytest.mark.parametrize("name", ["threshold", "binary"])
+def test_mask_and_confidence_choose_the_pixels_of_every_map(name, inputs):
+    term = DMLLoss(maps=[name], use_mask=True, confidence=0.6)
+    chosen = inputs.shrink_mask * (np.abs(inputs.u) >= np.log(0.6 / 0.4))
+    assert 0 < chosen.sum() < chosen.size
+    plain = DMLLoss(maps=[name])(inputs.learner(), inputs.guide(), inputs.targets())
+    value = term(inputs.learner(), inputs.guide(), inputs.targets())
+    if name == "threshold":
+        each = kl(sigmoid(inputs.guide().threshold_logit.numpy()), sigmoid(inputs.learner().threshold_logit.numpy()))
+        assert float(value) == pytest.approx((each * chosen).sum() / chosen.sum(), rel=1e-4)
+    assert float(value) != pytest.approx(float(plain), rel=1e-3)
+
+
+def test_text_is_where_the_guide_sees_it_whatever_the_temperature(make_inputs):
+    """The guide's -0.9 is no text, as its probability is below .3; softened, -0.45 would be."""
+    inputs = make_inputs(1, 32, 64)
+    inputs.shrink_map[:], inputs.shrink_mask[:], inputs.u[:] = 0, 1, -9
+    inputs.u[0, 0, 0, 0], inputs.u[0, 0, 31, 63] = 9, -0.9
+    region = text_region(paddle.to_tensor(inputs.u.astype(np.float32)), inputs.targets()).numpy()
+    assert (region[0, 0, 0, 0], region[0, 0, 31, 63]) == (1, 0)
+    each = kl(sigmoid(inputs.u / 2), sigmoid(inputs.z / 2))
+    expected = 4 * ((each * region).sum() / region.sum() + (each * (1 - region)).sum() / (1 - region).sum()) / 2
+    value = DMLLoss(temperature=2.0, balance="text")(inputs.learner(), inputs.guide(), inputs.targets())
+    assert float(value) == pytest.approx(expected, rel=1e-4)
+
+
 def test_a_confidence_of_one_half_leaves_out_nothing(inputs):
     pair = inputs.learner(), inputs.guide(), inputs.targets()
     assert float(DMLLoss(confidence=0.5)(*pair)) == pytest.approx(float(DMLLoss()(*pair)), rel=1e-6)

@@ -112,6 +112,18 @@ def test_confidence_leaves_out_the_pixels_on_which_the_teacher_doubts(kind, inpu
     assert (learner.shrink_logit.grad.numpy()[sure == 0] == 0).all()
 
 
+def test_confidence_is_the_teachers_own_and_not_that_of_the_softened_map(make_inputs):
+    """A pixel of q = .9 is surer than .8; softened by 2 it is .75."""
+    inputs = make_inputs(1, 1, 2)
+    inputs.u[:] = [[[[np.log(9), 0.0]]]]
+    value = TeacherLoss(kind="soft", alpha=1, temperature=2.0, confidence=0.8, use_mask=False)(
+        inputs.learner(), inputs.guide(), inputs.targets()
+    )
+    q, p = sigmoid(inputs.u[0, 0, 0, 0] / 2), sigmoid(inputs.z[0, 0, 0, 0] / 2)
+    expected = 4 * (q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p)))
+    assert float(value) == pytest.approx(expected, rel=1e-4)
+
+
 def test_alpha_and_bce_reach_the_shrink_map(inputs):
     def value(**arguments):
         return float(TeacherLoss(thresh=0.85, **arguments)(inputs.learner(), inputs.guide(), inputs.targets()))

@@ -142,6 +142,23 @@ def test_a_gradient_is_named_and_nothing_moves(tiny_set: Path, tmp_path: Path) -
     assert "step 1: the gradient of Student2 is not finite (head.binarize.conv1.weight)" in str(caught.value)
 
 
+def test_a_term_that_fails_on_sound_inputs_is_its_learners_and_not_its_guides(
+    tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tiny.Run(tiny.settings(tiny_set, tmp_path / "run"), on_divergence="drop", max_steps=1) as trainer:
+        (term,) = [bound.term for bound in trainer.cohort.terms if bound.binding.label == "mutual/Student<-Student2"]
+        forward = type(term).forward
+
+        def failing(self: Any, *inputs: Any) -> paddle.Tensor:
+            return forward(self, *inputs) * (NAN if self is term else 1.0)
+
+        monkeypatch.setattr(type(term), "forward", failing)
+        trainer.fit()
+        assert trainer.progress.dropped == {"Student": 0}
+    (event,) = tiny.records(tmp_path / "run", "divergence")
+    assert "the term mutual/Student<-Student2 is not finite though its inputs are" in event["divergence"]["drop"]
+
+
 def test_a_scale_that_makes_pixels_infinite_is_named(tiny_set: Path, tmp_path: Path) -> None:
     data = tiny.settings(tiny_set, tmp_path / "run")
     for part in ("Train", "Eval"):
@@ -261,6 +278,28 @@ def test_a_restarted_student_has_its_first_weights_and_no_past(tiny_set: Path, t
     assert all(np.isfinite(value).all() for value in after.values())
     assert any(not np.array_equal(after[key], first[key]) for key in after)  # and it learned again in the same step
     assert "mutual/Student<-Student2" in tiny.records(tmp_path / "run", "loss")[2]
+
+
+def test_all_that_broke_in_a_step_begin_anew(tiny_set: Path, tmp_path: Path) -> None:
+    with tiny.Run(tiny.settings(tiny_set, tmp_path / "run"), max_steps=3, on_divergence="restart") as trainer:
+        poison(trainer, "Student", 2)
+        poison(trainer, "Student2", 2)
+        trainer.fit()
+    assert trainer.progress.restarts == {"Student": [1], "Student2": [1]}
+    assert len(tiny.records(tmp_path / "run", "divergence")) == 1
+
+
+def test_a_restarted_student_s_connectors_begin_anew(tiny_set: Path, tiny_teacher: Path, tmp_path: Path) -> None:
+    ofd = {"OFDLoss": {"weight": 1.0, "layers": [["neck", "neck"]]}}
+    data = tiny.settings(tiny_set, tmp_path / "run", students=1, terms=[tiny.LABELS, ofd], teacher=tiny_teacher)
+    with tiny.Run(data, max_steps=2, on_divergence="restart") as trainer:
+        (connector,) = trainer.cohort.connectors("Student").values()
+        first = tiny.state_of(connector)
+        trainer.fit()
+        moved = tiny.state_of(connector)
+        assert any(not np.array_equal(moved[key], first[key]) for key in first)
+        trainer.learners.restart("Student")
+        tiny.assert_same(tiny.state_of(connector), first)
 
 
 def test_a_run_with_a_restarted_student_resumes_and_ends_with_the_same_bits(tiny_set: Path, tmp_path: Path) -> None:
@@ -407,6 +446,13 @@ def test_the_scale_halves_at_an_overflow_and_doubles_after_2000_good_steps() -> 
         scale.update(overflowed=True)
     assert scale.value == 1.0
     assert not scale.may_back_off
+
+
+def test_the_scale_grows_no_further_than_it_began() -> None:
+    scale = LossScale(used=True)
+    for _ in range(4001):
+        scale.update(overflowed=False)
+    assert scale.value == LossScale(used=True).value
 
 
 def test_an_overflow_costs_the_student_a_step_and_halves_the_scale(tiny_set: Path, tmp_path: Path) -> None:
