@@ -24,7 +24,7 @@ from ocr_cml.paddle_to_onnx import OPSET, ConversionError, to_onnx
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.runtime import open_detector, probe_images
 from ppocr_data.errors import ModelError
-from ppocr_data.locks import lock
+from ppocr_data.locks import is_held, lock
 from ppocr_data.transforms import DetResizeForTest
 
 LOG = logging.getLogger(__name__)
@@ -265,7 +265,7 @@ def _workspace(folder: Path) -> Iterator[Path]:
     """A new folder inside the target, on the same disk so that a rename puts files in place; removed in the end."""
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(f"{_WORKSPACE}*"):
-        if _was_killed(left):
+        if is_held(left / _LOCK) is False:  # an export was killed; the system has dropped its lock
             shutil.rmtree(left, ignore_errors=True)
     workspace = Path(tempfile.mkdtemp(prefix=_WORKSPACE, dir=folder))
     try:
@@ -274,15 +274,6 @@ def _workspace(folder: Path) -> Iterator[Path]:
             yield workspace
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
-
-
-def _was_killed(workspace: Path) -> bool:
-    """Whether the export that made a workspace is gone: the system has dropped its lock."""
-    try:
-        with (workspace / _LOCK).open("r+") as held:
-            return lock(held) is True
-    except OSError:
-        return False
 
 
 @contextlib.contextmanager

@@ -75,14 +75,13 @@ class Trainer(Training):
                 if self.timetable.logs_at(step):
                     self._log(result, *self.display.pace.logged())
                 evaluate, stop = self.timetable.evaluates_at(step), self._asked_to_stop(asked)
-                if evaluate and stop:
-                    self.progress.evaluation_due = True  # whoever asks may not wait that long: it comes after a resume
                 if evaluate or self.timetable.saves_at(step) or stop:
                     self._deal_with_broken_weights()
-                if evaluate and not stop:
-                    self._save_and_evaluate()
-                    stop = self._asked_to_stop(asked)
-                if evaluate or self.timetable.saves_at(step) or stop:
+                    if evaluate and stop:
+                        self.progress.evaluation_due = True  # who asks may not wait that long: it comes after a resume
+                    elif evaluate:
+                        self._save_and_evaluate()
+                        stop = self._asked_to_stop(asked)
                     self.save(LATEST)
                 if stop:
                     # The launcher ends all when one ends: wait for rank 0's save.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 from typing import IO, Any
 
 try:
@@ -40,3 +41,13 @@ def lock(file: IO[Any], *, shared: bool = False, wait: bool = False) -> bool | N
             raise
         return None
     return True
+
+
+def is_held(path: Path) -> bool | None:
+    """Whether somebody holds a sole lock on a file now; None where nobody can know: no such file, or no locks."""
+    try:
+        with path.open("r+") as file:
+            mine = lock(file, shared=True)
+    except OSError:
+        return None
+    return None if mine is None else not mine

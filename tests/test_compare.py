@@ -383,6 +383,15 @@ def begin(run: PlannedRun, data: Path) -> None:
     (run.folder / "latest" / "state.json").write_text(json.dumps({"progress": progress}), encoding="utf-8")
 
 
+def with_labels(folder: Path) -> Path:
+    """The data of `plan_of`, as far as anybody looks at them before a training."""
+    data = folder / "data"
+    data.mkdir()
+    for name in ("train.txt", "val.txt"):
+        (data / name).write_text("a.jpg\t[]\n")
+    return data
+
+
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
@@ -396,10 +405,7 @@ def begin(run: PlannedRun, data: Path) -> None:
     ],
 )
 def test_what_changed_on_disk_since_a_run_began_is_refused(changed: str, expected: str, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    for name in ("train.txt", "val.txt"):
-        (data / name).write_text("a.jpg\t[]\n")
+    data = with_labels(tmp_path)
     teachers = {"network": {"pretrained": str(tiny.teacher_weights(data / "teacher.safetensors")), **tiny.STUDENT}}
     start = f"Architecture.Models.Student.pretrained={tiny.teacher_weights(data / 'start.safetensors')}"
     plan = plan_of(tmp_path, [ALONE, ONE], seeds=[1], teachers=teachers, overrides=[start])
@@ -417,15 +423,6 @@ def test_what_changed_on_disk_since_a_run_began_is_refused(changed: str, expecte
     (data / changed).unlink()  # what is not there says nothing
     if "teacher" in changed:
         refuse_other_data(plan, today=True)
-
-
-def with_labels(folder: Path) -> Path:
-    """The data of `plan_of`, as far as anybody looks at them before a training."""
-    data = folder / "data"
-    data.mkdir()
-    for name in ("train.txt", "val.txt"):
-        (data / name).write_text("a.jpg\t[]\n")
-    return data
 
 
 def test_a_label_that_is_corrected_between_two_runs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,7 +168,7 @@ def in_evaluation(cohort: Cohort, silent: set[str], world_size: int) -> Finding 
     """The students that answered with NaN to any rank, the same on every rank; None where nobody did."""
     flags = [int(name in silent) for name in cohort.students]
     if world_size > 1:
-        flags = list(sum_over_ranks(flags))
+        flags = sum_over_ranks(flags)
     found = [name for name, count in zip(cohort.students, flags, strict=True) if count]
     named = " and ".join(f"{name}'s" for name in found)
     text = f"{named} answers to evaluation images are not finite: activations overflow"

@@ -14,7 +14,7 @@ from ocr_cml.loop.loggers import Logger, close, tell
 from ocr_cml.records import METRICS, Records
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError
-from ppocr_data.locks import lock
+from ppocr_data.locks import is_held, lock
 
 _LOCK = ".lock"
 _DOES_NOT_FIT = re.compile(
@@ -28,11 +28,7 @@ _WRITTEN = ("config.yml", "preview.jpg", "report.html", "train.log", "validation
 
 def is_trained_in(folder: Path) -> bool:
     """Whether a process trains in a run's folder now. False where that cannot be known."""
-    try:
-        with (folder / _LOCK).open("r+") as held:
-            return lock(held, shared=True) is False
-    except OSError:
-        return False
+    return is_held(folder / _LOCK) is True
 
 
 class RunFolder:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ppocr_data import locks
-from ppocr_data.locks import lock
+from ppocr_data.locks import is_held, lock
 
 fcntl = pytest.importorskip("fcntl", reason="there are no locks here")
 
@@ -51,6 +51,14 @@ def test_a_shared_lock_is_refused_beside_a_sole_one_alone(
         assert lock(file, shared=True) is (kind == "shared")
 
 
+def test_whether_a_sole_lock_is_held_can_be_asked(holder: subprocess.Popen[str], tmp_path: Path, kind: str) -> None:
+    assert is_held(tmp_path / "lock") is (kind == "sole")
+    holder.kill()
+    holder.wait()
+    assert is_held(tmp_path / "lock") is False
+    assert is_held(tmp_path / "nothing") is None
+
+
 def test_who_is_killed_holds_nothing(holder: subprocess.Popen[str], tmp_path: Path) -> None:
     holder.kill()
     holder.wait()
@@ -84,6 +92,7 @@ def test_where_a_file_system_has_no_locks_none_is_held(
     monkeypatch.setattr(locks.fcntl, "flock", refuse)
     with (tmp_path / "lock").open("a+") as file:
         assert lock(file) is None
+    assert is_held(tmp_path / "lock") is None
 
 
 def test_another_failure_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
