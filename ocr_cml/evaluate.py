@@ -14,6 +14,7 @@ from ocr_cml.overlap import ahead
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.tune import Tuner
 from ppocr_data.dataset import EvalDataset
+from ppocr_data.errors import ModelError
 
 MapFunction = Callable[[np.ndarray], np.ndarray]
 """uint8 images `[N,H,W,3]` (BGR, H and W multiples of 32) -> float32 probability maps `[N,H,W]`."""
@@ -87,6 +88,9 @@ class Evaluator:
             networks: by name, what answers a batch.
             ensemble_of: names whose mean map is scored too; fewer than two make no ensemble.
             tuners: by name, what is shown the same maps to fit the post-process on them.
+
+        Raises:
+            ModelError: a network's map holds NaN; the message names it and the image.
         """
         names = [*networks, ENSEMBLE] if len(ensemble_of) > 1 else list(networks)
         metrics = {name: DetMetric() for name in names}
@@ -103,7 +107,10 @@ class Evaluator:
             pages, maps = answer
             for name, metric in metrics.items():
                 for page, map_ in zip(pages, maps[name], strict=True):
-                    polygons, _ = self.postprocess(map_, page.original_hw)
+                    try:
+                        polygons, _ = self.postprocess(map_, page.original_hw)
+                    except ModelError as error:
+                        raise ModelError(f"{name}, asked for {page.source}: {error}") from error
                     metric.add(polygons, page.polygons, page.ignore)
                     if tuners:
                         tuners[name].add(map_, page.original_hw, page.polygons, page.ignore)

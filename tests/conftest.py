@@ -86,6 +86,18 @@ def log_as_at_the_start() -> Iterator[None]:
 
 
 @pytest.fixture
+def log(log_as_at_the_start: None) -> list[str]:
+    """What the run says."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("ocr_cml")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    return lines
+
+
+@pytest.fixture
 def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Run a tool's `main` in this process: `tool("train", "-c", ...)` gives exit code, standard output, standard error.
 

@@ -154,10 +154,10 @@ INSTEAD = {
     "Train.dataset.data_dir=SROIE2019/train/img Train.dataset.label_file_list=[data/sroie/train.txt] "
     "Eval.dataset.data_dir=SROIE2019/train/img Eval.dataset.label_file_list=[data/sroie/val.txt] "
     "PostProcess.thresh=0.3 PostProcess.box_thresh=0.6 PostProcess.unclip_ratio=1.5": seen(
-        LONG, "test_compare.py::compare_sroie2019.yml"
+        LONG, "compare/test_plan.py::compare_sroie2019.yml"
     ),
     "python tools/compare.py -c configs/compare_icdar2015.yml -o only=[alone,cml] jobs=2 "
-    f"{TEACHER}=pretrain_models/teacher_words_infer": seen(LONG, "test_compare.py::compare_icdar2015.yml"),
+    f"{TEACHER}=pretrain_models/teacher_words_infer": seen(LONG, "compare/test_plan.py::compare_icdar2015.yml"),
     # --- coming from PaddleOCR ---
     f"{SOURCE} python -m pytest tests/models/test_paddleocr_parity.py tests/test_paddleocr_yamls.py": seen(
         "wants a checkout of PaddleOCR",

@@ -13,6 +13,7 @@ from ocr_cml.evaluate import ENSEMBLE, Evaluator, MapFunction, batches, table
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.tune import Grid, Tuner
 from ppocr_data.dataset import EvalDataset
+from ppocr_data.errors import ModelError
 from ppocr_data.transforms import DecodeImage, DetResizeForTest
 
 SIZES = [(96, 96), (64, 128), (96, 96), (64, 128), (96, 96)]
@@ -123,6 +124,11 @@ def test_each_network_sees_every_image_once(mixed: EvalDataset) -> None:
 
     evaluator(mixed, 2).score({"net": network})
     assert sorted(seen) == sorted((h, w, 3) for h, w in SIZES)
+
+
+def test_a_network_that_answers_with_nan_is_named(mixed: EvalDataset) -> None:
+    with pytest.raises(ModelError, match=r"^broken, asked for .*txt:1: the probability map holds NaN"):
+        evaluator(mixed).score({"light": light, "broken": constant(np.nan)})
 
 
 def test_the_tuner_is_shown_the_same_maps(mixed: EvalDataset) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import re
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from safetensors.numpy import load_file
 from ocr_cml import assemble
 from ocr_cml.cohort import Cohort
 from ocr_cml.evaluate import Evaluator
-from ocr_cml.loop import startup
 from ocr_cml.loop.signals import Interrupted
 from ocr_cml.losses.db import dice_loss
 from ocr_cml.losses.mutual import bernoulli_kl
@@ -38,21 +36,6 @@ def initial(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     config = tiny.load(data, folder)
     students, _ = assemble.build_students(config)
     return {"students": students, "config": config}
-
-
-@pytest.fixture
-def log() -> Iterator[list[str]]:
-    """What the run says."""
-    lines: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger("ocr_cml")
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    yield lines
-    logger.removeHandler(handler)
-    logger.setLevel(level)
 
 
 # --- the step --------------------------------------------------------------------------------------------------------
@@ -473,24 +456,6 @@ def test_the_teacher_is_bit_identical_after_a_training(tiny_set: Path, tiny_teac
     assert not teacher.layer.training
 
 
-def test_a_teacher_is_compared_with_labels_as_the_training_makes_them(
-    tiny_set: Path, tiny_teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Text smaller than the usual limit counts where MakeShrinkMap says so."""
-    asked: list[float] = []
-    plain = startup.sweep
-
-    def noted(*given: Any, **named: Any) -> Any:
-        asked.append(named["min_text_size"])
-        return plain(*given, **named)
-
-    monkeypatch.setattr(startup, "sweep", noted)
-    data = tiny.settings(tiny_set, tmp_path / "run", terms=[tiny.LABELS, tiny.TEACHER], teacher=tiny_teacher)
-    data["Global"]["teacher_check"] = True
-    tiny.fit(data, max_steps=1)
-    assert asked == [4]
-
-
 def test_images_without_labels_and_a_teacher_need_no_label_file(
     tiny_set: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:
@@ -512,18 +477,10 @@ def test_images_without_labels_and_a_teacher_need_no_label_file(
     assert all(record["db/Student"] > 0 for record in tiny.records(tmp_path / "mixed", "loss"))
 
 
-def whole_image_labels(folder: Path, tiny_set: Path) -> Path:
-    """Two evaluation images: text that fills the first, none on the second."""
-    box = json.dumps([{"transcription": "text", "points": [[1, 1], [94, 1], [94, 94], [1, 94]]}])
-    path = folder / "whole.txt"
-    path.write_text(f"{tiny_set}/val/000000.jpg\t{box}\n{tiny_set}/val/000001.jpg\t[]\n")
-    return path
-
-
 def test_best_is_the_maximum_over_students_and_time(tiny_set: Path, tmp_path: Path) -> None:
     """A map of text everywhere finds the one text and one that is none: P 1/2, R 1, hmean 2/3."""
     data = tiny.settings(tiny_set, tmp_path / "run")
-    data["Eval"]["dataset"] |= {"label_file_list": [str(whole_image_labels(tmp_path, tiny_set))], "allow_outside": True}
+    data["Eval"]["dataset"] |= tiny.whole_images(tmp_path, tiny_set)
     with tiny.Run(data) as trainer:
         first, second = trainer.cohort.students.values()
         history = []
@@ -550,7 +507,7 @@ def test_a_student_that_overtakes_its_teacher_is_said_once(tiny_set: Path, tmp_p
     data = tiny.settings(tiny_set, tmp_path / "run", terms=terms, students=1, teacher=weights)
     data["Optimizer"]["lr"] = {"name": "Const", "learning_rate": 1e-9}
     data["Global"]["teacher_check"] = True
-    data["Eval"]["dataset"] |= {"label_file_list": [str(whole_image_labels(tmp_path, tiny_set))], "allow_outside": True}
+    data["Eval"]["dataset"] |= tiny.whole_images(tmp_path, tiny_set)
     with tiny.Run(data, eval_batch_step=[0, 1]) as trainer:
         tiny.say(trainer.cohort.students["Student"], 9)
         trainer.fit()

@@ -222,6 +222,14 @@ def batch(count: int = 2, seed: int = 0, *, labelled: Sequence[bool] | None = No
     )
 
 
+def whole_images(folder: Path, tiny_set: Path) -> dict[str, Any]:
+    """Two evaluation images, as keys of `Eval.dataset`: text that fills the first, none on the second."""
+    box = json.dumps([{"transcription": "text", "points": [[1, 1], [94, 1], [94, 94], [1, 94]]}])
+    path = folder / "whole.txt"
+    path.write_text(f"{tiny_set}/val/000000.jpg\t{box}\n{tiny_set}/val/000001.jpg\t[]\n")
+    return {"label_file_list": [str(path)], "allow_outside": True}
+
+
 def state_of(layer: paddle.nn.Layer) -> dict[str, np.ndarray]:
     """Copies of a network's parameters and running statistics."""
     return {name: value.numpy().copy() for name, value in layer.state_dict().items()}

@@ -89,7 +89,7 @@ def smaller_comparison() -> dict[str, Any]:
 
 
 def prepare(monkeypatch: pytest.MonkeyPatch, tool: Tool) -> None:
-    """Let the tools run in this process, and a comparison's trainings too (as processes: tests/test_compare.py)."""
+    """Let the tools run here, and a comparison's trainings too (as processes: tests/compare/test_runner.py)."""
     from ocr_cml import environment
     from ocr_cml.compare import runner
     from ocr_cml.why import runner as why

@@ -169,7 +169,8 @@ def _check_teachers(training: Training) -> None:
     crops = [Crop(r["image"], r["polygons"], r["ignore"]) for r in records if r["has_label"]]
     shrink = next(op for op in training.dataset.ops if isinstance(op, MakeShrinkMap))
     times = training.timetable
-    now, end = (shrink.schedule.at(int(s / times.steps_per_epoch)) for s in (training.progress.step, times.last_step))
+    first, last = training.progress.step, times.last_step - 1  # steps to come, counted from 0
+    now, end = (shrink.schedule.at(int(step / times.steps_per_epoch)) for step in (first, last))
     ratios = sorted({*RATIOS, now, end})
     if crops:
         for name, (teacher, _) in training.cohort.teachers.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import pty
 import struct
@@ -13,11 +12,8 @@ import termios
 from pathlib import Path
 
 import pytest
-import tiny
 
-from ocr_cml.loop import startup
 from ocr_cml.loop.progress import Display, Pace
-from ocr_cml.models.weight_files import read_weights, save_weights
 from ocr_cml.words import duration, memory, pace
 
 FOLLOW = """
@@ -128,80 +124,6 @@ def test_the_time_left_is_steps_and_evaluations() -> None:
     measured.stepped()
     assert measured.seconds_a_step == 2.0
     assert measured.left(10) == 0.0
-
-
-def test_a_training_says_machine_networks_data_and_estimate(tiny_set: Path, tmp_path: Path) -> None:
-    lines: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger("ocr_cml")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        idle = {"terms": [{"DBLoss": {"ohem_ratio": 4.0}}, tiny.MUTUAL], "Optimizer__momentum": 0.5}
-        slow = {"Optimizer__lr": {"learning_rate": 0.003, "warmup_steps": 4}}
-        with tiny.Run(tiny.settings(tiny_set, tmp_path / "run", **idle, **slow), max_steps=4) as trainer:
-            trainer.fit()
-    finally:
-        logger.removeHandler(handler)
-    table = next(text for text in lines if text.startswith("versions"))
-    columns = {line[: line.index("  ")] for line in table.splitlines() if line[0] != " "}
-    assert {"versions", "device", "memory", "networks", "data", "steps", "terms, synchronous", "estimate"} == columns
-    assert "Student   student  0.09 M" in table and "parameters  from scratch" in table
-    assert f"6 labelled training images of {tiny_set / 'train.txt'}" in table
-    assert f"2 evaluation images of {tiny_set / 'val.txt'}" in table
-    assert "4 in all, 3.0 an epoch, batches of 2, 1 evaluation(s) to come" in table
-    assert "mutual/Student<-Student2" in table
-    assert any(text.startswith("estimate: ") and " taken" in text for text in lines)
-    assert [text for text in lines if "has no effect" in text] == [
-        "Loss.loss_config_list.0.DBLoss.ohem_ratio has no effect with main_loss_type: DiceLoss",
-        "Optimizer.momentum has no effect with Adam",
-    ]
-    rising = "the learning rate's warm-up takes 4 steps and the run has 4, so the rate only rises; "
-    assert f"{rising}set Optimizer.lr.warmup_steps=0, say" in lines
-
-
-def test_what_was_not_loaded_is_named_and_counts(tiny_set: Path, tmp_path: Path) -> None:
-    """A backbone's file: `100 % loaded` of what was due would hide that neck and head begin anew."""
-    whole = read_weights(tiny.teacher_weights(tmp_path / "whole.safetensors"))
-    inside = {key: value for key, value in whole.items() if key.startswith("backbone.")}
-    save_weights(inside, tmp_path / "backbone.safetensors")
-    data = tiny.settings(tiny_set, tmp_path / "run", terms=[tiny.LABELS], students=1)
-    data["Architecture"]["Models"]["Student"] |= {
-        "pretrained": str(tmp_path / "backbone.safetensors"),
-        "allow_missing": ["neck", "head"],
-    }
-    share = sum(value.size for value in inside.values()) / sum(value.size for value in whole.values())
-    with tiny.Run(data) as trainer:
-        said = startup.overview(trainer)
-    assert f"{share:.1%} loaded from {tmp_path / 'backbone.safetensors'}; from the seed: neck, head" in said
-
-
-def test_evaluation_images_that_are_trained_on_are_counted(
-    tiny_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    unlabelled = {"images": [str(tiny_set)], "batch_size_per_card": 1}
-    with tiny.Run(tiny.settings(tiny_set, tmp_path / "run", Train__unlabeled=unlabelled), max_steps=1) as trainer:
-        assert "time and memory follow after the first steps" in startup.overview(trainer)
-        trainer.fit()
-        assert "no step is left to do" in startup.overview(trainer)
-    told = [text for text in caplog.messages if "among the training images" in text]
-    assert len(told) == 1 and told[0].startswith("2 of the 2 evaluation images are ")
-
-
-@pytest.mark.parametrize(
-    ("labelled", "batches"), [(True, "batches of 2 and 3 without labels"), (False, "batches of 3 without labels")]
-)
-def test_the_size_of_a_batch_counts_images_without_labels(
-    labelled: bool, batches: str, tiny_set: Path, tiny_teacher: Path, tmp_path: Path
-) -> None:
-    terms = [*([tiny.LABELS] if labelled else []), tiny.MUTUAL, tiny.TEACHER]
-    data = tiny.settings(tiny_set, tmp_path / "run", terms=terms, teacher=tiny_teacher)
-    data["Train"]["unlabeled"] = {"images": [str(tiny_set / "train")], "batch_size_per_card": 3}
-    if not labelled:
-        data["Train"]["dataset"]["label_file_list"] = []
-    with tiny.Run(data, max_steps=1) as trainer:
-        assert f"{batches}, 1 evaluation(s) to come" in startup.overview(trainer)
 
 
 def test_quantities_in_words() -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from compared import DML, finish, finish_both, plan_of
 
 from ocr_cml.compare import differences
 from ocr_cml.compare.differences import WINDOW, Answer, Compared, reference_of, write_differences
 from ocr_cml.evaluate import Page
 from ocr_cml.postprocess import DBPostProcess
 from ppocr_data.errors import ConfigError
-from tests.test_compare import DML, finish, finish_both, plan_of
 
 
 def box(x: float, y: float, width: float = 40, height: float = 20) -> np.ndarray:
