@@ -98,13 +98,19 @@ class Cohort:
             [(name,) for name in self.students] if update == "alternating" else [tuple(self.students)]
         )
         self.side_by_side = side_by_side or SideBySide()
-        self._guides_wanted = {term.binding.guide for term in self.terms}
-        self._looked_into = {term.binding.guide for term in self.terms if isinstance(term.term, FeatureTerm)}
         self._compiled = {
             name: CompiledStudent(name, student, with_features=bool(self._looked_into))
             for name, student in self.students.items()
             if compiled
         }
+
+    @property
+    def _guides_wanted(self) -> set[str | None]:
+        return {term.binding.guide for term in self.terms}
+
+    @property
+    def _looked_into(self) -> set[str | None]:
+        return {term.binding.guide for term in self.terms if isinstance(term.term, FeatureTerm)}
 
     def train(self) -> None:
         """Put the students into training mode. Teachers have no such mode."""
@@ -147,10 +153,13 @@ class Cohort:
         ]
 
     def ask_teachers(self, batch: Batch) -> dict[str, DetOutput]:
-        """Each teacher's answer, computed once a step, without gradient; with features where a term looks at them."""
-        answers = {name: _answer(teacher, batch) for name, (teacher, _) in self.teachers.items()}
-        answers = {name: said if name in self._looked_into else said.detached() for name, said in answers.items()}
-        if TEACHERS in self._guides_wanted:
+        """What each teacher says that a term listens to, once a step, without gradient; with features where a term
+        looks at them."""
+        wanted, seen = self._guides_wanted, self._looked_into
+        asked = {name: teacher for name, (teacher, _) in self.teachers.items() if wanted & {name, TEACHERS}}
+        answers = {name: _answer(teacher, batch) for name, teacher in asked.items()}
+        answers = {name: said if name in seen else said.detached() for name, said in answers.items()}
+        if TEACHERS in wanted:
             weights = [weight for _, weight in self.teachers.values()]
             first, *others = (answer.shrink_prob for answer in answers.values())
             same = [first, *(resized(other, first) for other in others)]

@@ -215,20 +215,18 @@ def _refuse_unnamed_weights(settings: Config, config_path: str, overrides: Seque
     """
     from ocr_cml.checkpoint_files import BEST, LATEST
 
-    for override in overrides:
-        key, _, asked = override.partition("=")
-        if key.strip() == "Global.checkpoints":
-            raise ConfigError(
-                f"Global.checkpoints: is what a training goes on from; here weights come from "
-                f"Global.pretrained_model; write -o Global.pretrained_model={asked.strip()} in its place"
-            )
+    given = {key.strip(): value.strip() for key, _, value in (override.partition("=") for override in overrides)}
+    if asked := given.get("Global.checkpoints"):
+        raise ConfigError(
+            f"Global.checkpoints: is what a training goes on from; here weights come from "
+            f"Global.pretrained_model; write -o Global.pretrained_model={asked} in its place"
+        )
     run = Path(config_path).parent
     made = next((run / name for name in (BEST, LATEST) if (run / name).is_dir()), "RUN/best")
     remedy = f"set it with -o Global.pretrained_model={made}"
     if not settings.Global.pretrained_model:
         raise ConfigError(f"Global.pretrained_model: says which weights; {remedy}")
-    stated = any(override.startswith("Global.pretrained_model=") for override in overrides)
-    if isinstance(made, Path) and not stated:
+    if isinstance(made, Path) and "Global.pretrained_model" not in given:
         began = settings.Global.pretrained_model
         raise ConfigError(f"Global.pretrained_model: {began} is what this run began with; for what it made {remedy}")
 

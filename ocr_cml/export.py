@@ -20,7 +20,7 @@ from ocr_cml import inference_yml
 from ocr_cml.checkpoint_files import is_checkpoint
 from ocr_cml.inference_yml import InferenceConfig
 from ocr_cml.normalization import Normalization
-from ocr_cml.paddle_to_onnx import OPSET, ConversionError, to_onnx
+from ocr_cml.paddle_to_onnx import ConversionError, to_onnx
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.runtime import open_detector, probe_images
 from ppocr_data.errors import ModelError
@@ -103,7 +103,6 @@ def export_detector(
     resize: DetResizeForTest,
     check_images: Sequence[np.ndarray],
     model_name: str = "PP-OCRv4_mobile_det",
-    opset: int = OPSET,
 ) -> ExportReport:
     """Write inference.json, .pdiparams, .onnx and .yml, and put them in place only if they answer as the network does.
 
@@ -116,7 +115,6 @@ def export_detector(
         check_images: uint8 BGR `[H,W,3]` of any size, on which network and product are compared; a picture of our own
             where there is none.
         model_name: the name that PaddleOCR's runtime registers its defaults under; one of its own.
-        opset: ONNX operator set.
 
     Raises:
         ModelError: the product differs, or cannot be made, or the folder holds a model that was not exported here: what
@@ -132,7 +130,7 @@ def export_detector(
         with _workspace(folder) as workspace, _on_cpu():
             graph = save_graph(network, workspace / "inference")
             _refuse_cut_short(workspace / "inference.json")
-            _complete(config, workspace, opset)
+            _complete(config, workspace)
             difference, boxes = _check(graph, config, workspace, images)
             _put_in_place(workspace, folder)
     except OSError as error:
@@ -187,10 +185,10 @@ def _deployable(network: nn.Layer) -> nn.Layer:
     return ready.to(device="cpu")
 
 
-def _complete(config: InferenceConfig, workspace: Path, opset: int) -> None:
+def _complete(config: InferenceConfig, workspace: Path) -> None:
     """Add inference.onnx and inference.yml to Paddle's two files."""
     try:
-        converted = to_onnx(workspace / "inference.json", workspace / "inference.pdiparams", opset)
+        converted = to_onnx(workspace / "inference.json", workspace / "inference.pdiparams")
     except ConversionError as error:
         raise ModelError(f"the network cannot be converted to ONNX: {error}") from error
     (workspace / "inference.onnx").write_bytes(converted)

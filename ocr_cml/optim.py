@@ -110,7 +110,7 @@ def build_optimizer(
 
 
 class ExponentialMean:
-    """An exponential moving mean of a network's parameters; running statistics are copied as they are.
+    """An exponential moving mean of a network's parameters; what takes no gradient is copied as it is.
 
     The decay is warmed up as min(decay, (1 + n) / (10 + n)) after n updates, so that a short training is not dominated
     by its random start.
@@ -120,7 +120,8 @@ class ExponentialMean:
         self.decay = decay
         self.updates = 0
         self.values = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        self._statistics = set(running_statistics(network))  # means already
+        # What takes no gradient is a mean already, or never moves.
+        self._copied = {name for name, value in network.state_dict().items() if value.stop_gradient}
 
     @paddle.no_grad()
     def update(self, network: nn.Layer) -> None:
@@ -129,7 +130,7 @@ class ExponentialMean:
         self.updates += 1
         for name, value in network.state_dict().items():
             kept = self.values[name]
-            mean = value if name in self._statistics else kept * decay + value * (1 - decay)
+            mean = value if name in self._copied else kept * decay + value * (1 - decay)
             paddle.assign(mean, kept)
 
     @paddle.no_grad()

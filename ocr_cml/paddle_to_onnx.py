@@ -28,7 +28,7 @@ class ConversionError(Exception):
     """The model cannot be converted; the message is what the converter said last."""
 
 
-def to_onnx(model: Path, params: Path, opset: int = OPSET) -> bytes:
+def to_onnx(model: Path, params: Path) -> bytes:
     """Convert a Paddle program (`.json`, or the older `.pdmodel`) with its weights.
 
     Raises:
@@ -37,7 +37,7 @@ def to_onnx(model: Path, params: Path, opset: int = OPSET) -> bytes:
     environment = os.environ | {"POLYGRAPHY_AUTOINSTALL_DEPS": "0", "CUDA_VISIBLE_DEVICES": ""}
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "inference.onnx"
-        arguments = [str(model.resolve()), str(params.resolve()), str(target), str(opset)]
+        arguments = [str(model.resolve()), str(params.resolve()), str(target), str(OPSET)]
         done = subprocess.run(
             [sys.executable, "-c", _PROGRAM, *arguments], cwd=folder, env=environment, capture_output=True, check=False
         )

@@ -32,7 +32,7 @@ from ppocr_data.transforms import OPS
 _HEAD = """# Configuration reference
 
 Made from the code by `python -m ocr_cml.reference docs/configuration.md`; a test fails where it is out of date.
-`configs/det_cml.yml` shows every key of a run in its place. A dotted key overrides a value on the command line:
+`configs/det_cml.yml` shows the keys that matter in their places. A dotted key overrides a value on the command line:
 
     python tools/train.py -c configs/det_cml.yml -o Global.max_steps=100 Optimizer.lr.learning_rate=0.001 --show-config
 

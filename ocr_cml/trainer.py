@@ -170,8 +170,8 @@ class Trainer(Training):
             assert checks or not self.loss_scale.used, "gradients would move the students before they are unscaled"
             broken = self.gradients.unscale_and_find_broken(results, learners, answers) if checks else set()
             overflow = self.loss_scale.may_back_off and "" not in broken
-            self.loss_scale.update(overflowed=bool(broken) and overflow)
             if not broken or overflow:  # too large a loss scale is no divergence: the step is lost, the scale halved
+                self.loss_scale.update(overflowed=bool(broken))
                 for name in learners:
                     self.learners.move(name, rate, skip=name in broken)
                 return results

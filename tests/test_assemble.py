@@ -164,6 +164,30 @@ def test_a_teachers_record_is_its_path_and_hash(tiny_set: Path, tiny_teacher: Pa
     assert assemble.teacher_record(config)["Teacher"]["sha256"] != expected["sha256"]
 
 
+def test_of_an_inference_model_what_answers_is_recorded(repository: Path, tiny_set: Path, tmp_path: Path) -> None:
+    """A page beside it that is written anew makes no other teacher; its program, weights and inference.yml do."""
+    model = tmp_path / "model"
+    shutil.copytree(repository / "configs" / "teacher", model)
+    data = tiny.settings(tiny_set, tmp_path / "run", terms=[tiny.LABELS, tiny.TEACHER], students=1)
+    data["Architecture"]["Models"]["Teacher"] = {"freeze_params": True, "inference_model": str(model)}
+    config = tiny.load(data, tmp_path)
+
+    def recorded() -> str:
+        return assemble.teacher_record(config)["Teacher"]["sha256"]
+
+    before = recorded()
+    with (model / "README.md").open("a") as page:
+        page.write("another line\n")
+    (model / ".DS_Store").write_bytes(b"a file manager's")
+    assert recorded() == before
+    for name in ("inference.json", "inference.pdiparams", "inference.yml"):
+        content = (model / name).read_bytes()
+        (model / name).write_bytes(content + b"\n")
+        assert recorded() != before
+        (model / name).write_bytes(content)
+    assert recorded() == before
+
+
 def test_a_runs_folder_gives_each_student_its_own_weights(tiny_set: Path, tmp_path: Path) -> None:
     with tiny.Run(tiny.settings(tiny_set, tmp_path / "run"), max_steps=1) as trainer:
         trainer.fit()

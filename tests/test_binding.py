@@ -323,8 +323,8 @@ SOFT = "kind: soft"
     ("term", "idle"),
     [
         ({"TeacherLoss": {"kind": "soft", "temperature": 2.0, "confidence": 0.9}}, {}),
-        ({"TeacherLoss": {"kind": "soft", "dilation": 0, "alpha": 2.0}}, {"dilation": SOFT}),
-        ({"TeacherLoss": {"kind": "soft", "dilation": 2, "thresh": 0.4}}, {"thresh": SOFT}),  # 2 is the default
+        ({"TeacherLoss": {"kind": "soft", "dilation": 2, "alpha": 2.0}}, {"dilation": SOFT}),
+        ({"TeacherLoss": {"kind": "soft", "dilation": 0, "thresh": 0.4}}, {"thresh": SOFT}),  # 0 is the default
         ({"TeacherLoss": {"dilation": 0, "thresh": 0.4}}, {}),
         ({"TeacherLoss": {"ohem_ratio": 2.0}}, {"ohem_ratio": "main_loss_type: DiceLoss"}),
         ({"TeacherLoss": {"main_loss_type": "BCELoss", "ohem_ratio": 2.0}}, {}),

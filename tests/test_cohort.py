@@ -61,7 +61,7 @@ class Counting(FrozenDetector):
 
 
 def label(learner: str, role: str = "db", guide: str | None = None, weight: float | WeightSchedule = 1.0) -> BoundTerm:
-    term = {"db": DBLoss, "mutual": DMLLoss, "teacher": TeacherLoss}[role]()
+    term = {"db": DBLoss(), "mutual": DMLLoss(), "teacher": TeacherLoss(dilation=2)}[role]
     name = f"{role}/{learner}" + (f"<-{guide}" if guide else "")
     return BoundTerm(Binding(0, name, learner, guide, 1.0), term, weight)
 
@@ -295,6 +295,19 @@ def test_the_teacher_is_asked_once_a_step_and_never_changes() -> None:
     tiny.assert_same(tiny.state_of(inner.layer), before)
 
 
+def test_a_teacher_of_nobody_who_is_left_is_not_asked() -> None:
+    """Neither is a student, as a guide, whose learner has gone."""
+    students, teachers = networks(3), {"T": (Counting(frozen(9)), 1.0), "U": (Counting(frozen(10)), 1.0)}
+    a, b, c = students
+    terms = [label(a), label(b, "teacher", "T"), label(b, "mutual", a), label(c, "teacher", "U")]
+    cohort = Cohort(students, teachers, terms, NORMALIZATION)
+    batch = tiny.batch(1)
+    assert (list(cohort.ask_teachers(batch)), list(cohort.ask_students(batch, [a, b, c]))) == (["T", "U"], [a])
+    cohort.drop(b)
+    assert (list(cohort.ask_teachers(batch)), list(cohort.ask_students(batch, [a, c]))) == (["U"], [])
+    assert [teacher.asked for teacher, _ in teachers.values()] == [1, 2]
+
+
 def test_no_student_owns_a_teachers_weight() -> None:
     students, teacher = networks(2), frozen()
     term = ATLoss(layers=[("neck", "neck")])
@@ -423,7 +436,7 @@ def test_a_teacher_that_is_a_layer_says_what_its_map_says() -> None:
         paddle.assign(last.weight * 30.0, last.weight)
     batch, said = tiny.batch(2, 0), []
     for teacher in (layer, Counting(layer)):
-        cohort = Cohort({"Student": student}, {"T": (teacher, 1.0)}, [], NORMALIZATION)
+        cohort = Cohort({"Student": student}, {"T": (teacher, 1.0)}, [label("Student", "teacher", "T")], NORMALIZATION)
         said.append(cohort.ask_teachers(batch)["T"].shrink_logit.numpy())
     assert np.abs(layer.output(batch.image).shrink_logit.numpy()).max() > 30
     assert np.abs(said[0]).max() == pytest.approx(13.8155, abs=1e-3)

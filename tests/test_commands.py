@@ -54,6 +54,12 @@ def test_what_a_training_goes_on_from_is_not_what_is_scored(
     assert err.rstrip().endswith("write -o Global.pretrained_model=output/absent/latest in its place")
 
 
+def test_an_override_may_have_spaces_about_its_equals_sign(tool: Tool, tiny_set: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    tiny.fit(tiny.settings(tiny_set, run, terms=[tiny.LABELS], students=1), max_steps=1)
+    assert tool("eval", "-c", run / "config.yml", "-o", f"Global.pretrained_model = {run / 'latest'}")[0] == 0
+
+
 def test_weights_of_another_runs_only_student_are_nobody_elses(tool: Tool, tiny_set: Path, tmp_path: Path) -> None:
     trained = tiny.settings(tiny_set, tmp_path / "run", terms=[tiny.LABELS], students=1)
     tiny.fit(trained, max_steps=1)

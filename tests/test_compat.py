@@ -161,6 +161,7 @@ Loss:
   - TeacherLoss:
       weight: 1.0
       kind: dilated
+      dilation: 2
       model_name_pairs: [[Student, Teacher], [Student2, Teacher]]
       balance_loss: true
       main_loss_type: DiceLoss

@@ -9,6 +9,8 @@ import yaml
 
 from ocr_cml import config
 from ocr_cml.binding import bind
+from ocr_cml.losses.db import MAIN_LOSSES
+from ocr_cml.models import NECKS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 COMPARISONS = sorted((REPOSITORY / "configs").glob("compare*.yml"))  # lists of runs, with a schema of their own
@@ -62,6 +64,17 @@ def test_folders_are_relative_to_the_checkout(path: Path) -> None:
 def test_run_folders_are_all_different() -> None:
     folders = [config.load(path).Global.save_model_dir for path in SHIPPED]
     assert len(set(folders)) == len(folders)
+
+
+CHOICES = {"main_loss_type": (*MAIN_LOSSES, "DiceFocalLoss"), "name": NECKS}
+
+
+@pytest.mark.parametrize("path", [path for path in SHIPPED if path.parent.name == "configs"], ids=named)
+def test_choices_that_stand_in_a_comment_are_all_there_are(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    told = [line.split("#") for line in lines if "# DBFPN" in line or "main_loss_type:" in line]
+    listed = {pair.split(":")[0].strip(): comment.strip().split(", ") for pair, comment in told}
+    assert listed == {key: list(choices) for key, choices in CHOICES.items()}
 
 
 @pytest.mark.parametrize("path", [path for path in SHIPPED if path.parent.name == "configs"], ids=named)

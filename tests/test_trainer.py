@@ -336,6 +336,17 @@ def test_another_runs_checkpoint_goes_on_in_a_new_folder(tiny_set: Path, tmp_pat
     assert [record["step"] for record in tiny.records(tmp_path / "other", "eval")] == [2, 3]
 
 
+def test_what_a_run_left_that_died_early_is_not_the_record_of_one_that_goes_on_from_elsewhere(
+    tiny_set: Path, tmp_path: Path
+) -> None:
+    tiny.fit(tiny.settings(tiny_set, tmp_path / "run"), max_steps=2)
+    with tiny.Run(tiny.settings(tiny_set, tmp_path / "other")) as trainer:
+        trainer.run.record({"step": 1, "loss": 4.0})
+    data = tiny.settings(tiny_set, tmp_path / "other", Global__checkpoints=str(tmp_path / "run"))
+    tiny.fit(data, max_steps=3)
+    assert [record["step"] for record in tiny.records(tmp_path / "other", "loss")] == [3]
+
+
 def test_teachers_alone_teach_without_any_label_file(tiny_set: Path, tmp_path: Path) -> None:
     """Label-free: two teachers' weighted mean map, images from a folder, and the numbers of a plain loop."""
     data_dir = tmp_path / "set"

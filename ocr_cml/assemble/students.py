@@ -28,8 +28,8 @@ def build_students(
     """Every student with its initial weights, and what was loaded into which.
 
     The weights come from `Global.pretrained_model` (a file for all, or a run's folder with one for each), else from the
-    student's own `pretrained`, else from the seed: student i is initialised from (seed, i), whoever its peers are, so a
-    student alone starts from the weights that it would have in a cohort. `without` names those that are not wanted.
+    student's own `pretrained`, else from the seed: student i is initialised from (seed, i), whoever its peers are: the
+    first one starts alone as it does in a cohort. `without` names those that are not wanted.
 
     `trained` says that the weights are a training's result and not its start: they must be whole, whatever a start is
     allowed to lack (`allow_missing`, `pretrained_share`) or to leave aside (`fresh`); and those of a run's folder are

@@ -12,7 +12,9 @@ from ocr_cml.binding import stated_terms
 from ocr_cml.checkpoint_files import is_checkpoint
 from ocr_cml.config import load_record
 from ocr_cml.fastest import fastest
+from ocr_cml.inference_yml import FILE_NAME
 from ocr_cml.log import LOG
+from ocr_cml.model_files import find_files
 from ocr_cml.models import Detector, build_detector
 from ocr_cml.models.weight_files import find_weights, read_weights
 from ocr_cml.models.weights import LoadReport, load_into, select
@@ -77,17 +79,21 @@ def _found(name: str, inference_model: str) -> Path:
         raise ModelError(f"Architecture.Models.{name}.inference_model: {error}") from None
 
 
+def _answering(model: Path) -> list[Path]:
+    """The files of an inference model that its answers depend on: a page beside them may be written anew."""
+    found = find_files(model)
+    stated = (model if model.is_dir() else model.parent) / FILE_NAME
+    return sorted(path for path in (found.onnx, found.program, found.params, stated) if path and path.is_file())
+
+
 def teacher_record(config: Config) -> dict[str, dict[str, str]]:
-    """Each teacher's path and the SHA-256 of its file or of its folder's files, for the checkpoint's record."""
+    """Each teacher's path and the SHA-256 of its files, for the checkpoint's record."""
     record = {}
     for name, network in config.teachers.items():
         if network.inference_model:
-            where = model_store.resolve(network.inference_model)
+            files = _answering(model_store.resolve(network.inference_model))
         else:
-            where = find_weights(model_store.weight_file(str(network.pretrained)), name)
-        files = (
-            sorted(p for p in where.iterdir() if p.is_file()) if where.is_dir() else [p for p in [where] if p.is_file()]
-        )
+            files = [find_weights(model_store.weight_file(str(network.pretrained)), name)]
         digest = hashlib.sha256()
         for path in files:
             digest.update(path.read_bytes())

@@ -33,7 +33,7 @@ def losses(path: str) -> Round:
     learned = [given[name] for name in ("shrink", "threshold", "shrink2", "threshold2")]
     for logit in learned:
         logit.stop_gradient = False
-    supervised, mutual, teaching = DBLoss(), DMLLoss(), TeacherLoss()
+    supervised, mutual, teaching = DBLoss(), DMLLoss(), TeacherLoss(dilation=2)
     names = ("shrink_map", "shrink_mask", "threshold_map", "threshold_mask")
     labelled = paddle.ones([given["teacher"].shape[0], 1, 1, 1])
 
@@ -168,7 +168,7 @@ def document(
 ) -> dict[str, Any]:
     """The configuration of the step, as its YAML would be read, for a run in `folder`."""
     names = ["Student", *(f"Student{number}" for number in range(2, students + 1))]
-    terms: list[dict[str, Any]] = [{"DBLoss": {}}, {"TeacherLoss": {}}]
+    terms: list[dict[str, Any]] = [{"DBLoss": {}}, {"TeacherLoss": {"dilation": 2}}]
     evaluating = [transforms[0], {"DetResizeForTest": {"limit_side_len": 736, "limit_type": "min"}}]
     data = {"data_dir": data_dir, "label_file_list": [label_file], "allow_outside": True}
     return {

@@ -65,7 +65,8 @@ def _teacher(reading: Reading, path: KeyPath, arguments: dict[str, Any]) -> None
         reading.take(arguments, path, "beta")
     _pairs(reading, path, arguments)
     arguments.setdefault("kind", "dilated")
-    if arguments["kind"] == "dilated":
+    if arguments["kind"] == "dilated" and "dilation" not in arguments:
+        arguments["dilation"] = 2
         reading.note(
             path,
             "the teacher's text grows by a pixel on every side; PaddleOCR's 2x2 kernel grows it to the right and "

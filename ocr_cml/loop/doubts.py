@@ -11,6 +11,7 @@ from ocr_cml.loop.training import Training
 from ocr_cml.optim import idle_settings, term_weight, warmup
 from ocr_cml.pictures import read_image
 from ppocr_data.errors import DataError
+from ppocr_data.spread import evenly
 
 if TYPE_CHECKING:
     from ppocr_data.labels import Sample
@@ -144,7 +145,7 @@ def _text_outside(training: Training) -> list[str]:
     warnings = []
     for what, dataset in (("training", training.labelled), ("evaluation", training.evaluator.dataset)):
         labelled = [sample for sample in (dataset.samples if dataset is not None else ()) if sample.readable]
-        looked_at = labelled[:: max(1, len(labelled) // _LOOKED_AT)][:_LOOKED_AT]
+        looked_at = [labelled[index] for index in evenly(len(labelled), _LOOKED_AT)]
         if looked_at and not any(map(_shows_text, looked_at)):
             warnings.append(
                 f"no text of {len(looked_at)} {what} image{'s' * (len(looked_at) != 1)} that were looked at lies in "

@@ -11,6 +11,7 @@ import numpy as np
 
 from ppocr_data.atomic import replacing
 from ppocr_data.errors import UserError
+from ppocr_data.spread import evenly
 
 if TYPE_CHECKING:
     from ppocr_data.dataset import DetDataset
@@ -42,9 +43,7 @@ def draw(dataset: DetDataset, path: Path, count: int = 8) -> None:
         DataError: a sample cannot be used (and the data set does not skip such).
         UserError: the picture cannot be written.
     """
-    shown = min(count, len(dataset))
-    indices = np.linspace(0, len(dataset) - 1, shown).round().astype(int)
-    tiles = [_tile(dataset[0, int(index)]) for index in indices]
+    tiles = [_tile(dataset[0, index]) for index in evenly(len(dataset), count)]
     _write(path, _grid(tiles))
 
 

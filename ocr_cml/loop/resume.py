@@ -35,9 +35,7 @@ def resume(training: Training) -> None:
     """
     run = training.run
     found = None
-    if run.resume_from is None:
-        run.forget_after(-1)  # a run killed before its first checkpoint left records
-    else:
+    if run.resume_from is not None:
         found, damaged = checkpoint.find(run.resume_from)
         for line in damaged:
             LOG.warning("passed over a damaged checkpoint: %s", line)
@@ -52,7 +50,7 @@ def resume(training: Training) -> None:
 def _take_over(training: Training, found: Checkpoint) -> None:
     _same_samples(found.progress, training.progress)
     for name, step in found.progress.dropped.items():
-        LOG.info("%s had diverged at step %d and was dropped", name, step + 1)
+        LOG.info("%s had diverged after step %d and was dropped", name, step)
     training.learners.restore(found)
     then = _recorded(found)
     changed = None if then is None else keys_that_differ(then, training.config)

@@ -88,7 +88,8 @@ class RunFolder:
 
     def _open_records(self) -> Records:
         try:
-            return Records(self.path / METRICS, keep=self.resume_from is not None)
+            # Those of a run that died before its first checkpoint go, also where another's checkpoint is gone on from.
+            return Records(self.path / METRICS, keep=self.resume_from is not None and self.holds(self.resume_from))
         except OSError as error:
             raise self._unwritable(error) from None
 

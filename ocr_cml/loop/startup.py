@@ -21,6 +21,7 @@ from ocr_cml.losses import TeacherLoss
 from ocr_cml.losses.maps import TEXT_LEVEL
 from ocr_cml.models.weights import under
 from ocr_cml.runtime import LayerDetector
+from ppocr_data.spread import evenly
 from ppocr_data.targets import MakeShrinkMap
 
 if TYPE_CHECKING:
@@ -165,8 +166,9 @@ def _check_teachers(training: Training) -> None:
         return
     training.run.record({"step": training.progress.step, "teacher": scores})
     LOG.info("teachers on the evaluation set, with this run's post-process\n%s", table(scores))
-    records = [training.dataset[0, index] for index in range(min(_CROPS, len(training.dataset)))]
-    crops = [Crop(r["image"], r["polygons"], r["ignore"]) for r in records if r["has_label"]]
+    labelled = training.labelled
+    records = [labelled[0, index] for index in evenly(len(labelled), _CROPS)] if labelled is not None else []
+    crops = [Crop(record["image"], record["polygons"], record["ignore"]) for record in records]
     shrink = next(op for op in training.dataset.ops if isinstance(op, MakeShrinkMap))
     times = training.timetable
     first, last = training.progress.step, times.last_step - 1  # steps to come, counted from 0

@@ -25,6 +25,7 @@ from ocr_cml.evaluate import MapFunction, Page, batches
 from ocr_cml.metrics import Counts, Overlap, overlap
 from ocr_cml.postprocess import DBPostProcess
 from ppocr_data.dataset import EvalDataset
+from ppocr_data.spread import evenly
 
 FOLDER, FILE = "validation", "validation.json"
 MOST_IMAGES = 200
@@ -68,7 +69,7 @@ class Examination:
         self.dataset, self.postprocess = dataset, postprocess
         self._students, self._teachers = students, teachers
         self.names = [*students, *([ENSEMBLE] if len(students) > 1 else []), *teachers]
-        self.indices = _spread(len(dataset), MOST_IMAGES)
+        self.indices = evenly(len(dataset), MOST_IMAGES)
         lenient = postprocess.model_copy(update={"box_thresh": min(_THRESHOLDS[0], postprocess.box_thresh)})
         self.answers: dict[str, dict[str, Answer]] = {}
         for pages in batches(dataset, batch_size, self.indices):
@@ -174,11 +175,6 @@ def is_recorded(best: Best, run: Path) -> bool:
         return (found["student"], found["step"], found["hmean"]) == (best.student, best.step, best.hmean)
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _spread(count: int, most: int) -> list[int]:
-    """All indices, or `most` of them at even distances."""
-    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
 
 
 def _answer(postprocess: DBPostProcess, map_: np.ndarray, page: Page) -> Answer:

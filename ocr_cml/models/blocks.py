@@ -13,6 +13,9 @@ from typing import Any
 import paddle
 from paddle import Tensor, nn
 
+_STATISTICS = ("_mean", "_variance")
+"""How Paddle's normalisations name theirs."""
+
 
 class Block(nn.Layer):
     """A layer from one map to one map, [N,C,H,W] -> [N,C',H',W'], whose `forward` depends on nothing else.
@@ -53,19 +56,22 @@ def recompute_blocks(network: nn.Layer) -> int:
 def running_statistics(network: nn.Layer) -> dict[str, Tensor]:
     """A network's running means and variances by name.
 
-    Paddle counts them among the parameters, not among the buffers; what sets them apart is that they take no gradient.
+    Paddle counts them among the parameters, not among the buffers. That they take no gradient does not set them apart:
+    nor does what of a backbone no detector uses.
     """
-    return {name: value for name, value in network.state_dict().items() if value.stop_gradient}
+    return {name: value for name, value in network.state_dict().items() if name.endswith(_STATISTICS)}
 
 
 @contextmanager
 def statistics_kept(network: nn.Layer) -> Iterator[None]:
     """Let a network in training mode compute without a trace: its running statistics stay as they were."""
     before = [(value, value.clone()) for value in running_statistics(network).values()]
-    yield
-    with paddle.no_grad():
-        for value, kept in before:
-            paddle.assign(kept, value)
+    try:
+        yield
+    finally:
+        with paddle.no_grad():
+            for value, kept in before:
+                paddle.assign(kept, value)
 
 
 class _Again(paddle.autograd.PyLayer):

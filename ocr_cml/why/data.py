@@ -20,6 +20,7 @@ from ppocr_data.dataset import EvalDataset
 from ppocr_data.errors import ConfigError
 from ppocr_data.geometry import fill
 from ppocr_data.loader import Batch, collate
+from ppocr_data.spread import evenly
 from ppocr_data.targets import MakeShrinkMap, shrink_target
 
 _UNSEEN_EPOCH = 1_000_000
@@ -43,22 +44,17 @@ def crops(config: Config, count: int, batch_size: int) -> list[Batch]:
     dataset = assemble.labelled_dataset(config)
     if dataset is None:
         raise ConfigError("Train.dataset.label_file_list: names no labels, so there is no supervised loss")
-    indices = _spread(len(dataset), count)
+    indices = evenly(len(dataset), count)
     return [
         collate([dataset[_UNSEEN_EPOCH, index] for index in indices[start : start + batch_size]])
         for start in range(0, len(indices), batch_size)
     ]
 
 
-def _spread(count: int, most: int) -> list[int]:
-    """All indices, or `most` of them at even distances."""
-    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
-
-
 def pages(config: Config, count: int) -> list[TextPage]:
     """Held-out images with their text pixels, evenly spread over the set."""
     dataset = assemble.eval_dataset(config)
-    return [text_page(dataset, index, shrink_rule(config)) for index in _spread(len(dataset), count)]
+    return [text_page(dataset, index, shrink_rule(config)) for index in evenly(len(dataset), count)]
 
 
 def text_page(dataset: EvalDataset, index: int, rule: MakeShrinkMap) -> TextPage:

@@ -14,6 +14,7 @@ from ppocr_data.check.report import LISTING, CheckReport
 from ppocr_data.decode import DecodeImage
 from ppocr_data.errors import DataError
 from ppocr_data.labels import Sample
+from ppocr_data.spread import evenly
 
 _WIDTH, _HEIGHT = 300, 210  # of a tile's picture
 _CAPTION = 50
@@ -59,8 +60,8 @@ def draw_sheets(report: CheckReport, folder: Path, most: int = 24) -> list[Path]
                 if (folder / LISTING).is_file():
                     path.unlink(missing_ok=True)
                 continue
-            chosen = np.linspace(0, len(findings) - 1, min(most, len(findings))).round().astype(int)
-            page = _page(kind, [findings[i] for i in chosen], len(findings), report)
+            chosen = [findings[index] for index in evenly(len(findings), most)]
+            page = _page(kind, chosen, len(findings), report)
             path.write_bytes(cv2.imencode(".jpg", page, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes())
             written.append(path)
     except OSError as error:

@@ -82,9 +82,9 @@ def test_a_dot_grows_evenly():
 def test_dont_care_text_of_labelled_images_only_is_left_out(inputs):
     inputs.has_label[1] = 0
     mask = np.stack([inputs.shrink_mask[0], np.ones_like(inputs.shrink_mask[1])])
-    value = TeacherLoss(thresh=0.85)(inputs.learner(), inputs.guide(), inputs.targets())
+    value = TeacherLoss(thresh=0.85, dilation=2)(inputs.learner(), inputs.guide(), inputs.targets())
     assert float(value) == pytest.approx(dilated_reference(inputs, mask, 0.85, 1), rel=1e-5)
-    unmasked = TeacherLoss(thresh=0.85, use_mask=False)(inputs.learner(), inputs.guide(), inputs.targets())
+    unmasked = TeacherLoss(thresh=0.85, dilation=2, use_mask=False)(inputs.learner(), inputs.guide(), inputs.targets())
     assert float(unmasked) == pytest.approx(dilated_reference(inputs, np.ones_like(mask), 0.85, 1), rel=1e-5)
 
 
@@ -126,7 +126,9 @@ def test_confidence_is_the_teachers_own_and_not_that_of_the_softened_map(make_in
 
 def test_alpha_and_bce_reach_the_shrink_map(inputs):
     def value(**arguments):
-        return float(TeacherLoss(thresh=0.85, **arguments)(inputs.learner(), inputs.guide(), inputs.targets()))
+        return float(
+            TeacherLoss(thresh=0.85, dilation=2, **arguments)(inputs.learner(), inputs.guide(), inputs.targets())
+        )
 
     d = grown(sigmoid(inputs.u) > 0.85, 1).astype(float)
     bce = ((np.logaddexp(0, inputs.z) - inputs.z * d) * inputs.shrink_mask).sum() / inputs.shrink_mask.sum()

@@ -200,3 +200,18 @@ def test_statistics_are_put_back() -> None:
         assert not np.array_equal(network.bn._mean.numpy(), before["bn._mean"])
     assert_same({key: value.numpy() for key, value in running_statistics(network).items()}, before)
     assert sorted(before) == ["bn._mean", "bn._variance"]
+
+
+def test_statistics_are_put_back_after_an_error() -> None:
+    network = ConvBN(3, 4, 3)
+    before = {key: value.numpy() for key, value in running_statistics(network).items()}
+    with pytest.raises(ZeroDivisionError), statistics_kept(network):
+        network(image())
+        raise ZeroDivisionError
+    assert_same({key: value.numpy() for key, value in running_statistics(network).items()}, before)
+
+
+def test_a_weight_that_is_never_moved_is_no_statistic() -> None:
+    network = ConvBN(3, 4, 3)
+    network.conv.weight.stop_gradient = True
+    assert sorted(running_statistics(network)) == ["bn._mean", "bn._variance"]

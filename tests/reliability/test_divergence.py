@@ -445,6 +445,14 @@ def test_the_scale_grows_no_further_than_it_began() -> None:
     assert scale.value == LossScale(used=True).value
 
 
+def test_a_turn_that_is_made_again_counts_once_for_the_scale(tiny_set: Path, tmp_path: Path) -> None:
+    with tiny.Run(tiny.settings(tiny_set, tmp_path / "run"), max_steps=4, on_divergence="drop") as trainer:
+        scale = use_scale(trainer)
+        poison(trainer, "Student2", 2)
+        trainer.fit()
+    assert (scale.good_turns, list(trainer.cohort.students)) == (4, ["Student"])
+
+
 def test_an_overflow_costs_the_student_a_step_and_halves_the_scale(tiny_set: Path, tmp_path: Path) -> None:
     """What float16 does on a GPU, with an infinity put in by hand: gradients overflow above a scale of 2 ** 13."""
 
