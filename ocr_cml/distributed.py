@@ -17,6 +17,13 @@ from paddle import nn
 
 from ocr_cml.models.blocks import running_statistics
 
+_LAUNCHER = os.getppid()
+
+
+def launcher_is_gone() -> bool:
+    """Whether the process that started this one has ended: its own signal may have reached nobody else."""
+    return os.getppid() != _LAUNCHER
+
 
 def start() -> tuple[int, int]:
     """Join the process group where one was launched; returns (rank, world size)."""

@@ -52,9 +52,10 @@ def left_out(folder: Path) -> str:
     inside = sum(file.is_dir() for file in others)
     endings = [file.suffix.lower() or "no ending" for file in others if file.is_file()]
     unknown = [ending for ending in endings if ending not in IMAGE_SUFFIXES]
-    files = len(unknown)
+    files, lost = len(unknown), sum(not file.exists() for file in others)
     parts = [f"{files} file{'s' * (files != 1)} of other kinds ({', '.join(sorted(set(unknown)))})"] if files else []
     parts += [f"{inside} subfolder{'s' * (inside != 1)}"] if inside else []
+    parts += [f"{lost} link{'s' * (lost != 1)} to what is not there"] if lost else []
     return f"{folder}: left out {' and '.join(parts)}" if parts else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,8 +77,9 @@ class Records:
         return max([step, *(at for _, at, _ in found)])
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file. Each record is written when it is given; what a full disk did not take was told then."""
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 def _evaluated(record: Mapping[str, Any]) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ocr_cml import assemble
 from ocr_cml.checkpoint import Checkpoint, is_checkpoint, open_checkpoint
+from ocr_cml.checkpoint_files import STATE
 from ocr_cml.models.detector import Detector
 from ocr_cml.schema import Config
 from ppocr_data.errors import WeightsError
@@ -60,13 +61,39 @@ class Trained:
         return best.student
 
 
+_TRIES = 5
+
+
 def load_trained(settings: Config) -> Trained:
-    """Build the students and give them what a training made of them.
+    """Build the students and give them what a training made of them: all of one checkpoint, also where the training
+    goes on and saves meanwhile.
 
     Raises:
         ConfigError, WeightsError: the checkpoint is damaged, or its weights are not whole, or not these students'.
     """
     weights = Path(str(settings.Global.pretrained_model))
+    for _ in range(_TRIES):
+        before = _state(weights)
+        try:
+            trained = _load(settings, weights)
+        except (WeightsError, OSError):
+            if _state(weights) == before:
+                raise
+        else:
+            if _state(weights) == before:
+                return trained
+    raise WeightsError(f"{weights}: was replaced by its training each time it was read; copy the folder, and read that")
+
+
+def _state(weights: Path) -> bytes | None:
+    """What tells a checkpoint from the next one in its folder; None of what is no checkpoint."""
+    try:
+        return (weights / STATE).read_bytes()
+    except OSError:
+        return None
+
+
+def _load(settings: Config, weights: Path) -> Trained:
     checkpoint = open_checkpoint(weights) if is_checkpoint(weights) else None
     dropped = checkpoint.progress.dropped if checkpoint else ()
     students, _ = assemble.build_students(settings, dropped, trained=True)

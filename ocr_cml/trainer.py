@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import signal
 from collections.abc import Iterator
 
 from ocr_cml import config as configuration
 from ocr_cml.checkpoint import BEST, LATEST, Best
 from ocr_cml.cohort import StepResult, joined
-from ocr_cml.distributed import broadcast_weights, largest_of_ranks
+from ocr_cml.distributed import broadcast_weights, largest_of_ranks, launcher_is_gone
 from ocr_cml.evaluate import table
 from ocr_cml.log import LOG
 from ocr_cml.loop import divergence, finish, loggers, signals, startup
@@ -90,9 +91,15 @@ class Trainer(Training):
                 self.display.pace.paused()  # what was written and evaluated is not the next step's time
 
     def _asked_to_stop(self, asked: list[int]) -> int:
-        """The signal that asked, 0 without one; the same on all ranks: one that went on would wait for the others."""
+        """The signal that asked, 0 without one; the same on all ranks: one that went on would wait for the others.
+
+        A launcher that has ended asked as well: one of Paddle's two dies of its own SIGTERM and tells nobody.
+        """
         if self.world_size > 1 and not self._checks_finite_at(self.progress.step):
             return 0  # looked for where ranks wait for each other anyway
+        if self.world_size > 1 and not asked and launcher_is_gone():
+            asked.append(signal.SIGTERM)
+            LOG.warning("the launcher has ended: saving, then stopping")
         return largest_of_ranks(asked[0] if asked else 0, self.world_size)
 
     def _checks_finite_at(self, step: int) -> bool:

@@ -387,3 +387,5 @@ def test_what_of_a_folder_is_left_out_is_said(photos: Path) -> None:
     assert left_out(photos / "img_1.png") == ""
     (photos / "notes.txt").unlink()
     assert left_out(photos / "sub") == ""
+    (photos / "b.jpg").symlink_to(photos / "moved away.jpg")
+    assert left_out(photos).endswith(" and 1 subfolder and 1 link to what is not there")

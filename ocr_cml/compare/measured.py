@@ -70,7 +70,10 @@ def run(outcome: Path, command: Sequence[str]) -> int:
     _, status, usage = os.wait4(child.pid, 0)
     signal.setitimer(signal.ITIMER_REAL, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
-    note(child.returncode, usage.ru_maxrss * _UNIT)
+    try:
+        note(child.returncode, usage.ru_maxrss * _UNIT)
+    except OSError as error:  # the training has ended as it has; started again it has nothing to do, and is noted then
+        sys.stderr.write(f"{outcome}: cannot be written: {error.strerror}\n")
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,10 +17,10 @@ from ppocr_data.errors import ConfigError, UserError
 from ppocr_data.locks import is_held, lock
 
 _LOCK = ".lock"
-_DOES_NOT_FIT = re.compile(
-    r"Architecture\.Models\.[^.]+\.(Backbone|Neck|Head)\b|Train\..*\.batch_size_per_card$|Optimizer\.accumulate$"
-)
-"""Keys by which a checkpoint is one of other students, or of other steps, and cannot be gone on with."""
+_DOES_NOT_FIT = re.compile(r"Architecture\.Models\.[^.]+\.(Backbone|Neck|Head)\b|Optimizer\.(name|ema_decay)$")
+"""Keys by which a checkpoint is one of other students, or lacks what is trained now, and cannot be gone on with."""
+_OTHER_STEPS = re.compile(r"Train\..*\.batch_size_per_card$|Optimizer\.accumulate$")
+"""Keys that say how many images a step takes: it must stay as many, by another number of processes perhaps."""
 _SIGNS = (_LOCK, METRICS, *(name for folder in (LATEST, BEST) for name in (folder, previous_of(Path(folder)).name)))
 """By which a folder is known as a run's; a run makes the first before anything else."""
 _WRITTEN = ("config.yml", "preview.jpg", "report.html", "train.log", "validation")
@@ -130,20 +130,24 @@ class RunFolder:
             )
         recorded = self.path / "config.yml"
         if not recorded.is_file():
-            raise ConfigError(self._taken("its config.yml is missing", fits=True))
+            raise ConfigError(self._taken("its config.yml is missing"))
         # A run that began from another's checkpoint goes on from its own: the same command, given again, is no rewind.
         differing = different_keys(recorded, config, also=("Global.checkpoints",) if asked is not None else ())
         if differing:
             some = f"{', '.join(differing[:5])}{' and more' if len(differing) > 5 else ''} differ"
-            raise ConfigError(self._taken(some, fits=not any(map(_DOES_NOT_FIT.match, differing))))
+            raise ConfigError(self._taken(some, differing))
         return self.path
 
     def holds(self, folder: Path) -> bool:
         """Whether `folder` is this one or lies in it."""
         return self.path.resolve() in (folder.resolve(), *folder.resolve().parents)
 
-    def _taken(self, why: str, *, fits: bool) -> str:
-        purpose = f"continue it on purpose with -o Global.checkpoints={self.path}" if fits else "move it away"
+    def _taken(self, why: str, differing: Sequence[str] = ()) -> str:
+        purpose, how = "move it away", f"-o Global.checkpoints={self.path}"
+        if not any(map(_DOES_NOT_FIT.match, differing)):
+            others = any(map(_OTHER_STEPS.match, differing))
+            purpose += f"; if a step takes as many images as before, it goes on with {how}" if others else ""
+            purpose = purpose if others else f"continue it on purpose with {how}"
         return f"Global.save_model_dir: {self.path} holds another run ({why}); choose another folder, or {purpose}"
 
     def record(self, entry: Mapping[str, Any]) -> None:

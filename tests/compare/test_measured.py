@@ -46,6 +46,13 @@ def test_a_signal_that_ends_a_training_is_its_exit_code(tmp_path: Path) -> None:
     assert json.loads(outcome.read_text(encoding="utf-8"))["exit_code"] == -9
 
 
+def test_a_note_that_cannot_be_written_changes_no_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    for code in (0, 3):
+        gone = f"import shutil; shutil.rmtree({str(tmp_path / 'run')!r}, True); raise SystemExit({code})"
+        assert measured(tmp_path / "run" / "outcome.json", gone) == code
+
+
 def test_a_cut_of_power_takes_no_more_than_the_last_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = tmp_path / "outcome.json"
     outcome.write_text(json.dumps({"exit_code": 1, "wall_seconds": 100.0, "peak_bytes": 7}), encoding="utf-8")

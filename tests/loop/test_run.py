@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -172,14 +173,34 @@ def test_another_configuration_is_refused_naming_the_keys(folder: Path) -> None:
     "key",
     [
         "Architecture.Models.Student2.Backbone.scale=0.35",
+        "Optimizer.name=Momentum",
+        "Optimizer.ema_decay=0.9",
         "Train.loader.batch_size_per_card=3",
         "Optimizer.accumulate=2",
     ],
 )
 def test_going_on_is_not_offered_where_a_resume_would_refuse(folder: Path, key: str) -> None:
     checkpointed(folder)
-    with pytest.raises(ConfigError, match=r"holds another run \(.*differ\); choose another folder, or move it away"):
+    with pytest.raises(ConfigError) as refused:
         RunFolder(settings(folder, key))
+    assert re.search(r"holds another run \(.*differ\); choose another folder, or move it away", str(refused.value))
+    told = f"if a step takes as many images as before, it goes on with -o Global.checkpoints={folder}" in str(
+        refused.value
+    )
+    assert told is key.endswith(("card=3", "accumulate=2"))
+
+
+def test_a_full_disk_is_told_once(folder: Path) -> None:
+    """What could not be written stays in the file's buffer; its end must not hide the message."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    folder.mkdir(parents=True)
+    (folder / "metrics.jsonl").symlink_to("/dev/full")
+    with (
+        pytest.raises(UserError, match=r"metrics\.jsonl: cannot be written: No space left"),
+        closing(RunFolder(settings(folder))) as run,
+    ):
+        run.record({"step": 1})
 
 
 @pytest.mark.parametrize("change", ["Global.seed=2026", "Global.seed=3"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -47,6 +48,21 @@ def test_a_closed_terminal_may_be_told_twice() -> None:
         signal.raise_signal(signal.SIGHUP)
         signal.raise_signal(signal.SIGHUP)
         assert asked == [signal.SIGHUP]
+
+
+def test_a_launcher_repeats_itself(repository: Path) -> None:
+    """Of a process that Paddle's launcher started, what comes again within seconds is not a second request."""
+    script = (
+        "import signal, time\nfrom ocr_cml.loop import signals\nsignals._REPEATS = 0.5\n"
+        "with signals.noted() as asked:\n    for _ in range(3):\n        signal.raise_signal(signal.SIGTERM)\n"
+        "    print('goes on', asked == [signal.SIGTERM], flush=True)\n"
+        "    time.sleep(0.6)\n    signal.raise_signal(signal.SIGTERM)\n    print('and on')\n"
+    )
+    environment = os.environ | {"PADDLE_TRAINER_ID": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=repository, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "goes on True\n")
 
 
 def test_a_second_one_ends_the_process_at_once(repository: Path) -> None:
