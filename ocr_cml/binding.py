@@ -22,9 +22,6 @@ from ocr_cml.yaml_source import KeyPath
 TEACHERS = "Teachers"
 """The guide that stands for the weighted mean map of several teachers."""
 
-ENSEMBLE = "ensemble"
-"""The name under which the mean map of the students is scored and exported."""
-
 
 class CommonTermArguments(BaseModel):
     """What every loss term takes beside its own arguments."""

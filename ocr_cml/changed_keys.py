@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from ocr_cml import config as configuration
 from ocr_cml.checkpoint import LATEST
 from ocr_cml.schema import Config
+from ocr_cml.yaml_source import dotted
 from ppocr_data.errors import ConfigError
 
 # A run may be continued with other values of these: they say how long, where and how loudly, not what is learned how.
@@ -60,15 +60,7 @@ def different_keys(recorded: Path, config: Config, also: tuple[str, ...] = ()) -
 
 def keys_that_differ(then: Config, today: Config, also: tuple[str, ...] = ()) -> list[str]:
     """As `different_keys`, of a record that has been read."""
-    before, now = (_flat(yaml.safe_load(configuration.dump(each))) for each in (then, today))
+    before, now = (dotted(yaml.safe_load(configuration.dump(each))) for each in (then, today))
     free = [key for key in _FREE_KEYS if key not in also]
     differing = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
     return sorted(key for key in differing if not any(key == f or key.startswith(f + ".") for f in free))
-
-
-def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(data, dict) and data:
-        return {k: v for key, value in data.items() for k, v in _flat(value, f"{prefix}.{key}".lstrip(".")).items()}
-    if isinstance(data, list) and data:
-        return {k: v for i, value in enumerate(data) for k, v in _flat(value, f"{prefix}.{i}").items()}
-    return {prefix: data}

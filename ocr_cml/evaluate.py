@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ocr_cml.binding import ENSEMBLE
 from ocr_cml.distributed import sum_over_ranks
 from ocr_cml.metrics import DetMetric
 from ocr_cml.overlap import ahead
 from ocr_cml.postprocess import DBPostProcess
+from ocr_cml.records import ENSEMBLE
 from ocr_cml.tune import Tuner
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.errors import ModelError

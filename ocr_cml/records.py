@@ -11,6 +11,10 @@ from typing import Any
 from ppocr_data.atomic import write_text
 
 METRICS = "metrics.jsonl"
+ENSEMBLE = "ensemble"
+"""The name under which the mean map of the students is scored and exported."""
+AGREEMENT = "agreement/"
+"""Begins the keys of two students' agreement."""
 IN_EVALUATION = "in_evaluation"
 """Marks a divergence that an evaluation met."""
 

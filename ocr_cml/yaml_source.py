@@ -150,6 +150,14 @@ def plain(text: str) -> Any:
         raise ConfigError(f"not valid YAML: {str(error)[:200] or type(error).__name__}") from None
 
 
+def dotted(data: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings and lists as one mapping of dotted keys; empty ones are values of their own."""
+    if not isinstance(data, (dict, list)) or not data:
+        return {prefix: data}
+    pairs = data.items() if isinstance(data, dict) else enumerate(data)
+    return {k: v for name, inner in pairs for k, v in dotted(inner, f"{prefix}.{name}".lstrip(".")).items()}
+
+
 def _parse(text: str, path: KeyPath, source: Source, place: str) -> Any:
     """Plain data of one YAML document; lines and repeated keys are noted in `source`."""
     loader = _Loader(text)

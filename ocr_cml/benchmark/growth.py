@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ocr_cml.benchmark import inputs, recipe
 from ocr_cml.benchmark.measure import OURS, Row, rows_of
 from ocr_cml.benchmark.side import ROOT, Side
+from ocr_cml.records import METRICS
 from ppocr_data.errors import UserError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def processes(suite: Suite) -> list[Row]:
         done = subprocess.run(command, env=clean, capture_output=True, text=True, check=False)
         if done.returncode:
             raise UserError(f"benchmark: training in {count} processes failed: {done.stderr[-2000:]}")
-        seconds = _logged_seconds(folder / "run" / "metrics.jsonl")
+        seconds = _logged_seconds(folder / "run" / METRICS)
         rates[count] = [4 * count * _LOGGED / value for value in seconds[1:]]
     one, two = (statistics.median(rates[count]) for count in (1, 2))
     rows = [Row(f"training, {count} processes, {crop}x{crop}", "images/s", {OURS: rates[count]}) for count in (1, 2)]

@@ -15,12 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ocr_cml.binding import ENSEMBLE
 from ocr_cml.compare.outcome import is_finished, read_outcome
 from ocr_cml.compare.plan import Plan, PlannedRun
 from ocr_cml.compare.schema import Method
 from ocr_cml.models import build_detector
 from ocr_cml.models.weights import UNUSED_WHEN_FROZEN
+from ocr_cml.records import ENSEMBLE, METRICS
 from ppocr_data.errors import UserError
 
 MB = 1024 * 1024
@@ -167,7 +167,7 @@ def read_result(run: PlannedRun, score: str) -> Result:
         run: the run.
         score: `last` or `best`: which evaluation of a network counts.
     """
-    path = run.folder / "metrics.jsonl"
+    path = run.folder / METRICS
     try:
         records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         evaluations = tuple(Evaluation(record["step"], record["eval"]) for record in records if "eval" in record)

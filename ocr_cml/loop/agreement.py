@@ -12,11 +12,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import paddle
 
 from ocr_cml.losses.maps import TEXT_LEVEL, logit, resized
+from ocr_cml.losses.teacher import dilated_target
+from ocr_cml.models.detector import DetOutput
+from ocr_cml.records import AGREEMENT
 from ocr_cml.runtime import FrozenDetector
 from ppocr_data.targets import shrink_target
 
@@ -59,7 +61,7 @@ def sweep(
     teacher: FrozenDetector,
     crops: Sequence[Crop],
     *,
-    thresh: float = 0.3,
+    thresh: float = TEXT_LEVEL,
     dilation: int = 0,
     min_text_size: float = 8,
     ratios: Sequence[float] = RATIOS,
@@ -86,9 +88,9 @@ def sweep(
 
 
 def _taught(map_: np.ndarray, thresh: float, dilation: int) -> np.ndarray:
-    """The text pixels of a target made of a probability map `[H,W]`; see `ocr_cml.losses.teacher.dilated_target`."""
-    size = 2 * (dilation // 2) + 1
-    return cv2.dilate((map_ > thresh).astype(np.uint8), np.ones((size, size), np.uint8)).astype(bool)
+    """The text pixels of the target that is made of a probability map `[H,W]`."""
+    guide = DetOutput.from_probability(paddle.to_tensor(map_)[None, None])
+    return dilated_target(guide.shrink_logit, thresh, dilation).numpy()[0, 0] > 0
 
 
 def best_fit(fits: Sequence[Fit]) -> Fit:
@@ -153,7 +155,7 @@ def verdict(
 
 def agreement_name(first: str, second: str) -> str:
     """The key of two students' agreement in `metrics.jsonl`: `agreement/Student,Student2`."""
-    return f"agreement/{first},{second}"
+    return f"{AGREEMENT}{first},{second}"
 
 
 def dice_of_maps(first: paddle.Tensor, second: paddle.Tensor) -> float:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from ocr_cml.records import ENSEMBLE
 from ocr_cml.report.charts import Chart, Series, charts
-from ocr_cml.report.run import ENSEMBLE, Run
+from ocr_cml.report.run import Run
 from ocr_cml.report.template import missing, section, table
 from ocr_cml.report.validation import curve, precision_recall
 from ocr_cml.words import duration
-from ocr_cml.yaml_source import plain
+from ocr_cml.yaml_source import dotted, plain
 from ppocr_data.errors import ConfigError
 
 _LONGEST_CELL = 60
@@ -68,7 +68,7 @@ def _settings(runs: Sequence[Run]) -> str:
     settings = []
     for run in runs:
         try:
-            settings.append(_flat(plain(run.config)))
+            settings.append(dotted(plain(run.config)))
         except ConfigError:
             return missing(f"config.yml of {run.name} cannot be read.")
     keys = sorted({key for flat in settings for key in flat} - {"Global.save_model_dir"})
@@ -83,13 +83,3 @@ def _cell(text: str) -> str:
     """A long value without its middle: paths differ at their ends."""
     tail = 2 * _LONGEST_CELL // 3
     return text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1 - tail]}…{text[-tail:]}"
-
-
-def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings and lists as dotted keys."""
-    if isinstance(data, (dict, list)) and data:
-        pairs = data.items() if isinstance(data, dict) else enumerate(data)
-        return {
-            key: value for name, inner in pairs for key, value in _flat(inner, f"{prefix}.{name}".lstrip(".")).items()
-        }
-    return {prefix: data} if prefix else {}

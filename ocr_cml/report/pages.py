@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from ocr_cml.records import ENSEMBLE
 from ocr_cml.report.charts import charts
 from ocr_cml.report.compare import comparison, distinct
-from ocr_cml.report.run import ENSEMBLE, Run, read_run
+from ocr_cml.report.run import Run, read_run
 from ocr_cml.report.series import as_teacher, colours, loss_charts, pace_charts, score_chart, score_details
 from ocr_cml.report.template import code, facts, fold, missing, page, section, table
 from ocr_cml.report.validation import gallery

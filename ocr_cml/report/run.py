@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ocr_cml.checkpoint_files import BEST, STATE, is_checkpoint
-from ocr_cml.records import METRICS, records_in
+from ocr_cml.records import ENSEMBLE, METRICS, records_in
 from ppocr_data.errors import UserError
 
 Scores = dict[str, dict[str, float]]
 """Network name -> precision, recall, hmean and counts."""
 
-ENSEMBLE = "ensemble"
 _FILES = (METRICS, "config.yml", "train.log")
 _VALIDATION = ("validation", "validation.json")
 _LOG_LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ ([A-Z]+) (.*)", re.DOTALL)
@@ -84,7 +83,7 @@ class Run:
 
 def read_run(path: Path) -> Run:
     """Read a run folder; missing and cut files become notes. Raises UserError where the folder is not one of a run."""
-    if is_checkpoint(path) and not (path / "metrics.jsonl").is_file():
+    if is_checkpoint(path) and not (path / METRICS).is_file():
         raise UserError(f"{path}: is a checkpoint of a run; the run's folder is {path.resolve().parent}")
     if not any((path / name).is_file() for name in _FILES):
         what = "holds no run" if path.is_dir() else "is not a folder"

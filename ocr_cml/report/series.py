@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ocr_cml.records import AGREEMENT
 from ocr_cml.report.charts import Chart, Series, charts
 from ocr_cml.report.run import Run
 from ocr_cml.report.template import missing
@@ -9,7 +10,6 @@ from ocr_cml.report.validation import curve, precision_recall
 
 TEACHER_COLOUR = 7
 _OWN = ("step", "loss", "lr", "seconds", "steps")
-_AGREEMENT = "agreement/"
 
 
 def score_chart(run: Run) -> str:
@@ -40,9 +40,9 @@ def score_details(run: Run) -> list[Chart]:
     if run.validation:
         curves = run.validation["curves"]
         found.append(precision_recall([curve(name, points, _colour(run, name)) for name, points in curves.items()]))
-    pairs = [key for key in _keys(run) if key.startswith(_AGREEMENT)]
+    pairs = [key for key in _keys(run) if key.startswith(AGREEMENT)]
     series = [
-        Series(pair[len(_AGREEMENT) :].replace(",", " and "), _values(run, pair), number % TEACHER_COLOUR)
+        Series(pair[len(AGREEMENT) :].replace(",", " and "), _values(run, pair), number % TEACHER_COLOUR)
         for number, pair in enumerate(pairs)
     ]
     if series:
@@ -62,7 +62,7 @@ def _keys(run: Run) -> list[str]:
 
 def _terms(run: Run) -> list[str]:
     """Labels of the loss terms."""
-    return [key for key in _keys(run) if not key.startswith(_AGREEMENT)]
+    return [key for key in _keys(run) if not key.startswith(AGREEMENT)]
 
 
 def _learner(label: str) -> str:

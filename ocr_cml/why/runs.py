@@ -10,7 +10,7 @@ from typing import Any
 
 from ocr_cml import config as configuration
 from ocr_cml.checkpoint import open_checkpoint
-from ocr_cml.records import METRICS, read_records
+from ocr_cml.records import AGREEMENT, METRICS, read_records
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError
 from ppocr_data.targets import MakeShrinkMap
@@ -109,7 +109,7 @@ def agreement_of(records: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
     """(step, mean over pairs of students of their agreement) at each log point that has any."""
     series = []
     for record in records:
-        values = [value for key, value in record.items() if key.startswith("agreement/")]
+        values = [value for key, value in record.items() if key.startswith(AGREEMENT)]
         if values:
             series.append((int(record["step"]), statistics.fmean(values)))
     return series

@@ -7,8 +7,9 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-from ocr_cml.binding import ENSEMBLE, TEACHERS
+from ocr_cml.binding import TEACHERS
 from ocr_cml.models.detector import PARTS, build_detector
+from ocr_cml.records import ENSEMBLE
 from ocr_cml.schema import Config, Network
 from ocr_cml.yaml_source import KeyPath
 from ppocr_data.errors import ModelError

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ocr_cml.checkpoint import Best
-from ocr_cml.loop.validation import FILE, FOLDER, Examination, _quality, _spread, forget, is_recorded, record
+from ocr_cml.loop.validation import FILE, FOLDER, Examination, _quality, forget, is_recorded, record
 from ocr_cml.metrics import Counts, overlap
 from ocr_cml.postprocess import DBPostProcess
 from ppocr_data.dataset import EvalDataset
@@ -110,11 +110,6 @@ def test_a_damaged_record_counts_as_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("counts", "expected"), [(Counts(), 1.0), (Counts(0, 0, 1), 0.0), (Counts(1, 2, 2), 0.5)])
 def test_an_empty_image_with_nothing_found_is_perfect(counts: Counts, expected: float) -> None:
     assert _quality(counts) == expected
-
-
-def test_a_large_set_is_sampled_evenly() -> None:
-    assert _spread(3, 200) == [0, 1, 2]
-    assert _spread(1001, 5) == [0, 250, 500, 750, 1000]
 
 
 def test_matches_name_the_detection_of_each_ground_truth() -> None:
