@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,32 +57,10 @@ def _take_over(training: Training, found: Checkpoint) -> None:
     changed = None if then is None else keys_that_differ(then, training.config)
     if changed:
         LOG.info("settings that differ from the checkpoint's: %s", ", ".join(changed))
-    if then is not None:
-        _tell_a_jump(training, found.progress.step, then)
-        _tell_ramps_that_jump(training, found.progress.step, then)
-        _tell_connectors_of_other_terms(training, changed or [])
-    if training.config.Global.pretrained_model and not training.run.holds(found.folder):
-        LOG.warning("Global.pretrained_model has no effect: every weight is that of %s", found.folder)
+    for line in _what_is_not_as_it_was(training, found, then, changed or []):
+        LOG.warning("%s", line)
     today = training.progress
-    if today.teachers != found.progress.teachers:
-        LOG.warning("the teachers are not those of the checkpoint (path or SHA-256 differ); going on with today's")
-    started = found.progress.started_from
-    if training.config.Global.on_divergence == "restart" and started and started != today.started_from:
-        LOG.warning(
-            "the weight files that students begin with are not those of the checkpoint; a student that is restarted "
-            "begins with today's"
-        )
-    if found.progress.trained_on not in ("", today.trained_on):
-        LOG.warning(
-            "the training labels are not those of the checkpoint; going on with today's, in an order and with "
-            "schedules that follow from their number"
-        )
-    if found.progress.unlabelled not in ("", today.unlabelled):
-        LOG.warning(
-            "the images without labels are not those of the checkpoint; going on with today's, in an order that "
-            "follows from their number"
-        )
-    progress = training.progress = replace(
+    training.progress = replace(
         found.progress,
         teachers=today.teachers,
         unlabelled=today.unlabelled,
@@ -89,7 +68,48 @@ def _take_over(training: Training, found: Checkpoint) -> None:
         scored_on=today.scored_on,
         samples_a_step=today.samples_a_step,
     )
-    reason = _why_not_best(training, found, changed) if training.rank == 0 and progress.best else ""
+    _keep_or_forget_best(training, _why_not_best(training, found, today.scored_on, changed))
+    step = training.progress.step
+    reached = training.run.forget_after(step, evaluated_anew=training.progress.evaluation_due)
+    LOG.info("resumed from %s at step %d", found.folder, step)
+    if reached > step:
+        LOG.info("steps %d to %d had not been saved; they are made again", step + 1, reached)
+
+
+def _what_is_not_as_it_was(
+    training: Training, found: Checkpoint, then: Config | None, changed: list[str]
+) -> Iterator[str]:
+    """What people should know of before a run goes on under it, a line each."""
+    before, today = found.progress, training.progress
+    if then is not None:
+        yield from _rate_that_jumps(training, before.step, then)
+        yield from _ramps_that_jump(training, before.step, then)
+        yield from _connectors_of_other_terms(training, changed)
+    if training.config.Global.pretrained_model and not training.run.holds(found.folder):
+        yield f"Global.pretrained_model has no effect: every weight is that of {found.folder}"
+    if today.teachers != before.teachers:
+        yield "the teachers are not those of the checkpoint (path or SHA-256 differ); going on with today's"
+    restarts = training.config.Global.on_divergence == "restart"
+    if restarts and before.started_from and before.started_from != today.started_from:
+        yield (
+            "the weight files that students begin with are not those of the checkpoint; a student that is restarted "
+            "begins with today's"
+        )
+    if before.trained_on not in ("", today.trained_on):
+        yield (
+            "the training labels are not those of the checkpoint; going on with today's, in an order and with "
+            "schedules that follow from their number"
+        )
+    if before.unlabelled not in ("", today.unlabelled):
+        yield (
+            "the images without labels are not those of the checkpoint; going on with today's, in an order that "
+            "follows from their number"
+        )
+
+
+def _keep_or_forget_best(training: Training, reason: str) -> None:
+    """Go on from the best result so far, or look for the best student anew where there is a reason on any rank."""
+    progress = training.progress
     if largest_of_ranks(bool(reason), training.world_size):
         if reason:
             LOG.warning("%s; the best student is looked for anew", reason)
@@ -97,10 +117,6 @@ def _take_over(training: Training, found: Checkpoint) -> None:
         progress.best, progress.evaluation_due = None, True
     elif training.rank == 0 and progress.best:
         _put_best_in_place(training.run.path, progress.best)
-    reached = training.run.forget_after(progress.step, evaluated_anew=progress.evaluation_due)
-    LOG.info("resumed from %s at step %d", found.folder, progress.step)
-    if reached > progress.step:
-        LOG.info("steps %d to %d had not been saved; they are made again", progress.step + 1, reached)
 
 
 def _recorded(found: Checkpoint) -> Config | None:
@@ -111,41 +127,39 @@ def _recorded(found: Checkpoint) -> Config | None:
         return None
 
 
-def _tell_a_jump(training: Training, step: int, then: Config) -> None:
+def _rate_that_jumps(training: Training, step: int, then: Config) -> Iterator[str]:
     """Whether the learning rate jumps: a schedule that was over may go on."""
     today, before = training.timetable, replace(training.timetable, config=then)
     was, now = before.rate(max(0, step - 1)), today.rate(step)
     if step < today.last_step and today.schedule_steps > before.schedule_steps and now > _JUMP * was:
-        LOG.warning(
-            "the learning rate goes on at %.2e, where the run had come down to %.2e: the schedule spans %d steps now, "
-            "which were %d",
-            *(now, was, today.schedule_steps, before.schedule_steps),
+        yield (
+            f"the learning rate goes on at {now:.2e}, where the run had come down to {was:.2e}: the schedule spans "
+            f"{today.schedule_steps} steps now, which were {before.schedule_steps}"
         )
 
 
-def _tell_ramps_that_jump(training: Training, step: int, then: Config) -> None:
+def _ramps_that_jump(training: Training, step: int, then: Config) -> Iterator[str]:
     """Whether a term's weight is another one than it would have been: the schedules' length may have changed."""
     today, before = training.timetable, replace(training.timetable, config=then)
     for term in stated_terms(training.config) if step < today.last_step else ():
         was, now = (term_weight(term.common.weight, times.fraction(step)) for times in (before, today))
         if abs(now - was) > _SMALL * max(abs(now), abs(was)):
-            LOG.warning(
-                "%s.weight goes on at %.3g, where it had come to %.3g: the schedule spans %d steps now, which were %d",
-                *(".".join(term.path), now, was, today.schedule_steps, before.schedule_steps),
+            yield (
+                f"{'.'.join(term.path)}.weight goes on at {now:.3g}, where it had come to {was:.3g}: the schedule "
+                f"spans {today.schedule_steps} steps now, which were {before.schedule_steps}"
             )
 
 
-def _tell_connectors_of_other_terms(training: Training, changed: list[str]) -> None:
+def _connectors_of_other_terms(training: Training, changed: list[str]) -> Iterator[str]:
     """What a term has learnt is known by its name and place: two entries that change places take each other's."""
     carrying = {bound.binding.term for bound in training.cohort.terms if bound.term.parameters()}
     paths = [".".join(term.path) for term in stated_terms(training.config) if term.position in carrying]
     for path in paths:
         other = [key for key in changed if key.startswith(f"{path}.") and not key.startswith(f"{path}.weight")]
         if other:
-            LOG.warning(
-                "%s: the connectors that go on were trained with another setting, perhaps another entry's whose place "
-                "this one has now",
-                ", ".join(other),
+            yield (
+                f"{', '.join(other)}: the connectors that go on were trained with another setting, perhaps another "
+                "entry's whose place this one has now"
             )
 
 
@@ -167,17 +181,20 @@ def _counted(samples: tuple[int, int] | None) -> list[str]:
     return [f"{count} {kind} image{'s' * (count != 1)}" for count, kind in kinds if count]
 
 
-def _why_not_best(training: Training, found: Checkpoint, changed: list[str] | None) -> str:
-    """Why the recorded best result cannot be kept: its weights are missing, or it was scored in another way."""
+def _why_not_best(training: Training, found: Checkpoint, scored_on: str, changed: list[str] | None) -> str:
+    """Why the recorded best result cannot be kept: its weights are missing, or it was scored in another way.
+
+    Nothing where there is none, and on all ranks but the first, which alone sees the run's folder.
+    """
     best = found.progress.best
-    if best is None:
+    if best is None or training.rank != 0:
         return ""
     told = f"the best so far, {best.student} at step {best.step}, hmean {best.hmean:.4f}"
     if best not in _kept_in(training.run.path):
         return f"{told}, does not lie in {training.run.path / BEST}"
     if changed is None:  # the record is of another version
         return f"{told}, was scored by a configuration that this version does not read"
-    if found.progress.scored_on not in ("", training.progress.scored_on):
+    if found.progress.scored_on not in ("", scored_on):
         return f"{told}, was scored on other labels"
     scored = [key for key in changed if key.startswith(_SCORED_BY)]
     return f"{told}, was scored with another {', '.join(scored[:3])}" if scored else ""
