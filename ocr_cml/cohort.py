@@ -169,7 +169,8 @@ class Cohort:
 
     def ask_students(self, batch: Batch, names: Sequence[str]) -> dict[str, DetOutput]:
         """Answers, as in training, of those among `names` that guide a peer; without gradient or running means."""
-        return self._ask(self.normalization.to_device(pixels(batch)), [n for n in names if n in self._guides_wanted])
+        wanted = self._guides_wanted
+        return self._ask(self.normalization.to_device(pixels(batch)), [name for name in names if name in wanted])
 
     def _ask(self, images: paddle.Tensor, names: Sequence[str]) -> dict[str, DetOutput]:
         answers = {}

@@ -216,10 +216,10 @@ def _refuse_unnamed_weights(settings: Config, config_path: str, overrides: Seque
     from ocr_cml.checkpoint_files import BEST, LATEST
 
     given = {key.strip(): value.strip() for key, _, value in (override.partition("=") for override in overrides)}
-    if asked := given.get("Global.checkpoints"):
+    if "Global.checkpoints" in given:
         raise ConfigError(
             f"Global.checkpoints: is what a training goes on from; here weights come from "
-            f"Global.pretrained_model; write -o Global.pretrained_model={asked} in its place"
+            f"Global.pretrained_model; write -o Global.pretrained_model={given['Global.checkpoints']} in its place"
         )
     run = Path(config_path).parent
     made = next((run / name for name in (BEST, LATEST) if (run / name).is_dir()), "RUN/best")

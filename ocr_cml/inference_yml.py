@@ -27,6 +27,11 @@ _SEAL, _SEAL_LIMIT = "seal", 736
 _RUNTIME_MAX_SIDE = 4000
 
 
+def beside(model: Path) -> Path:
+    """Where the `inference.yml` of a model lies, if it has one: in its folder, or beside its `.onnx` file."""
+    return (model if model.is_dir() else model.parent) / FILE_NAME
+
+
 @dataclass(frozen=True)
 class InferenceConfig:
     """What `inference.yml` states. The defaults stand in where a model comes without one."""

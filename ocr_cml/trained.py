@@ -62,6 +62,7 @@ class Trained:
 
 
 _TRIES = 5
+"""A training saves far less often than these take; who reads each time while it saves would read for ever."""
 
 
 def load_trained(settings: Config) -> Trained:

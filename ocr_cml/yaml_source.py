@@ -151,9 +151,9 @@ def plain(text: str) -> Any:
 
 
 def dotted(data: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings and lists as one mapping of dotted keys; empty ones are values of their own."""
+    """Nested mappings and lists as one mapping of dotted keys; empty ones are values of their own, none at the top."""
     if not isinstance(data, (dict, list)) or not data:
-        return {prefix: data}
+        return {prefix: data} if prefix else {}
     pairs = data.items() if isinstance(data, dict) else enumerate(data)
     return {k: v for name, inner in pairs for k, v in dotted(inner, f"{prefix}.{name}".lstrip(".")).items()}
 

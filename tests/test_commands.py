@@ -52,6 +52,8 @@ def test_what_a_training_goes_on_from_is_not_what_is_scored(
     code, out, err = tool(name, "-c", path, *given, "Global.pretrained_model=other")
     assert (code, out) == (2, "")
     assert err.rstrip().endswith("write -o Global.pretrained_model=output/absent/latest in its place")
+    code, _, err = tool(name, "-c", path, *given[:2], "Global.checkpoints=", "Global.pretrained_model=other")
+    assert code == 2 and "Global.checkpoints: is what a training goes on from" in err
 
 
 def test_an_override_may_have_spaces_about_its_equals_sign(tool: Tool, tiny_set: Path, tmp_path: Path) -> None:

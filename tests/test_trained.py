@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import tiny
+from safetensors.numpy import load_file
 
 from ocr_cml import assemble
 from ocr_cml.trained import load_trained
@@ -21,7 +22,8 @@ def saves(tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tu
         tiny.fit(tiny.settings(tiny_set, tmp_path / name, Global__seed=seed), max_steps=1)
     latest = tmp_path / "run" / "latest"
     settings = tiny.settings(tiny_set, tmp_path / "run", Global__pretrained_model=str(latest))
-    read, coming = assemble.students.load_trained, ["", ""]
+    read = assemble.students.load_trained
+    coming: list[str] = []
 
     def meanwhile(student: Any, name: str, *rest: Any) -> Any:
         found = read(student, name, *rest)
@@ -43,7 +45,7 @@ def test_students_are_all_of_one_checkpoint(replaced: list[str], saves: tuple[An
     trained = load_trained(config)
     kept = tmp_path / ("newer" if replaced else "run") / "latest"
     for name, student in trained.students.items():
-        tiny.assert_same(tiny.state_of(student), dict(tiny.load_file(kept / f"{name}.safetensors")))
+        tiny.assert_same(tiny.state_of(student), dict(load_file(kept / f"{name}.safetensors")))
     assert trained.checkpoint is not None and not coming
 
 

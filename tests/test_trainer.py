@@ -509,11 +509,7 @@ def test_best_is_the_maximum_over_students_and_time(tiny_set: Path, tmp_path: Pa
 
 
 def test_a_student_that_overtakes_its_teacher_is_said_once(tiny_set: Path, tmp_path: Path, log: list[str]) -> None:
-    paddle.seed(1)
-    blind = tiny.build_detector(tiny.STUDENT)
-    tiny.say(blind, -9)
-    weights = tmp_path / "blind.safetensors"
-    tiny.save_weights(tiny.state_of(blind), weights)
+    weights = tiny.answering(-9, tmp_path / "blind.safetensors")
     terms = [tiny.LABELS, {"ATLoss": {"layers": [["neck", "neck"]]}}]
     data = tiny.settings(tiny_set, tmp_path / "run", terms=terms, students=1, teacher=weights)
     data["Optimizer"]["lr"] = {"name": "Const", "learning_rate": 1e-9}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ocr_cml.yaml_source import Source, apply_override, read_yaml
+from ocr_cml.yaml_source import Source, apply_override, dotted, read_yaml
 from ppocr_data.errors import ConfigError
 
 Read = Callable[[str], Source]
@@ -303,6 +303,18 @@ def test_a_repeated_key_in_an_override_is_a_problem() -> None:
     (problem,) = overridden("lr={rate: 0.1, rate: 0.2}").problems
     assert "rate" in problem
     assert "twice" in problem
+
+
+@pytest.mark.parametrize(
+    ("data", "keys"),
+    [
+        ({"a": {"b": 1, "c": [{"d": None}, 2]}, "e": []}, {"a.b": 1, "a.c.0.d": None, "a.c.1": 2, "e": []}),
+        (None, {}),
+        ({}, {}),
+    ],
+)
+def test_nested_data_as_dotted_keys(data: object, keys: dict[str, object]) -> None:
+    assert dotted(data) == keys
 
 
 def test_keys_of_an_override_are_strings_as_in_a_file() -> None:

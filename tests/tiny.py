@@ -200,6 +200,15 @@ def say(network: Detector, logit: float) -> None:
     paddle.assign(paddle.full_like(last.bias, logit), last.bias)
 
 
+def answering(logit: float, path: Path) -> Path:
+    """Weights of a network that answers with one logit everywhere, as a file."""
+    paddle.seed(1)
+    network = build_detector(STUDENT)
+    say(network, logit)
+    save_weights(state_of(network), path)
+    return path
+
+
 def batch(count: int = 2, seed: int = 0, *, labelled: Sequence[bool] | None = None, size: int = CROP) -> Batch:
     """Noise images with a rectangle of text, its border and a don't-care corner; lower from image to image."""
     rng = np.random.default_rng(seed)

@@ -6,13 +6,12 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from ocr_cml import model_store
+from ocr_cml import inference_yml, model_store
 from ocr_cml.assemble.data import normalization
 from ocr_cml.binding import stated_terms
 from ocr_cml.checkpoint_files import is_checkpoint
 from ocr_cml.config import load_record
 from ocr_cml.fastest import fastest
-from ocr_cml.inference_yml import FILE_NAME
 from ocr_cml.log import LOG
 from ocr_cml.model_files import find_files
 from ocr_cml.models import Detector, build_detector
@@ -82,8 +81,8 @@ def _found(name: str, inference_model: str) -> Path:
 def _answering(model: Path) -> list[Path]:
     """The files of an inference model that its answers depend on: a page beside them may be written anew."""
     found = find_files(model)
-    stated = (model if model.is_dir() else model.parent) / FILE_NAME
-    return sorted(path for path in (found.onnx, found.program, found.params, stated) if path and path.is_file())
+    files = (found.onnx, found.program, found.params, inference_yml.beside(model))
+    return sorted(path for path in files if path and path.is_file())
 
 
 def teacher_record(config: Config) -> dict[str, dict[str, str]]:

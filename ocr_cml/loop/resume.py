@@ -59,6 +59,7 @@ def _take_over(training: Training, found: Checkpoint) -> None:
         LOG.info("settings that differ from the checkpoint's: %s", ", ".join(changed))
     for line in _what_is_not_as_it_was(training, found, then, changed or []):
         LOG.warning("%s", line)
+    reason = _why_not_best(training, found, changed)
     today = training.progress
     training.progress = replace(
         found.progress,
@@ -68,7 +69,7 @@ def _take_over(training: Training, found: Checkpoint) -> None:
         scored_on=today.scored_on,
         samples_a_step=today.samples_a_step,
     )
-    _keep_or_forget_best(training, _why_not_best(training, found, today.scored_on, changed))
+    _keep_or_forget_best(training, reason)
     step = training.progress.step
     reached = training.run.forget_after(step, evaluated_anew=training.progress.evaluation_due)
     LOG.info("resumed from %s at step %d", found.folder, step)
@@ -181,7 +182,7 @@ def _counted(samples: tuple[int, int] | None) -> list[str]:
     return [f"{count} {kind} image{'s' * (count != 1)}" for count, kind in kinds if count]
 
 
-def _why_not_best(training: Training, found: Checkpoint, scored_on: str, changed: list[str] | None) -> str:
+def _why_not_best(training: Training, found: Checkpoint, changed: list[str] | None) -> str:
     """Why the recorded best result cannot be kept: its weights are missing, or it was scored in another way.
 
     Nothing where there is none, and on all ranks but the first, which alone sees the run's folder.
@@ -194,7 +195,7 @@ def _why_not_best(training: Training, found: Checkpoint, scored_on: str, changed
         return f"{told}, does not lie in {training.run.path / BEST}"
     if changed is None:  # the record is of another version
         return f"{told}, was scored by a configuration that this version does not read"
-    if found.progress.scored_on not in ("", scored_on):
+    if found.progress.scored_on not in ("", training.progress.scored_on):
         return f"{told}, was scored on other labels"
     scored = [key for key in changed if key.startswith(_SCORED_BY)]
     return f"{told}, was scored with another {', '.join(scored[:3])}" if scored else ""

@@ -143,11 +143,13 @@ class RunFolder:
         return self.path.resolve() in (folder.resolve(), *folder.resolve().parents)
 
     def _taken(self, why: str, differing: Sequence[str] = ()) -> str:
-        purpose, how = "move it away", f"-o Global.checkpoints={self.path}"
-        if not any(map(_DOES_NOT_FIT.match, differing)):
-            others = any(map(_OTHER_STEPS.match, differing))
-            purpose += f"; if a step takes as many images as before, it goes on with {how}" if others else ""
-            purpose = purpose if others else f"continue it on purpose with {how}"
+        how = f"-o Global.checkpoints={self.path}"
+        if any(map(_DOES_NOT_FIT.match, differing)):
+            purpose = "move it away"
+        elif any(map(_OTHER_STEPS.match, differing)):
+            purpose = f"move it away; if a step takes as many images as before, it goes on with {how}"
+        else:
+            purpose = f"continue it on purpose with {how}"
         return f"Global.save_model_dir: {self.path} holds another run ({why}); choose another folder, or {purpose}"
 
     def record(self, entry: Mapping[str, Any]) -> None:

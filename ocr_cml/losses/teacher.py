@@ -49,7 +49,7 @@ class TeacherLoss(nn.Layer):
         kind: `dilated` or `soft`.
         thresh: dilated: probability over which the teacher sees text.
         dilation: dilated: growth of D in pixels, width and height, half on either side: 0, 2, 4, ...; PP-OCRv2's is 2,
-            which contradicts the labels along every edge (docs/evidence.md: 3.4 points less on receipts).
+            which contradicts labels shrunk by the teacher's ratio along every edge (docs/methods.md).
         alpha: weight of the shrink map's loss.
         main_loss_type: dilated: loss of the shrink map.
         balance_loss: dilated with BCE: mine hard background.

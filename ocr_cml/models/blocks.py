@@ -56,8 +56,8 @@ def recompute_blocks(network: nn.Layer) -> int:
 def running_statistics(network: nn.Layer) -> dict[str, Tensor]:
     """A network's running means and variances by name.
 
-    Paddle counts them among the parameters, not among the buffers. That they take no gradient does not set them apart:
-    nor does what of a backbone no detector uses.
+    Paddle counts them among the parameters, not among the buffers. Their names set them apart: that they take no
+    gradient they share with weights that never move.
     """
     return {name: value for name, value in network.state_dict().items() if name.endswith(_STATISTICS)}
 

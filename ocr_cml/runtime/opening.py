@@ -46,7 +46,7 @@ def open_detector(
     if engine not in ENGINES:
         raise ModelError(f"engine {engine!r} is unknown; choose {', '.join(ENGINES)}")
     check_device(device)
-    stated = (path if path.is_dir() else path.parent) / inference_yml.FILE_NAME
+    stated = inference_yml.beside(path)
     files = find_files(path)
     config = inference_yml.read(stated) if stated.is_file() else InferenceConfig()
     if not stated.is_file():

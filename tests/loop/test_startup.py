@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import paddle
 import pytest
 import tiny
 
@@ -110,15 +109,6 @@ def with_a_second_teacher(data: dict[str, Any], weights: Path) -> dict[str, Any]
     return data
 
 
-def answering(logit: float, path: Path) -> Path:
-    """Weights of a network that answers with one logit everywhere."""
-    paddle.seed(1)
-    network = tiny.build_detector(tiny.STUDENT)
-    tiny.say(network, logit)
-    save_weights(tiny.state_of(network), path)
-    return path
-
-
 def test_a_teacher_is_compared_with_labels_as_the_training_makes_them(
     tiny_set: Path, tiny_teacher: Path, tmp_path: Path, swept: list[dict[str, Any]]
 ) -> None:
@@ -178,7 +168,7 @@ def test_a_map_is_cut_as_the_first_term_that_cuts_this_teachers_does(
 def test_of_several_teachers_the_best_is_what_students_are_held_against(
     logits: tuple[float, float], tiny_set: Path, tmp_path: Path
 ) -> None:
-    weights = [answering(logit, tmp_path / f"{number}.safetensors") for number, logit in enumerate(logits)]
+    weights = [tiny.answering(logit, tmp_path / f"{number}.safetensors") for number, logit in enumerate(logits)]
     data = with_a_second_teacher(taught(tiny_set, weights[0], tmp_path / "run"), weights[1])
     data["Eval"]["dataset"] |= tiny.whole_images(tmp_path, tiny_set)
     trainer = tiny.fit(data, max_steps=1)
