@@ -36,7 +36,7 @@ def records_in(text: str) -> tuple[list[dict[str, Any]], int]:
 
 
 class Records:
-    """The open file. Every method raises OSError where it cannot be written.
+    """The open file. Every method but `close` raises OSError where it cannot be written.
 
     Args:
         path: the file.
