@@ -76,7 +76,7 @@ def evaluate(config_path: str, overrides: Sequence[str], *, json_path: str | Non
     if json_path:
         check_writable(Path(json_path))  # before minutes of work
     from ocr_cml import assemble, config
-    from ocr_cml.evaluate import ENSEMBLE, Evaluator, table, without_text
+    from ocr_cml.evaluate import Evaluator, scored, table, without_text
     from ocr_cml.fastest import fastest
     from ocr_cml.log import only_warn
     from ocr_cml.trained import load_trained
@@ -101,8 +101,7 @@ def evaluate(config_path: str, overrides: Sequence[str], *, json_path: str | Non
     networks = {name: fastest(student, normalization, threads, name).probability for name, student in students.items()}
     networks |= {name: teacher.probability for name, (teacher, _) in teachers.items()}
     evaluator = Evaluator(dataset, settings.PostProcess, settings.Eval.loader.batch_size_per_card)
-    names = [*networks, ENSEMBLE] if len(students) > 1 else list(networks)
-    tuners = {name: Tuner(base=settings.PostProcess) for name in names} if tune else {}
+    tuners = {name: Tuner(base=settings.PostProcess) for name in scored(networks, students)} if tune else {}
     scores = evaluator.score(networks, ensemble_of=list(students), tuners=tuners)
     print(table(scores))
     fitted = {name: tuner.result() for name, tuner in tuners.items()}

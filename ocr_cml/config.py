@@ -14,6 +14,7 @@ import yaml
 from ocr_cml.compat import translate
 from ocr_cml.schema import Config
 from ocr_cml.wellformed import as_meant, named_section_problems, placed, validate
+from ocr_cml.words import mistakes
 from ocr_cml.workable import problems_of
 from ocr_cml.yaml_source import Source, apply_override, read_yaml
 from ppocr_data.atomic import write_text
@@ -75,9 +76,8 @@ def from_source(source: Source, *, recorded: bool = False) -> Config:
         problems += [placed(source, path, text) for path, text in problems_of(meant)]
     problems = [*source.problems, *problems]
     if problems or config is None:
-        count = f"{len(problems)} mistakes" if len(problems) != 1 else "1 mistake"
         name = f"{source.name}: " if source.name else ""
-        raise ConfigError(f"{name}the configuration has {count}:\n" + "\n".join(f"  {text}" for text in problems))
+        raise ConfigError(f"{name}the configuration has {mistakes(problems)}")
     return config
 
 

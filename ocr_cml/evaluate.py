@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,8 +92,7 @@ class Evaluator:
         Raises:
             ModelError: a network's map holds NaN; the message names it and the image.
         """
-        names = [*networks, ENSEMBLE] if len(ensemble_of) > 1 else list(networks)
-        metrics = {name: DetMetric() for name in names}
+        metrics = {name: DetMetric() for name in scored(networks, ensemble_of)}
 
         def answered() -> Iterator[tuple[list[Page], dict[str, np.ndarray]]]:
             for pages in batches(self.dataset, self.batch_size, self._indices):
@@ -122,6 +121,11 @@ class Evaluator:
             for metric in metrics.values():
                 metric.counts = type(metric.counts)(*sum_over_ranks(metric.counts))
         return {name: metric.result() for name, metric in metrics.items()}
+
+
+def scored(networks: Iterable[str], ensemble_of: Collection[str]) -> list[str]:
+    """The names of what `Evaluator.score` scores: every network's, and `ensemble` where two or more make one."""
+    return [*networks, *([ENSEMBLE] if len(ensemble_of) > 1 else [])]
 
 
 def table(scores: Mapping[str, Mapping[str, float]]) -> str:

@@ -102,7 +102,7 @@ def export_detector(
     postprocess: DBPostProcess,
     resize: DetResizeForTest,
     check_images: Sequence[np.ndarray],
-    model_name: str = "PP-OCRv4_mobile_det",
+    model_name: str = inference_yml.MODEL_NAME,
 ) -> ExportReport:
     """Write inference.json, .pdiparams, .onnx and .yml, and put them in place only if they answer as the network does.
 

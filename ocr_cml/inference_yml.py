@@ -22,6 +22,9 @@ from ppocr_data.errors import ConfigError, ModelError
 from ppocr_data.transforms import DetResizeForTest, NormalizeImage
 
 FILE_NAME = "inference.yml"
+MODEL_NAME = "PP-OCRv4_mobile_det"
+"""The name that PaddleOCR's runtime runs a model of ours under, where nothing else is said."""
+
 _RUNTIME_LIMIT = 960
 _SEAL, _SEAL_LIMIT = "seal", 736
 _RUNTIME_MAX_SIDE = 4000
@@ -36,7 +39,7 @@ def beside(model: Path) -> Path:
 class InferenceConfig:
     """What `inference.yml` states. The defaults stand in where a model comes without one."""
 
-    model_name: str = "PP-OCRv4_mobile_det"
+    model_name: str = MODEL_NAME
     normalization: Normalization = field(default_factory=Normalization)
     resize: DetResizeForTest = field(default_factory=DetResizeForTest)
     postprocess: DBPostProcess = field(default_factory=DBPostProcess)

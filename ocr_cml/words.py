@@ -1,6 +1,8 @@
-"""Quantities in words, as the log, the display and the report say them."""
+"""Quantities in words, as the log, the display, the report and messages say them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def duration(seconds: float) -> str:
@@ -13,6 +15,12 @@ def duration(seconds: float) -> str:
 def pace(seconds: float) -> str:
     """Seconds a step, or steps a second, whichever is the larger number."""
     return f"{seconds:.2f} s a step" if seconds >= 1 else f"{1 / max(seconds, 1e-9):.1f} steps a second"
+
+
+def mistakes(found: Sequence[str]) -> str:
+    """`2 mistakes:` and a line for each."""
+    count = f"{len(found)} mistakes" if len(found) != 1 else "1 mistake"
+    return "\n".join([f"{count}:", *(f"  {text}" for text in found)])
 
 
 def memory(size: float) -> str:

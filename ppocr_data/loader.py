@@ -127,8 +127,8 @@ class TrainLoader:
         streams: Sequence[KeyStream],
         workers: int,
         start: int,
-        patience: float = 300.0,
-        restarts: int = 3,
+        patience: float,
+        restarts: int,
     ) -> None:
         self.streams, self.batch = streams, start
         self._make = _BatchMaker(datasets)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,12 +18,10 @@ from ppocr_data import synth
 from ppocr_data.check import check
 from ppocr_data.check import report as check_report
 from ppocr_data.check.sheets import draw_sheets
-from ppocr_data.convert import FORMATS, Part, Record, Source, Split, convert, refuse_to_replace
-from ppocr_data.convert.companies import by_company
+from ppocr_data.convert import FORMATS, Part, Source, convert, refuse_to_replace
+from ppocr_data.convert.choice import OWN_RULES, SEED, SHARE, Rule, Wanted, chosen_rule, refuse_options_of_chance
 from ppocr_data.convert.report import next_steps, summary
-from ppocr_data.convert.split import Groups, by_list, by_number, by_part, by_share, name_keys
 from ppocr_data.errors import DataError
-from ppocr_data.near_duplicates import near_duplicates
 
 EXAMPLES = """examples:
   {program} icdar2015 --images ch4_training_images \\
@@ -42,11 +40,6 @@ is 0 where a training would accept the labels, 1 where it would refuse some (wit
 2 where the check itself cannot be done.
 """
 BESIDE_IMAGES = ("labelme", "ppocrlabel", "td500")  # formats whose labels lie in the image folder as a rule
-OWN_SPLIT = {
-    "icdar2015": "images from number 901 on",
-    "sroie": "30 receipts, whole companies",
-    "cocotext": "its own part",
-}
 
 
 @exit_cleanly
@@ -101,9 +94,8 @@ def _add_source(parser: argparse.ArgumentParser, data_format: str) -> None:
 
 
 def _add_split(parser: argparse.ArgumentParser, data_format: str) -> None:
-    group = parser.add_argument_group(
-        "validation", f"one of these; default: {OWN_SPLIT.get(data_format, '--val-share 0.1')}"
-    )
+    usual = OWN_RULES[data_format][0] if data_format in OWN_RULES else f"--val-share {SHARE}"
+    group = parser.add_argument_group("validation", f"one of these; default: {usual}")
     split = group.add_mutually_exclusive_group()
     split.add_argument("--val-images", type=Path, metavar="FOLDER", help="a second folder, such as the official test")
     split.add_argument("--val", type=Path, metavar="LIST_FILE", help="the images named there, one a line")
@@ -114,7 +106,7 @@ def _add_split(parser: argparse.ArgumentParser, data_format: str) -> None:
     if data_format == "cocotext":
         split.add_argument("--val-part", action="store_true", help="what the set itself calls val")
     group.add_argument("--val-labels", type=Path, metavar="FOLDER", help="the labels of --val-images")
-    group.add_argument("--seed", type=int, metavar="N", help="of --val-share (2026)")
+    group.add_argument("--seed", type=int, metavar="N", help=f"of --val-share ({SEED})")
     group.add_argument(
         "--group-by",
         metavar="REGEX",
@@ -181,7 +173,7 @@ def _convert(data_format: str, arguments: argparse.Namespace) -> int:
             data_format,
             source,
             arguments.output,
-            split=_split(data_format, arguments),
+            split=_rule(data_format, arguments),
             val_source=val_source,
             only_with_text=arguments.only_with_text,
             copy=arguments.copy,
@@ -191,46 +183,20 @@ def _convert(data_format: str, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _split(data_format: str, arguments: argparse.Namespace) -> Callable[[Sequence[Record]], Split]:
+def _rule(data_format: str, arguments: argparse.Namespace) -> Rule:
     """The split that the arguments ask for, else that of the format."""
-    chosen = _chosen_split(data_format, arguments)
-    by_chance = isinstance(chosen, functools.partial) and chosen.func is _by_chance
-    if not by_chance or arguments.val_images is not None:
-        for option, given in (
-            ("--group-by", arguments.group_by is not None),
-            ("--allow-near-duplicates", arguments.allow_near_duplicates),
-            ("--seed", arguments.seed is not None),
-        ):
-            if given:
-                raise DataError(f"{option} belongs to --val-share; here validation is chosen in another way")
-    return chosen
-
-
-def _chosen_split(data_format: str, arguments: argparse.Namespace) -> Callable[[Sequence[Record]], Split]:
-    if arguments.val is not None:
-        return functools.partial(by_list, listing=arguments.val)
-    if arguments.val_first_id is not None:
-        return functools.partial(by_number, first=arguments.val_first_id)
-    if arguments.val_share is None:
-        if data_format == "sroie":
-            return functools.partial(by_company, count=30 if arguments.val_count is None else arguments.val_count)
-        if data_format == "icdar2015":
-            return functools.partial(by_number, first=901)
-        if data_format == "cocotext":
-            return by_part
-    return functools.partial(_by_chance, arguments=arguments)
-
-
-def _by_chance(records: Sequence[Record], arguments: argparse.Namespace) -> Split:
-    groups = Groups(len(records))
-    if arguments.group_by is not None:
-        groups.join_equal(name_keys(records, arguments.group_by))
-    if not arguments.allow_near_duplicates:
-        with _progress_bar("looking for near-duplicates") as progress:
-            for i, j in near_duplicates([arguments.images / record.image for record in records], progress):
-                groups.join(i, j)
-    share = 0.1 if arguments.val_share is None else arguments.val_share
-    return by_share(records, share, 2026 if arguments.seed is None else arguments.seed, groups)
+    wanted = Wanted(
+        listing=arguments.val,
+        first_id=arguments.val_first_id,
+        count=getattr(arguments, "val_count", None),
+        share=arguments.val_share,
+        seed=arguments.seed,
+        group_by=arguments.group_by,
+        allow_near_duplicates=arguments.allow_near_duplicates,
+    )
+    if arguments.val_images is not None:
+        refuse_options_of_chance(wanted)
+    return chosen_rule(data_format, wanted, arguments.images, _progress_bar)
 
 
 def _check(arguments: argparse.Namespace) -> int:

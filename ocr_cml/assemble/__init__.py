@@ -16,7 +16,7 @@ from ocr_cml.assemble.data import (
     unlabelled_images,
 )
 from ocr_cml.assemble.machine import recomputes, side_by_side, use_device, uses_amp
-from ocr_cml.assemble.students import build_students, refuse_twins, start_of, start_record, twins
+from ocr_cml.assemble.students import build_students, refuse_twins, start_of, start_record, students_of, twins
 from ocr_cml.assemble.teachers import build_teachers, teacher_record
 from ocr_cml.assemble.terms import build_cohort
 
@@ -38,6 +38,7 @@ __all__ = [
     "side_by_side",
     "start_of",
     "start_record",
+    "students_of",
     "teacher_record",
     "twins",
     "unlabelled_dataset",

@@ -12,6 +12,7 @@ import paddle
 
 from ocr_cml import model_store
 from ocr_cml.assemble.seeds import mixed
+from ocr_cml.checkpoint import Checkpoint, restore_layers
 from ocr_cml.cohort import Cohort
 from ocr_cml.models import build_detector
 from ocr_cml.models.detector import Detector
@@ -103,6 +104,28 @@ def load_trained(student: Detector, name: str, where: str, students: Sequence[st
     weights, rest = select(stored, name)
     report = load_into(student, weights, frozen=False, allow_missing=UNUSED_WHEN_FROZEN, source=where)
     return replace(report, left_aside=rest)
+
+
+def students_of(config: Config, checkpoint: Checkpoint, *, averaged: bool = False) -> dict[str, Detector]:
+    """The students that a checkpoint of this configuration's run holds, in eval mode: those that were not dropped.
+
+    Args:
+        config: the run's.
+        checkpoint: `latest/` or `best/`.
+        averaged: of `latest/`, where the run keeps exponential means (`Optimizer.ema_decay`): these, as in `best/`.
+
+    Raises:
+        WeightsError: weights are missing or do not fit.
+    """
+    students = {}
+    for name, network in config.students.items():
+        if name in checkpoint.progress.dropped:
+            continue
+        stem = f"{name}.mean" if averaged else name
+        students[name] = build_detector(network.spec)
+        restore_layers({"": students[name]}, checkpoint.arrays(stem), f"{checkpoint.folder}: {stem}")
+        students[name].eval()
+    return students
 
 
 def _anothers(where: str, file: Path, name: str, students: Sequence[str]) -> WeightsError:

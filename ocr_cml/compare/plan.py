@@ -21,6 +21,7 @@ from ocr_cml.compare.schema import CompareConfig, Method, references
 from ocr_cml.models.weight_files import find_weights
 from ocr_cml.schema import Config, Network
 from ocr_cml.wellformed import as_meant, placed, validate
+from ocr_cml.words import mistakes
 from ocr_cml.yaml_source import KeyPath, Source, apply_override, read_yaml
 from ppocr_data.errors import ConfigError, ModelError, WeightsError
 
@@ -97,7 +98,7 @@ def make_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
         problems += [placed(source, where, text) for where, text in list_problems(meant) + own_problems(meant, to_base)]
     problems = [*source.problems, *problems]
     if problems or given is None:
-        raise ConfigError(_listed(path, problems))
+        raise ConfigError(f"{path} has {mistakes(problems)}")
     settings = given.model_copy(update={"overrides": [*given.overrides, *to_base]})
     check_base(settings)
     methods = _resolved(settings)
@@ -110,13 +111,8 @@ def make_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     wrong = reference_problems(settings, methods) + drop_problems(settings, methods, configs)
     problems += [placed(source, where, text) for where, text in wrong]
     if problems:
-        raise ConfigError(_listed(path, problems))
+        raise ConfigError(f"{path} has {mistakes(problems)}")
     return Plan(settings, tuple(methods), tuple(_runs(settings, methods, configs, source)))
-
-
-def _listed(path: str | Path, problems: Sequence[str]) -> str:
-    count = f"{len(problems)} mistakes" if len(problems) != 1 else "1 mistake"
-    return f"{path} has {count}:\n" + "\n".join(f"  {text}" for text in problems)
 
 
 # --- configurations --------------------------------------------------------------------------------------------------

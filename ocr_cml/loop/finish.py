@@ -7,13 +7,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ocr_cml import checkpoint, report
+from ocr_cml import assemble, checkpoint, report
 from ocr_cml.evaluate import MapFunction
 from ocr_cml.fastest import answering
 from ocr_cml.log import LOG
 from ocr_cml.loop import validation
 from ocr_cml.loop.training import Training
-from ocr_cml.models import build_detector
 from ppocr_data.errors import UserError
 
 
@@ -70,15 +69,9 @@ def _examine(training: Training) -> None:
 
 def _best_students(training: Training, folder: Path) -> dict[str, MapFunction]:
     """Every student as `best/` holds it. Raises WeightsError where that is damaged."""
-    found = checkpoint.open_checkpoint(folder)
-    normalization = training.cohort.normalization
-    networks: dict[str, MapFunction] = {}
-    for name, network in training.config.students.items():
-        if name not in found.stems:  # it was dropped
-            continue
-        layer = build_detector(network.spec)
-        checkpoint.restore_layers({"": layer}, found.arrays(name), f"{folder}: {name}")
-        layer.eval()
-        images = len(training.evaluator.dataset)
-        networks[name] = answering(layer, normalization, training.threads, name, images).probability
-    return networks
+    students = assemble.students_of(training.config, checkpoint.open_checkpoint(folder))
+    normalization, images = training.cohort.normalization, len(training.evaluator.dataset)
+    return {
+        name: answering(layer, normalization, training.threads, name, images).probability
+        for name, layer in students.items()
+    }

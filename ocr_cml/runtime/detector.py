@@ -9,8 +9,8 @@ import numpy as np
 from ocr_cml.inference_yml import InferenceConfig
 from ocr_cml.normalization import Normalization
 from ppocr_data.errors import ModelError
+from ppocr_data.op import STRIDE
 
-STRIDE = 32
 SUPPORTED = "supported is a DB text detector: one input [N,3,H,W] float32, first output its probability map [N,1,H,W]"
 """The end of a message about a model that is none."""
 

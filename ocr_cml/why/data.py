@@ -9,9 +9,9 @@ import numpy as np
 
 from ocr_cml import assemble
 from ocr_cml.binding import stated_terms
-from ocr_cml.checkpoint import LATEST, open_checkpoint, restore_layers
+from ocr_cml.checkpoint import LATEST, open_checkpoint
 from ocr_cml.losses import DBLoss, decode_targets
-from ocr_cml.models import Detector, build_detector
+from ocr_cml.models import Detector
 from ocr_cml.runtime import LayerDetector
 from ocr_cml.schema import Config
 from ocr_cml.why.evidence import Doubt, DoubtMeter, Scale, noise_curve
@@ -78,17 +78,8 @@ def students(run: FinishedRun, weights: str) -> dict[str, Detector]:
     Raises:
         WeightsError: the checkpoint is missing, damaged, or does not hold the student.
     """
-    checkpoint = open_checkpoint(run.folder / weights)
-    loaded = {}
-    for name, network in run.config.students.items():
-        if name in checkpoint.progress.dropped:
-            continue
-        averaged = weights == LATEST and run.config.Optimizer.ema_decay is not None
-        stem = f"{name}.mean" if averaged else name
-        loaded[name] = build_detector(network.spec)
-        restore_layers({"": loaded[name]}, checkpoint.arrays(stem), f"{checkpoint.folder}: {stem}")
-        loaded[name].eval()
-    return loaded
+    averaged = weights == LATEST and run.config.Optimizer.ema_decay is not None
+    return assemble.students_of(run.config, open_checkpoint(run.folder / weights), averaged=averaged)
 
 
 def losses(
