@@ -6,6 +6,7 @@ exception; and it talks a lot. Neither must happen to a training.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -14,6 +15,8 @@ import tempfile
 from pathlib import Path
 
 OPSET = 14
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_NUMBER = re.compile(r"OSError: \[Errno (\d+)\]")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # The converter's default optimizer, polygraphy, installs packages with pip while it runs: it is named `None` here.
 _PROGRAM = """
@@ -33,6 +36,7 @@ def to_onnx(model: Path, params: Path) -> bytes:
 
     Raises:
         ConversionError: an operator has no counterpart in ONNX, or the files are damaged.
+        OSError: there is no room for the result, which is no fault of the model's.
     """
     environment = os.environ | {"POLYGRAPHY_AUTOINSTALL_DEPS": "0", "CUDA_VISIBLE_DEVICES": ""}
     with tempfile.TemporaryDirectory() as folder:
@@ -43,7 +47,10 @@ def to_onnx(model: Path, params: Path) -> bytes:
         )
         if done.returncode == 0 and target.is_file():
             return target.read_bytes()
-        raise ConversionError(_reason((done.stdout + done.stderr).decode(errors="replace"), done.returncode))
+        reason = _reason((done.stdout + done.stderr).decode(errors="replace"), done.returncode)
+        if (number := _NUMBER.search(reason)) and int(number[1]) in _NO_ROOM:
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(target))
+        raise ConversionError(reason)
 
 
 def _reason(said: str, code: int) -> str:

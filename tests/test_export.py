@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import onnx_models
 import paddle
 import pytest
 import yaml
+from disks import files_of_at_most
 from paddle import nn
 
 from ocr_cml import inference_yml
@@ -22,6 +24,7 @@ from ocr_cml.inference_yml import InferenceConfig
 from ocr_cml.models import build_detector
 from ocr_cml.models.weights import load_into
 from ocr_cml.normalization import Normalization
+from ocr_cml.paddle_to_onnx import to_onnx
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.runtime import open_detector
 from ppocr_data.errors import ModelError
@@ -157,6 +160,17 @@ def test_a_program_that_the_disk_cut_short_is_no_failed_conversion(
 
     monkeypatch.setattr("ocr_cml.export.save_graph", full)
     with pytest.raises(ModelError, match=r"^inference.json was cut short as it was written; is the disk full\?$"):
+        export(DarkNetwork(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_room_for_the_converter_is_no_failed_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def limited(model: Path, params: Path) -> bytes:
+        with files_of_at_most(64):
+            return to_onnx(model, params)
+
+    monkeypatch.setattr("ocr_cml.export.to_onnx", limited)
+    with pytest.raises(ModelError, match=rf"^{re.escape(str(tmp_path))}: cannot be written \(File too large\)$"):
         export(DarkNetwork(), tmp_path)
     assert not list(tmp_path.iterdir())
 

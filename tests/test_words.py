@@ -17,7 +17,12 @@ def test_duration(seconds: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(2.345, "2.35 s a step"), (1.0, "1.00 s a step"), (0.25, "4.0 steps a second"), (0, "1000000000.0 steps a second")],
+    [
+        (2.345, "2.35 s a step"),
+        (1.0, "1.00 s a step"),
+        (0.25, "4.0 steps a second"),
+        (0, "1000000000.0 steps a second"),
+    ],
 )
 def test_pace(seconds: float, text: str) -> None:
     assert pace(seconds) == text

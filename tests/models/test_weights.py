@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import paddle
 import pytest
+from disks import files_of_at_most
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -101,16 +102,11 @@ def test_npz_and_safetensors_round_trip(tmp_path: Path) -> None:
 
 
 def test_failed_write_leaves_the_earlier_file(tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource")
     path = tmp_path / "w.safetensors"
     save_weights({"a": np.ones(2, "f4")}, path)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))  # what a full disk does: writing stops midway
-    try:
-        with pytest.raises(WeightsError, match=r"could not be written .* no earlier file was touched"):
-            save_weights({"a": np.zeros(10_000, "f4")}, path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    refused = pytest.raises(WeightsError, match=r"could not be written .* no earlier file was touched")
+    with files_of_at_most(4096), refused:
+        save_weights({"a": np.zeros(10_000, "f4")}, path)
     assert read_weights(path)["a"].tolist() == [1, 1]
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
 
