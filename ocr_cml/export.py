@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from paddle import Tensor, nn
 from ocr_cml import inference_yml
 from ocr_cml.checkpoint_files import is_checkpoint
 from ocr_cml.inference_yml import InferenceConfig
+from ocr_cml.log import LOG
 from ocr_cml.normalization import Normalization
 from ocr_cml.paddle_to_onnx import ConversionError, to_onnx
 from ocr_cml.postprocess import DBPostProcess
@@ -27,7 +27,6 @@ from ppocr_data.errors import ModelError
 from ppocr_data.locks import is_held, lock
 from ppocr_data.transforms import DetResizeForTest
 
-LOG = logging.getLogger(__name__)
 MAP_TOLERANCE = 1e-4
 """How far rounding moves the map of a network that has settled; a map that lies further away is told."""
 

@@ -5,7 +5,6 @@ The same student answers several times as fast in ONNX Runtime as in dygraph; a 
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from pathlib import Path
 
@@ -13,14 +12,12 @@ import paddle
 
 from ocr_cml.export import save_graph
 from ocr_cml.inference_yml import InferenceConfig
+from ocr_cml.log import LOG
 from ocr_cml.models.detector import Detector
 from ocr_cml.normalization import Normalization
 from ocr_cml.paddle_to_onnx import ConversionError, to_onnx
 from ocr_cml.runtime import FrozenDetector, LayerDetector, OnnxDetector, check_parity, probe_images
 from ppocr_data.errors import ModelError
-
-LOG = logging.getLogger(__name__)
-
 
 _WORTH_CONVERTING = 30
 """Images from which on a CPU it pays to convert a network."""

@@ -116,27 +116,60 @@ def load_into(
     Raises:
         WeightsError: too little fits, a shape differs, or a value is not finite; lists the keys.
     """
-    allowed = tuple(UNUSED_WHEN_FROZEN if frozen else allow_missing)
+    wanted = 1.0 if frozen else min_share
+    allowed = UNUSED_WHEN_FROZEN if frozen else tuple(allow_missing)
     targets = detector.state_dict()
-    given = _with_backbone_prefix(weights, targets)
-    shared = [key for key in targets if key in given]
-    differing = [key for key in shared if tuple(targets[key].shape) != given[key].shape]
-    fitting = {key: _checked(key, given[key], source) for key in shared if key not in set(differing)}
-    missing = [key for key in targets if key not in given]
-    unexpected = [key for key in given if key not in targets]
-    due = {key: math.prod(targets[key].shape) for key in targets if not under(key, allowed)}
-    share = sum(size for key, size in due.items() if key in fitting) / max(1, sum(due.values()))
-    wrong_missing = [key for key in missing if key in due] if frozen or share < min_share else []
-    wrong_shapes = [key for key in differing if key in due or frozen]
-    strict = frozen or min_share >= 1
-    wrong_extra = [key for key in unexpected if not under(key, allowed) and _part(key)] if strict else []
-    shapes = {key: f"{key} (network {list(targets[key].shape)}, file {list(given[key].shape)})" for key in differing}
-    if wrong_missing or wrong_shapes or wrong_extra or share < (1.0 if frozen else min_share):
-        lists = {"missing": wrong_missing, "unexpected": unexpected, "misshapen": [shapes[key] for key in wrong_shapes]}
-        raise WeightsError(_complaint(source, share, 1.0 if frozen else min_share, frozen, lists, weights))
-    for key, value in fitting.items():
+    fit = _compared(targets, _with_backbone_prefix(weights, targets), allowed, source)
+    wrong = {
+        "missing": [key for key in fit.missing if key in fit.due] if frozen or fit.share < wanted else [],
+        "unexpected": [key for key in fit.unexpected if not under(key, allowed) and _part(key)] if wanted >= 1 else [],
+        "misshapen": [text for key, text in fit.misshapen.items() if key in fit.due or frozen],
+    }
+    if fit.share < wanted or any(wrong.values()):
+        told = {**wrong, "unexpected": fit.unexpected}
+        raise WeightsError(_complaint(source, fit.share, wanted, frozen, told, weights))
+    for key, value in fit.loadable.items():
         targets[key].set_value(value)
-    return LoadReport(share, source, tuple(missing), tuple(unexpected), tuple(shapes.values()))
+    return LoadReport(fit.share, source, tuple(fit.missing), tuple(fit.unexpected), tuple(fit.misshapen.values()))
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """What of a file's weights fits a network.
+
+    Attributes:
+        loadable: the weights under keys and in shapes that the network has.
+        missing, unexpected: keys that the file lacks, and that the network lacks.
+        misshapen: keys that both have in other shapes, with both shapes in words.
+        due: keys of the network that should be loaded, with their numbers of elements.
+    """
+
+    loadable: Weights
+    missing: list[str]
+    unexpected: list[str]
+    misshapen: dict[str, str]
+    due: dict[str, int]
+
+    @property
+    def share(self) -> float:
+        """Elements that can be loaded over all that are due, in [0, 1]."""
+        return sum(size for key, size in self.due.items() if key in self.loadable) / max(1, sum(self.due.values()))
+
+
+def _compared(targets: Mapping[str, Any], given: Weights, allowed: Sequence[str], source: str) -> _Fit:
+    shapes = {key: list(target.shape) for key, target in targets.items()}
+    misshapen = {
+        key: f"{key} (network {shape}, file {list(given[key].shape)})"
+        for key, shape in shapes.items()
+        if key in given and shape != list(given[key].shape)
+    }
+    return _Fit(
+        loadable={k: _checked(k, given[k], source) for k in shapes if k in given and k not in misshapen},
+        missing=[key for key in shapes if key not in given],
+        unexpected=[key for key in given if key not in shapes],
+        misshapen=misshapen,
+        due={key: math.prod(shape) for key, shape in shapes.items() if not under(key, allowed)},
+    )
 
 
 def _part(key: str) -> bool:

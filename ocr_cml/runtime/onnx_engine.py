@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
 
 from ocr_cml.environment import freed_memory_is_kept
 from ocr_cml.inference_yml import InferenceConfig
+from ocr_cml.log import LOG
 from ocr_cml.runtime.detector import SUPPORTED, FrozenDetector, last_line
 from ocr_cml.runtime.devices import gpu_index
 from ppocr_data.errors import ModelError
 
-LOG = logging.getLogger(__name__)
 _PIXELS_AT_ONCE = 2**19
 """Pixels of a batch that ONNX Runtime is given at once on a CPU: an image of 640x640, or eight of 256x256."""
 

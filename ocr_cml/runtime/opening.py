@@ -11,6 +11,7 @@ import numpy as np
 from ocr_cml import inference_yml
 from ocr_cml.environment import cpu_cores
 from ocr_cml.inference_yml import InferenceConfig
+from ocr_cml.log import LOG
 from ocr_cml.model_files import ModelFiles, find_files
 from ocr_cml.paddle_to_onnx import ConversionError, to_onnx
 from ocr_cml.runtime.detector import SUPPORTED, FrozenDetector, last_line
@@ -19,7 +20,6 @@ from ocr_cml.runtime.onnx_engine import OnnxDetector
 from ocr_cml.runtime.paddle_engine import PaddleDetector
 from ppocr_data.errors import ModelError
 
-LOG = logging.getLogger(__name__)
 ENGINES = ("auto", "paddle", "onnx")
 PARITY = 1e-3
 """How far two engines' maps of one picture may lie apart."""

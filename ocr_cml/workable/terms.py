@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ocr_cml.binding import (
     TEACHERS,
@@ -93,34 +93,40 @@ def _label_problems(config: Config) -> list[tuple[KeyPath, str]]:
 def _name_problems(
     path: KeyPath, role: str, common: CommonTermArguments, students: list[str], teachers: list[str]
 ) -> list[tuple[KeyPath, str]]:
-    guides = teachers if role == "teacher" else students
-    wanted = [("model_name_list", name, students, "student") for name in common.model_name_list or ()]
-    for learner, guide in common.model_name_pairs or ():
-        wanted.append(("model_name_pairs", learner, students, "student"))
-        wanted.append(("model_name_pairs", guide, guides, "teacher" if role == "teacher" else "student"))
-    problems = []
-    for key, name, known, kind in wanted:
+    """What is wrong with `model_name_list` and `model_name_pairs` of one term."""
+    found = [*_unknown_names(role, common, students, teachers), *_contradictions(role, common)]
+    return [((*path, key), text) for key, text in found]
+
+
+def _unknown_names(
+    role: str, common: CommonTermArguments, students: list[str], teachers: list[str]
+) -> Iterator[tuple[str, str]]:
+    guide = ("teacher", teachers) if role == "teacher" else ("student", students)
+    listed = [("model_name_list", name, "student", students) for name in common.model_name_list or ()]
+    pairs = common.model_name_pairs or ()
+    paired = [("model_name_pairs", *each) for a, b in pairs for each in ((a, "student", students), (b, *guide))]
+    for key, name, kind, known in [*listed, *paired]:
         if name not in known:
-            text = f"no {kind} is called {name!r}; {hint(name, known, f'the {kind}s are')}"
-            problems.append(((*path, key), text))
+            yield key, f"no {kind} is called {name!r}; {hint(name, known, f'the {kind}s are')}"
+
+
+def _contradictions(role: str, common: CommonTermArguments) -> Iterator[tuple[str, str]]:
     for key in ("model_name_list", "model_name_pairs"):
         if getattr(common, key) == []:
-            problems.append(((*path, key), "names nobody; leave it out to bind every student"))
-    if common.model_name_list and common.model_name_pairs:
-        problems.append(((*path, "model_name_pairs"), "contradicts model_name_list; keep one of the two"))
-    pairs = [tuple(sorted(pair)) if role == "mutual" else pair for pair in common.model_name_pairs or ()]
-    if len(set(pairs)) < len(pairs):
+            yield key, "names nobody; leave it out to bind every student"
+    names, pairs = common.model_name_list or [], common.model_name_pairs or []
+    if names and pairs:
+        yield "model_name_pairs", "contradicts model_name_list; keep one of the two"
+    if len({tuple(sorted(pair)) if role == "mutual" else pair for pair in pairs}) < len(pairs):
         both = "; a mutual pair binds both ways" if role == "mutual" else ""
-        problems.append(((*path, "model_name_pairs"), f"a pair is given twice{both}"))
-    if role == "supervised" and common.model_name_pairs:
-        problems.append(((*path, "model_name_pairs"), "a supervised term has no guide; use model_name_list"))
-    listed = common.model_name_list or []
-    if len(set(listed)) < len(listed):
-        problems.append(((*path, "model_name_list"), "a network is named twice"))
-    for learner, guide in common.model_name_pairs or ():
+        yield "model_name_pairs", f"a pair is given twice{both}"
+    if role == "supervised" and pairs:
+        yield "model_name_pairs", "a supervised term has no guide; use model_name_list"
+    if len(set(names)) < len(names):
+        yield "model_name_list", "a network is named twice"
+    for learner, guide in pairs:
         if learner == guide:
-            problems.append(((*path, "model_name_pairs"), f"{learner!r} cannot guide itself"))
-    return problems
+            yield "model_name_pairs", f"{learner!r} cannot guide itself"
 
 
 def _feature_problems(path: KeyPath, config: Config, common: CommonTermArguments) -> list[tuple[KeyPath, str]]:
