@@ -20,7 +20,7 @@ from ocr_cml.checkpoint_files import is_checkpoint
 from ocr_cml.inference_yml import InferenceConfig
 from ocr_cml.log import LOG
 from ocr_cml.normalization import Normalization
-from ocr_cml.paddle_to_onnx import ConversionError, to_onnx
+from ocr_cml.paddle_to_onnx import ConversionError, NoRoomError, to_onnx
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.runtime import open_detector, probe_images
 from ppocr_data.errors import ModelError
@@ -188,6 +188,8 @@ def _complete(config: InferenceConfig, workspace: Path) -> None:
     """Add inference.onnx and inference.yml to Paddle's two files."""
     try:
         converted = to_onnx(workspace / "inference.json", workspace / "inference.pdiparams")
+    except NoRoomError:
+        raise  # told as any file that cannot be written
     except ConversionError as error:
         raise ModelError(f"the network cannot be converted to ONNX: {error}") from error
     (workspace / "inference.onnx").write_bytes(converted)

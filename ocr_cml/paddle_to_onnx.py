@@ -31,12 +31,16 @@ class ConversionError(Exception):
     """The model cannot be converted; the message is what the converter said last."""
 
 
+class NoRoomError(ConversionError, OSError):
+    """There was no room for the result, which is no fault of the model's."""
+
+
 def to_onnx(model: Path, params: Path) -> bytes:
     """Convert a Paddle program (`.json`, or the older `.pdmodel`) with its weights.
 
     Raises:
         ConversionError: an operator has no counterpart in ONNX, or the files are damaged.
-        OSError: there is no room for the result, which is no fault of the model's.
+        NoRoomError: the disk takes no more.
     """
     environment = os.environ | {"POLYGRAPHY_AUTOINSTALL_DEPS": "0", "CUDA_VISIBLE_DEVICES": ""}
     with tempfile.TemporaryDirectory() as folder:
@@ -49,7 +53,7 @@ def to_onnx(model: Path, params: Path) -> bytes:
             return target.read_bytes()
         reason = _reason((done.stdout + done.stderr).decode(errors="replace"), done.returncode)
         if (number := _NUMBER.search(reason)) and int(number[1]) in _NO_ROOM:
-            raise OSError(int(number[1]), os.strerror(int(number[1])), str(target))
+            raise NoRoomError(int(number[1]), os.strerror(int(number[1])), str(target))
         raise ConversionError(reason)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -12,6 +14,7 @@ import tiny
 
 from ocr_cml.fastest import fastest
 from ocr_cml.models import Detector, build_detector
+from ocr_cml.paddle_to_onnx import NoRoomError
 from ocr_cml.runtime import LayerDetector, Normalization, OnnxDetector, check_parity, probe_images
 
 
@@ -43,3 +46,16 @@ def test_a_network_that_rounding_moves_too_far_stays_as_it_is(
     assert isinstance(found, LayerDetector)
     assert "Student: not sure enough in ONNX Runtime" in caplog.text
     assert caplog.text.rstrip().endswith("allowed is 0); it runs in dygraph, more slowly")
+
+
+def test_where_there_is_no_room_to_convert_it_stays_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(model: Path, params: Path) -> bytes:
+        raise NoRoomError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("ocr_cml.fastest.to_onnx", full)
+    with caplog.at_level(logging.WARNING):
+        found = fastest(network(), Normalization(), 1, "Student")
+    assert isinstance(found, LayerDetector)
+    assert "Student: cannot be converted to ONNX ([Errno 28] No space left on device)" in caplog.text
