@@ -19,8 +19,9 @@ from ppocr_data.check import check
 from ppocr_data.check import report as check_report
 from ppocr_data.check.sheets import draw_sheets
 from ppocr_data.convert import FORMATS, Part, Source, convert, refuse_to_replace
-from ppocr_data.convert.choice import OWN_RULES, SEED, SHARE, Rule, Wanted, chosen_rule, refuse_options_of_chance
+from ppocr_data.convert.choice import OWN_RULES, SEED, SHARE, Wanted, chosen_rule, refuse_options_of_chance
 from ppocr_data.convert.report import next_steps, summary
+from ppocr_data.convert.split import Rule
 from ppocr_data.errors import DataError
 
 EXAMPLES = """examples:

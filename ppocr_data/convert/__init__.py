@@ -24,7 +24,7 @@ from ppocr_data.convert import (
     totaltext,
 )
 from ppocr_data.convert.record import Progress, Reading, Record
-from ppocr_data.convert.split import Split, by_part
+from ppocr_data.convert.split import Rule, Split, by_part
 from ppocr_data.convert.write import Part, copies_in, overrides, refuse_to_replace, write
 from ppocr_data.errors import DataError
 
@@ -72,7 +72,7 @@ def convert(
     source: Source,
     output: Path,
     *,
-    split: Callable[[Sequence[Record]], Split] | None = None,
+    split: Rule | None = None,
     val_source: Source | None = None,
     only_with_text: bool = False,
     copy: bool = False,
@@ -138,9 +138,7 @@ def _with_text(records: list[Record]) -> list[Record]:
     return [record for record in records if record.readable]
 
 
-def _divide(
-    records: list[Record], split: Callable[[Sequence[Record]], Split]
-) -> tuple[tuple[list[Record], list[Record]], str]:
+def _divide(records: list[Record], split: Rule) -> tuple[tuple[list[Record], list[Record]], str]:
     chosen = split(records)
     train = [record for i, record in enumerate(records) if i not in chosen.val]
     return (train, [record for i, record in enumerate(records) if i in chosen.val]), chosen.note

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from ppocr_data.convert.companies import by_company
 from ppocr_data.convert.record import Progress, Record
-from ppocr_data.convert.split import Groups, Split, by_list, by_number, by_part, by_share, name_keys
+from ppocr_data.convert.split import Groups, Rule, Split, by_list, by_number, by_part, by_share, name_keys
 from ppocr_data.errors import DataError
 from ppocr_data.near_duplicates import near_duplicates
 
-Rule = Callable[[Sequence[Record]], Split]
 Watch = Callable[[str], AbstractContextManager[Progress]]
 
 SHARE, SEED = 0.1, 2026

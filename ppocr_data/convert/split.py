@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,10 @@ class Split:
 
     val: frozenset[int]
     note: str
+
+
+Rule = Callable[[Sequence[Record]], Split]
+"""Which of a set's records are for validation."""
 
 
 class Groups:
