@@ -28,17 +28,31 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="METHOD",
         help="afterwards, show evaluation images that this method's best student and the best alone answer differently",
     )
+    parser.add_argument(
+        "--without-images",
+        action="store_true",
+        help="with --differences: draw on white, beside the labels, for images that must not be passed on",
+    )
     return parser
 
 
 @exit_cleanly
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and compare."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.without_images and not args.differences:
+        parser.error("--without-images draws nothing by itself: say of which method, --differences METHOD")
 
     from ocr_cml.compare import compare
 
-    return compare(args.config, args.override, report_only=args.report_only, differences=args.differences)
+    return compare(
+        args.config,
+        args.override,
+        report_only=args.report_only,
+        differences=args.differences,
+        images=not args.without_images,
+    )
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ WINDOW = (400, 300)
 _ZOOM = 1.5
 _FOUND, _MISSED, _FALSE, _NEITHER = (60, 160, 0), (0, 0, 230), (230, 120, 0), (150, 150, 150)
 """BGR: green, red, blue, grey."""
+_TEXT, _DONT_CARE = (220, 220, 220), (243, 243, 243)
+"""BGR: where text is, in a picture without its image."""
+_FRAME = (200, 200, 200)
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Compared:
         return best
 
 
-def write_differences(plan: Plan, method: str, count: int = 3) -> Path:
+def write_differences(plan: Plan, method: str, count: int = 3, *, images: bool = True) -> Path:
     """Write `OUTPUT/differences/METHOD.md` and its pictures: where the method finds more, and where it finds less.
 
     Looked at is the first seed with which both are trained, and of either the student with the higher hmean.
@@ -93,6 +96,8 @@ def write_differences(plan: Plan, method: str, count: int = 3) -> Path:
         plan: a comparison with finished runs.
         method: a method's name.
         count: pictures of either kind, at most; one a page.
+        images: draw on the images themselves. Without them a picture shows the labels as grey areas on white, for
+            images that must not be passed on.
 
     Returns:
         The page.
@@ -108,14 +113,15 @@ def write_differences(plan: Plan, method: str, count: int = 3) -> Path:
     folder = plan.output / "differences"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lines = _head(runs, pages)
+        lines = _head(runs, pages, images)
         for kind, sign, title in (("more", 1, "Where the method finds more"), ("less", -1, "Where it finds less")):
             found = sorted(((*page.window(sign), i) for i, page in enumerate(pages)), key=lambda f: (-f[0], f[2]))
             lines += ["", f"## {title}"]
             for place, (more, corner, index) in enumerate(entry for entry in found[:count] if entry[0]):
                 name = f"{method}.{kind}{place}.jpg"
                 page = _read(dataset, index)
-                _write(folder / name, _picture(page.image, pages[index], corner))
+                ground = page.image if images else _labels_alone(page.image.shape, pages[index])
+                _write(folder / name, _picture(ground, pages[index], corner))
                 lines += [
                     "",
                     f"`{page.source}`, {more} texts:",
@@ -185,7 +191,7 @@ def _compared(page: Page, networks: Sequence[FrozenDetector], postprocess: DBPos
     return Compared(truth, ~np.asarray(page.ignore, bool), (width, height), *answers)
 
 
-def _head(runs: Sequence[tuple[PlannedRun, str]], pages: Sequence[Compared]) -> list[str]:
+def _head(runs: Sequence[tuple[PlannedRun, str]], pages: Sequence[Compared], images: bool) -> list[str]:
     (alone, first), (method, second) = runs
     gain = np.concatenate([page.gain for page in pages]) if pages else np.zeros(0)
     both = sum(int((page.alone.found & page.method.found).sum()) for page in pages)
@@ -197,7 +203,7 @@ def _head(runs: Sequence[tuple[PlannedRun, str]], pages: Sequence[Compared]) -> 
         "",
         f"Seed {method.seed}; {first} of {alone.method} on the left, {second} of {method.method} on the right. Green: "
         "the box of a text that was found; red: a text that was missed; blue: a box that is no text; grey: a box in a "
-        "region that does not count.",
+        "region that does not count." + ("" if images else " Grey areas: texts; light ones do not count."),
         "",
         f"Of {care} texts both find {both}, only {method.method} {more}, only {alone.method} {less}, neither "
         f"{care - both - more - less}. Boxes that are no text: {false[0]} and {false[1]}.",
@@ -206,6 +212,15 @@ def _head(runs: Sequence[tuple[PlannedRun, str]], pages: Sequence[Compared]) -> 
 
 def _sides(pages: Sequence[Compared]) -> tuple[list[Answer], list[Answer]]:
     return [page.alone for page in pages], [page.method for page in pages]
+
+
+def _labels_alone(shape: tuple[int, ...], page: Compared) -> np.ndarray:
+    """White uint8 `[H,W,3]` with the labels as grey areas, in an image's place."""
+    ground = np.full(shape, 255, np.uint8)
+    for cares, color in ((False, _DONT_CARE), (True, _TEXT)):
+        for polygon in (truth for truth, care in zip(page.truth, page.care, strict=True) if care == cares):
+            cv2.fillPoly(ground, [np.rint(polygon).astype(np.int32)], color)
+    return ground
 
 
 def _picture(image: np.ndarray, page: Compared, corner: tuple[int, int]) -> np.ndarray:
@@ -222,7 +237,7 @@ def _picture(image: np.ndarray, page: Compared, corner: tuple[int, int]) -> np.n
         for polygons, color in (*drawings, (missed, _MISSED)):
             placed = [np.rint((polygon - corner) * _ZOOM).astype(np.int32) for polygon in polygons]
             cv2.polylines(drawn, placed, True, color, 2, cv2.LINE_AA)
-        sides.append(cv2.copyMakeBorder(drawn, 4, 4, 4, 4, cv2.BORDER_CONSTANT, value=(255, 255, 255)))
+        sides.append(cv2.copyMakeBorder(drawn, 4, 4, 4, 4, cv2.BORDER_CONSTANT, value=_FRAME))
     return np.hstack(sides)
 
 

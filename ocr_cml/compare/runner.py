@@ -32,7 +32,12 @@ _INTERRUPTS = tuple(128 + number for number in FORWARDED)
 
 
 def compare(
-    config_path: str, overrides: Sequence[str], *, report_only: bool = False, differences: str | None = None
+    config_path: str,
+    overrides: Sequence[str],
+    *,
+    report_only: bool = False,
+    differences: str | None = None,
+    images: bool = True,
 ) -> int:
     """Train what is not trained yet, write the tables and the chart, print the table. Returns the exit code.
 
@@ -40,6 +45,7 @@ def compare(
         config_path, overrides: see `ocr_cml.compare.plan.make_plan`.
         report_only: train nothing; make the tables of what has finished.
         differences: a method of which pictures are drawn as well; see `write_differences`.
+        images: these pictures show the images, and not their labels alone.
 
     Raises:
         ConfigError: mistakes in the configuration; runs of another configuration, or of other labels or teachers, in
@@ -70,7 +76,7 @@ def compare(
     failed = "" if report_only else run_all(plan, environment, command)
     sys.stdout.write(write_report(plan, command))
     if differences:
-        sys.stdout.write(f"pictures in {write_differences(plan, differences)}\n")
+        sys.stdout.write(f"pictures in {write_differences(plan, differences, images=images)}\n")
     if failed:
         raise UserError("these runs failed, the others are in the tables; mend the cause and start again:\n" + failed)
     return 0

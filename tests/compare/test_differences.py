@@ -97,6 +97,17 @@ def test_answers_are_judged_in_the_original_and_kept_in_the_pages_pixels() -> No
     assert grey[0] == 0 and grey[1] > 250, "only the right one has a box that does not count, and it is not green"
 
 
+def test_without_its_image_a_picture_shows_the_labels_alone() -> None:
+    compared = page([box(10, 10), box(10, 50), box(10, 52)], answer(True, True, False), answer(True, True, False))
+    compared.care[1] = False
+    ground = differences._labels_alone((90, 60, 3), compared)
+    assert ground.shape == (90, 60, 3) and ground.dtype == np.uint8
+    assert (ground[15, 30] == 220).all(), "a text that counts"
+    assert (ground[51, 30] == 243).all(), "one that does not"
+    assert (ground[60, 30] == 220).all(), "where both lie, the one that counts is seen"
+    assert (ground[80, 30] == 255).all() and (ground[15, 55] == 255).all()
+
+
 def test_what_cannot_be_compared_is_said_before_anything_is_trained(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
     with pytest.raises(ConfigError, match="--differences cml: there is no such method; choose one of alone, dml2"):

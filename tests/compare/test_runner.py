@@ -218,6 +218,13 @@ def compare(path: Path, *more: str, wait: bool = True) -> subprocess.Popen[str]:
     return process
 
 
+def test_white_ground_for_no_pictures_is_refused(tmp_path: Path) -> None:
+    done = compare(described(tmp_path), "--report-only", "--without-images")
+    out, err = done.communicate()
+    assert (done.returncode, out) == (2, "")
+    assert "--without-images draws nothing by itself: say of which method, --differences METHOD" in err
+
+
 def test_tables_of_no_comparison_are_refused(tmp_path: Path) -> None:
     done = compare(described(tmp_path), "--report-only", "-o", f"output={tmp_path / 'mistyped'}")
     out, err = done.communicate()
@@ -257,12 +264,15 @@ def test_two_methods_interrupted_and_taken_up_again(tiny_set: Path, tmp_path: Pa
     assert "| dml2 | 2 | 1 |" in out
 
     before = {name: (runs / name / "seed4" / "metrics.jsonl").read_bytes() for name in lines}
-    again = compare(path, "--report-only", "--differences", "dml2", "-o", "only=[alone, dml2, lost]")
+    again = compare(
+        path, "--report-only", "--differences", "dml2", "--without-images", "-o", "only=[alone, dml2, lost]"
+    )
     said, complaint = again.communicate()
     assert again.returncode == 0, complaint
     assert "2 of 3 runs" in said
     page = (tmp_path / "out" / "differences" / "dml2.md").read_text(encoding="utf-8")
     assert "-o 'only=[alone, dml2, lost]'\n" in (tmp_path / "out" / "compare.md").read_text(encoding="utf-8")
+    assert "Grey areas: texts" in page
     assert page.startswith("# dml2 beside alone\n") and f"pictures in {tmp_path}" in said
     assert {name: (runs / name / "seed4" / "metrics.jsonl").read_bytes() for name in lines} == before
     assert yaml.safe_load((tmp_path / "out" / "configs" / "alone.seed4.yml").read_text())["Global"]["seed"] == 4
