@@ -158,6 +158,15 @@ INSTEAD = {
     ),
     "python tools/compare.py -c configs/compare_icdar2015.yml -o only=[alone,cml] jobs=2 "
     f"{TEACHER}=pretrain_models/teacher_words_infer": seen(LONG, "compare/test_plan.py::compare_icdar2015.yml"),
+    "python tools/compare.py -c configs/compare_icdar2015.yml --differences cml_fading --without-images "
+    f"-o only=[alone,cml_fading] seeds=[1,2] {TEACHER}=DIR Global.max_steps=2000 Optimizer.lr.decay_steps=2000 "
+    "Global.eval_batch_step=[0,500]": seen(
+        LONG, "compare/test_plan.py::compare_icdar2015.yml", "compare/test_runner.py::--without-images"
+    ),
+    "python tools/compare.py -c configs/compare_sroie2019.yml --differences cml --without-images "
+    "-o only=[alone,cml] seeds=[3] Global.max_steps=800 Optimizer.lr.decay_steps=800": seen(
+        LONG, "compare/test_plan.py::compare_sroie2019.yml", "compare/test_runner.py::--without-images"
+    ),
     # --- coming from PaddleOCR ---
     f"{SOURCE} python -m pytest tests/models/test_paddleocr_parity.py tests/test_paddleocr_yamls.py": seen(
         "wants a checkout of PaddleOCR",
