@@ -25,7 +25,7 @@ from ocr_cml.runtime import Normalization
 from ocr_cml.why import runner as why
 from ocr_cml.why.data import crops, students, text_page
 from ocr_cml.why.evidence import Doubt, DoubtMeter, Evidence, NetworkEvidence, noise_curve, noisy, supervised_loss
-from ocr_cml.why.pull import Pull, pulls, pulls_at, pulls_of
+from ocr_cml.why.pull import Pull, _cohort, pulls, pulls_at, pulls_of
 from ocr_cml.why.report import draw_noise, pull_table, table, write
 from ocr_cml.why.runs import FinishedRun, agreement_of, label_of, other_crops, read_run
 from ppocr_data.dataset import EvalDataset
@@ -245,6 +245,19 @@ def test_a_schedule_is_where_the_run_stands(
     assert left_out == []
     assert found.strength == pytest.approx(expected.strength, rel=1e-4)
     assert found.direction == pytest.approx(expected.direction, rel=1e-4)
+
+
+def test_students_of_whom_one_taught_the_other_may_both_have_been_dropped(tiny_set: Path, tmp_path: Path) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run")
+    models = data["Architecture"]["Models"]
+    models["Student3"] = dict(models["Student2"])
+    data["Loss"]["loss_config_list"] = [
+        {"DBLoss": {"model_name_list": ["Student", "Student3"]}},
+        {"DMLLoss": {"model_name_pairs": [["Student2", "Student"]]}},
+    ]
+    cohort = _cohort(tiny.load(data, tmp_path / "it.yml"), {"Student3": network()}, 1)
+    assert list(cohort.students) == ["Student3"]
+    assert [term.binding.label for term in cohort.terms] == ["db/Student3"]
 
 
 def test_terms_are_measured_with_the_connectors_that_they_were_trained_with(

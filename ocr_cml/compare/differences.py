@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +92,9 @@ class Compared:
 def write_differences(plan: Plan, method: str, count: int = 3, *, images: bool = True) -> Path:
     """Write `OUTPUT/differences/METHOD.md` and its pictures: where the method finds more, and where it finds less.
 
-    Looked at is the first seed with which both are trained, and of either the student with the higher hmean.
+    Looked at is the first seed with which both are trained, and of either the student with the higher hmean. An earlier
+    page of the method and its pictures are replaced. Pages without images lie in `OUTPUT/differences_without_images`,
+    so that the whole folder may be passed on.
 
     Args:
         plan: a comparison with finished runs.
@@ -110,9 +114,10 @@ def write_differences(plan: Plan, method: str, count: int = 3, *, images: bool =
     networks = [_network(run, name, plan.settings.score) for run, name in runs]
     dataset = assemble.eval_dataset(runs[0][0].config)
     pages = [_compared(_read(dataset, i), networks, runs[0][0].config.PostProcess) for i in range(len(dataset))]
-    folder = plan.output / "differences"
+    folder = plan.output / ("differences" if images else "differences_without_images")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _remove_pictures(folder, method)
         lines = _head(runs, pages, images)
         for kind, sign, title in (("more", 1, "Where the method finds more"), ("less", -1, "Where it finds less")):
             found = sorted(((*page.window(sign), i) for i, page in enumerate(pages)), key=lambda f: (-f[0], f[2]))
@@ -167,7 +172,7 @@ def _pair(plan: Plan, method: str) -> list[tuple[PlannedRun, str]]:
 def _network(run: PlannedRun, name: str, score: str) -> FrozenDetector:
     """A student of a finished run, from the weights that its score is of."""
     weights = run.folder / (LATEST if score == "last" else BEST)
-    settings = config.load(run.config_file, [f"Global.pretrained_model={weights}"])
+    settings = config.load(run.config_file, [f"Global.pretrained_model={json.dumps(str(weights))}"])
     return fastest(load_trained(settings).students[name], assemble.normalization(settings), cpu_cores(), name)
 
 
@@ -239,6 +244,14 @@ def _picture(image: np.ndarray, page: Compared, corner: tuple[int, int]) -> np.n
             cv2.polylines(drawn, placed, True, color, 2, cv2.LINE_AA)
         sides.append(cv2.copyMakeBorder(drawn, 4, 4, 4, 4, cv2.BORDER_CONSTANT, value=_FRAME))
     return np.hstack(sides)
+
+
+def _remove_pictures(folder: Path, method: str) -> None:
+    """Those of an earlier page of the method, of which the new one may have fewer."""
+    own = re.compile(re.escape(method) + r"\.(more|less)\d+\.jpg")
+    for path in folder.iterdir():
+        if own.fullmatch(path.name):
+            path.unlink()
 
 
 def _write(path: Path, content: np.ndarray | bytes) -> Path:

@@ -213,13 +213,13 @@ def _run(settings: CompareConfig, method: str, seed: int, config: Config) -> Pla
     return PlannedRun(method, seed, config.model_copy(update={"Global": section}), folder, config_file)
 
 
-def missing_weights(plan: Plan) -> list[str]:
-    """A line for each teacher, network by network, whose weights are not there; to be asked before hours of work.
+def missing_weights(runs: Sequence[PlannedRun]) -> list[str]:
+    """A line for each teacher of these runs whose weights are not there; to be asked before hours of work.
 
     What is named by an address or as a published detector is fetched, as the trainings would.
     """
     lines: dict[str, list[str]] = {}
-    for run in plan.runs:
+    for run in runs:
         for name, network in run.config.teachers.items():
             try:
                 if network.inference_model:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ocr_cml.compare.chart import draw, draw_course
 from ocr_cml.compare.csv_files import runs_csv, steps_csv
 from ocr_cml.compare.plan import Plan
-from ocr_cml.compare.results import MB, Results, Row, by_chance, make_rows, read_results
+from ocr_cml.compare.results import MB, Gain, Results, Row, by_chance, make_rows, read_results
 from ppocr_data.atomic import write_text
 from ppocr_data.errors import UserError
 
@@ -59,10 +59,17 @@ def table(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         peak = f"{row.peak_bytes / MB:.0f}" if row.peak_bytes is not None else None
         seconds = f"{'about ' if row.shared_time else ''}{row.seconds:.3g}"
-        cells = [row.label, row.students, row.seeds, row.mean, row.best, row.ensemble, row.gain_mean]
-        cells += [row.gain_best if row.students > 1 else None, seconds, peak, f"{row.parameters:,}"]
+        cells = [row.label, row.students, row.seeds, row.mean, row.best, row.ensemble, _gain(row, row.gain_mean)]
+        cells += [_gain(row, row.gain_best) if row.students > 1 else None, seconds, peak, f"{row.parameters:,}"]
         lines.append("| " + " | ".join("–" if cell is None else str(cell) for cell in cells) + " |")
     return lines
+
+
+def _gain(row: Row, gain: Gain | None) -> str | None:
+    """With the number of seeds it is of, where the students alone have not finished all that the method has."""
+    if gain is None:
+        return None
+    return str(gain) if gain.seeds == row.seeds else f"{gain}, of {gain.seeds} of {row.seeds} seeds"
 
 
 def markdown(plan: Plan, results: Results, rows: Sequence[Row], command: str) -> str:
@@ -103,6 +110,16 @@ def _other_programs(results: Results) -> list[str]:
     return [f"- **Not by one state of the program**, so that differences may come of that as well: {listed}."]
 
 
+def _began_anew(results: Results) -> list[str]:
+    """Students that `Global.on_divergence: restart` set back: they have learned for fewer steps than the others."""
+    listed = [
+        f"{method} (seed {seed}), {student} at step {step}"
+        for (method, seed), result in results.items()
+        for step, student in result.restarts
+    ]
+    return [f"- **Began anew**, with fewer steps than the others: {'; '.join(listed)}."] if listed else []
+
+
 def _how_to_read(plan: Plan, results: Results, rows: Sequence[Row]) -> list[str]:
     text = [
         "- hmean: mean over the seeds ± standard deviation. The ensemble is the mean of the students' maps.",
@@ -123,6 +140,7 @@ def _how_to_read(plan: Plan, results: Results, rows: Sequence[Row]) -> list[str]
             f"- With {seeds} seeds a method without any effect passes two standard errors in "
             f"{by_chance(seeds):.0%} of comparisons: a single *better* is a hint, more seeds make it evidence."
         )
+    text += _began_anew(results)
     text += _other_programs(results)
     if scored := _teachers(plan, results):
         listed = ", ".join(f"{where} {hmean:.4f}" for where, hmean in scored.items())

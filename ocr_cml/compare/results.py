@@ -56,6 +56,7 @@ class Result:
         teachers: hmean of each teacher, where the run scored them.
         evaluations: all of them, in their order.
         programs: the states of the program that computed it, see `ocr_cml.loop.program`; empty where it did not say.
+        restarts: step and name of each student that diverged and began anew from its initial weights.
     """
 
     students: tuple[float, ...]
@@ -70,6 +71,7 @@ class Result:
     teachers: Mapping[str, float]
     evaluations: tuple[Evaluation, ...]
     programs: frozenset[str] = frozenset()
+    restarts: tuple[tuple[int, str], ...] = ()
 
     @property
     def course(self) -> tuple[tuple[int, float], ...]:
@@ -189,6 +191,12 @@ def read_result(run: PlannedRun, score: str) -> Result:
             teachers={name: s["hmean"] for r in records if "teacher" in r for name, s in r["teacher"].items()},
             evaluations=evaluations,
             programs=frozenset(_in_words(record["program"]) for record in records if "program" in record),
+            restarts=tuple(
+                (record["step"], name)
+                for record in records
+                if "restart" in (event := record.get("divergence", {}))
+                for name in event["students"]
+            ),
         )
     except (OSError, ValueError, KeyError, IndexError) as error:
         raise UserError(

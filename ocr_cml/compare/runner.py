@@ -109,7 +109,7 @@ def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
 
     todo = [run for run in plan.runs if not is_finished(run)]
     refuse_other_data(plan, today=bool(todo))
-    if missing := missing_weights(plan) if todo else []:
+    if missing := missing_weights(todo):
         hint = "train or fetch them first, or leave those methods out with -o only=[...]"
         raise WeightsError("\n".join([*missing, hint]))
     refuse_same_students(todo)

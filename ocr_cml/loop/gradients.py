@@ -36,6 +36,11 @@ class Gradients:
         self._accumulate, self._save_memory = config.Optimizer.accumulate, config.Global.save_memory
         self._tidies = device == "cpu" and assemble.recomputes(config, device)
 
+    @property
+    def precision(self) -> str:
+        """What a student's forward computes in: `float32`, or `Global.amp_dtype`."""
+        return self._dtype if self.amp else "float32"
+
     def autocast(self) -> contextlib.AbstractContextManager[None]:
         """In which a student's forward runs in the precision of `Global.amp_dtype`, if it is asked for."""
         return paddle.amp.auto_cast(enable=self.amp, dtype=self._dtype)

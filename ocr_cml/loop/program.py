@@ -26,6 +26,17 @@ def state() -> Mapping[str, str]:
     }
 
 
+def state_on(device: str, precision: str) -> Mapping[str, str]:
+    """The state, with what computes: a GPU or another precision gives other numbers.
+
+    Args:
+        device: `cpu` or `gpu:N`; which of a machine's GPUs is no difference.
+        precision: of the students' forward, for example `float32`.
+    """
+    where = "CPU" if device == "cpu" else paddle.device.cuda.get_device_name()
+    return {**state(), "device": where, "precision": precision}
+
+
 def _digest(root: Path) -> str:
     """Of the names and contents of all sources below the packages in `root`."""
     digest = hashlib.sha256()

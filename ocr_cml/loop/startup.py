@@ -41,8 +41,9 @@ def look(training: Training) -> None:
         preview.draw(training.dataset, training.run.path / "preview.jpg")
         LOG.info("preview: %s shows training samples as the networks see them", training.run.path / "preview.jpg")
     unfinished = training.progress.step < training.timetable.last_step
-    if unfinished and training.rank == 0 and training.run.last("program") != program.state():
-        training.run.record({"step": training.progress.step, "program": dict(program.state())})
+    made_by = program.state_on(training.device, training.gradients.precision)
+    if unfinished and training.rank == 0 and training.run.last("program") != made_by:
+        training.run.record({"step": training.progress.step, "program": dict(made_by)})
     if unfinished and training.config.Global.teacher_check and training.cohort.teachers:
         _check_teachers(training)
 

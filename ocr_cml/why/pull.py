@@ -130,8 +130,8 @@ def _cohort(config: Config, students: dict[str, Detector], threads: int) -> Coho
     teachers, _ = assemble.build_teachers(config, threads, assemble.use_device(config))
     dropped = {name: build_detector(n.spec) for name, n in config.students.items() if name not in students}
     cohort = assemble.build_cohort(config, {**students, **dropped}, teachers)
-    for name in dropped:
-        cohort.drop(name)
+    if dropped:
+        cohort.drop(*dropped)  # at once: without one of them alone nobody might reach another
     return cohort
 
 

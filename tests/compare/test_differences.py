@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from compared import DML, finish, finish_both, plan_of
 
+from ocr_cml import config as configuration
 from ocr_cml.compare import differences
 from ocr_cml.compare.differences import WINDOW, Answer, Compared, reference_of, write_differences
 from ocr_cml.evaluate import Page
 from ocr_cml.postprocess import DBPostProcess
-from ppocr_data.errors import ConfigError
+from ocr_cml.schema import Config
+from ppocr_data.errors import ConfigError, UserError
 
 
 def box(x: float, y: float, width: float = 40, height: float = 20) -> np.ndarray:
@@ -106,6 +108,33 @@ def test_without_its_image_a_picture_shows_the_labels_alone() -> None:
     assert (ground[51, 30] == 243).all(), "one that does not"
     assert (ground[60, 30] == 220).all(), "where both lie, the one that counts is seen"
     assert (ground[80, 30] == 255).all() and (ground[15, 55] == 255).all()
+
+
+def test_pictures_of_an_earlier_page_are_gone_and_others_stay(tmp_path: Path) -> None:
+    own = ["dml2.more0.jpg", "dml2.less12.jpg"]
+    others = ["dml2.more.more0.jpg", "dml23.more0.jpg", "dml2.more0.png", "dml2.md"]
+    for name in own + others:
+        (tmp_path / name).write_bytes(b"kept")
+    differences._remove_pictures(tmp_path, "dml2")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+
+
+def test_weights_are_found_whatever_the_folder_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An override is read as YAML, where ` #` begins a comment and `: ` a mapping."""
+    asked: list[str] = []
+
+    def refuse(settings: Config) -> None:
+        asked.append(str(settings.Global.pretrained_model))
+        raise UserError("far enough")
+
+    monkeypatch.setattr(differences, "load_trained", refuse)
+    for name in ("out #2", "out: 2", "out's \\ [x]"):
+        run = plan_of(tmp_path, output=str(tmp_path / name)).run("dml2", 1)
+        run.config_file.parent.mkdir(parents=True)
+        configuration.save(run.config, run.config_file)
+        with pytest.raises(UserError, match="far enough"):
+            differences._network(run, "Student", "last")
+        assert asked.pop() == str(run.folder / "latest")
 
 
 def test_what_cannot_be_compared_is_said_before_anything_is_trained(tmp_path: Path) -> None:

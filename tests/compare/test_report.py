@@ -14,10 +14,12 @@ from matplotlib.figure import Figure
 
 from ocr_cml.compare import OUTCOME, chart
 from ocr_cml.compare.csv_files import COLUMNS, STEP_COLUMNS
-from ocr_cml.compare.report import write_report
+from ocr_cml.compare.report import table, write_report
 from ocr_cml.compare.results import (
     deployed_parameters,
+    make_rows,
     read_result,
+    read_results,
 )
 
 
@@ -152,6 +154,39 @@ def test_runs_of_several_states_of_the_program_are_told(tmp_path: Path) -> None:
     (line,) = said_by("aa", "aa", "bb", None)
     assert f"by ocr_cml aa, paddle 3.2.2: {names[0]}, {names[1]}; by ocr_cml bb, paddle 3.2.2: {names[2]}; " in line
     assert line.endswith(f"by one that did not say: {names[3]}.")
+
+
+def test_a_gain_over_fewer_seeds_than_the_method_has_says_so(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, seeds=[1, 2, 3])
+    finish_both(plan)
+    finish(plan.run("dml2", 3), [0.1, 0.1])
+    alone, dml = table(make_rows(plan, read_results(plan)))[2:]
+    assert "| 3 | 0.4667 ± 0.3177 |" in dml
+    assert "| +0.1000 ± 0.0100, better, of 2 of 3 seeds | +0.0400 ± 0.0200, better, of 2 of 3 seeds |" in dml
+    assert "of" not in alone
+    finish(plan.run("alone", 3), [0.1, 0.1])
+    assert "of 2" not in table(make_rows(plan, read_results(plan)))[3]
+
+
+def test_students_that_began_anew_are_told(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    finish_both(plan)
+
+    def said() -> list[str]:
+        write_report(plan, "it")
+        lines = (plan.output / "compare.md").read_text(encoding="utf-8").splitlines()
+        return [line for line in lines if "Began anew" in line]
+
+    assert said() == []
+    with (plan.run("dml2", 2).folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        for step, name in ((5, "Student2"), (9, "Student")):
+            file.write(
+                json.dumps({"step": step, "divergence": {"students": [name], "restart": "its loss is nan"}}) + "\n"
+            )
+    assert said() == [
+        "- **Began anew**, with fewer steps than the others: dml2 (seed 2), Student2 at step 5; dml2 (seed 2), "
+        "Student at step 9."
+    ]
 
 
 def test_more_methods_than_colours_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ import yaml
 from compared import ALONE, DML, ONE, REPOSITORY, described, finish, finish_both, plan_of
 
 from ocr_cml import assemble
-from ocr_cml.compare import is_finished, run_all
+from ocr_cml.compare import OUTCOME, is_finished, run_all
 from ocr_cml.compare.plan import PlannedRun, make_plan, missing_weights
 from ocr_cml.compare.same_data import refuse_other_data
 from ocr_cml.compare.same_start import refuse_same_students
@@ -63,6 +63,21 @@ def test_what_has_finished_is_not_trained_again(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*")}
     assert run_all(plan, {}, "the command") == ""
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*")} == before
+
+
+def test_a_teacher_of_finished_runs_need_not_be_there_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    teachers = {"inference": {"inference_model": str(tmp_path / "gone")}}
+    asks = {"name": "asks", "teacher": "inference", "terms": [tiny.LABELS, tiny.TEACHER]}
+    plan = plan_of(tmp_path, [ALONE, asks], seeds=[1], teachers=teachers)
+    with_labels(tmp_path)
+    finish(plan.run("asks", 1), [0.1])
+    begun: list[Any] = []
+    monkeypatch.setattr("ocr_cml.compare.runner.run_jobs", lambda jobs, *rest: begun.extend(jobs))
+    assert run_all(plan, {}, "the command") == ""
+    assert len(begun) == 1
+    (plan.run("asks", 1).folder / OUTCOME).unlink()
+    with pytest.raises(WeightsError, match="gone: no such folder"):
+        run_all(plan, {}, "the command")
 
 
 def begin(run: PlannedRun, data: Path) -> None:
@@ -201,8 +216,8 @@ def test_teachers_by_address_and_by_name_are_looked_for_where_trainings_look(
         "inference": {"inference_model": str(tmp_path / "typo")},
     }
     asks = {"name": "asks", "teacher": "inference", "terms": [tiny.LABELS, tiny.TEACHER]}
-    assert missing_weights(plan_of(tmp_path, [ALONE, ONE], teachers=teachers)) == []
-    (line,) = missing_weights(plan_of(tmp_path, [ALONE, ONE, asks], teachers=teachers))
+    assert missing_weights(plan_of(tmp_path, [ALONE, ONE], teachers=teachers).runs) == []
+    (line,) = missing_weights(plan_of(tmp_path, [ALONE, ONE, asks], teachers=teachers).runs)
     assert "typo: no such folder" in line
     assert "(needed by asks)" in line
 
@@ -270,7 +285,7 @@ def test_two_methods_interrupted_and_taken_up_again(tiny_set: Path, tmp_path: Pa
     said, complaint = again.communicate()
     assert again.returncode == 0, complaint
     assert "2 of 3 runs" in said
-    page = (tmp_path / "out" / "differences" / "dml2.md").read_text(encoding="utf-8")
+    page = (tmp_path / "out" / "differences_without_images" / "dml2.md").read_text(encoding="utf-8")
     assert "-o 'only=[alone, dml2, lost]'\n" in (tmp_path / "out" / "compare.md").read_text(encoding="utf-8")
     assert "Grey areas: texts" in page
     assert page.startswith("# dml2 beside alone\n") and f"pictures in {tmp_path}" in said
