@@ -237,6 +237,9 @@ def test_check_leaves_the_pictures_alone(tool: Tool, labelled: Path, tmp_path: P
     before = {path: path.read_bytes() for path in images}
     code, _, err = tool("prepare_data", "check", labelled / "train.txt", "--output", folder)
     assert (code, "holds the images" in err) == (2, True)
+    code, _, err = tool("prepare_data", "check", labelled / "train.txt", "--output", folder / "check" / "today")
+    assert (code, "holds the images" in err) == (2, True)
+    assert not (folder / "check").exists()
     assert {path: path.read_bytes() for path in images} == before
     elsewhere = tmp_path / "mine"
     elsewhere.mkdir()

@@ -200,6 +200,11 @@ def _rule(data_format: str, arguments: argparse.Namespace) -> Rule:
     return chosen_rule(data_format, wanted, arguments.images, _progress_bar)
 
 
+def _among(output: Path, images: Path) -> bool:
+    """Whether what is drawn would lie among images, and be taken for some; the usual output lies where people work."""
+    return output == images or (output.is_relative_to(images) and not Path.cwd().is_relative_to(images))
+
+
 def _check(arguments: argparse.Namespace) -> int:
     check_report.refuse_foreign(arguments.output)
     with _progress_bar() as progress:
@@ -210,9 +215,11 @@ def _check(arguments: argparse.Namespace) -> int:
             allow_outside=arguments.allow_outside,
             progress=progress,
         )
-    if arguments.output.resolve() in {sample.image.parent.resolve() for sample in report.samples.values()}:
+    folders = {sample.image.parent.resolve() for sample in report.samples.values()}
+    if any(_among(arguments.output.resolve(), folder) for folder in folders):
         raise DataError(
-            f"--output {arguments.output}: holds the images; name another folder for what was found in them"
+            f"--output {arguments.output}: is, or lies in, a folder that holds the images; name another folder for "
+            "what was found in them"
         )
     # The listing first: by it a later check knows the pictures of one that was stopped here for its own.
     listing = check_report.write_json(report, arguments.output / check_report.LISTING)

@@ -87,12 +87,13 @@ def convert(
             unless they are the source's own.
         split: which records are for validation (see `split`); None with `val_source`, which holds them all.
         val_source: a second set of the same format, such as the official test part, that is the validation.
-        only_with_text: leave out images without a readable text.
+        only_with_text: leave out images without a readable text, after dividing: the others stay where they were.
         copy: copy the images below `output` instead of referring to them where they are.
         progress: called after each image read, and from the start again for each source and for copying.
 
     Raises:
-        DataError: a folder, image or line that is missing or not understood, with file and line.
+        DataError: a folder, image or line that is missing or not understood, with file and line; a validation that is
+            the training once more.
     """
     if data_format not in FORMATS:
         raise DataError(f"unknown format {data_format!r}; known: {', '.join(FORMATS)}")
@@ -101,19 +102,22 @@ def convert(
     written = [output, *((output / place for place in copies_in(folders)) if copy else ())]
     for each in sources:
         _check_source(each, written)
+    if val_source and _same(source, val_source):
+        raise DataError(f"{val_source.labels}: the validation is the training set itself; name another one")
     refuse_to_replace(output, [each.labels for each in sources])
     readings = [FORMATS[data_format](each.images, each.labels, progress) for each in sources]
     notes = [note for reading in readings for note in reading.notes]
-    kept = [_with_text(reading.records) if only_with_text else reading.records for reading in readings]
-    lost = sum(len(reading.records) for reading in readings) - sum(map(len, kept))
-    if only_with_text:
-        notes.append(f"{lost} images without readable text left out")
     if val_source:
-        chosen, rule = (kept[0], kept[1]), ""
+        chosen, note, rule = (readings[0].records, readings[1].records), "", ""
     else:
-        chosen, note = _divide(kept[0], split or by_part)
-        notes.append(note)
+        chosen, note = _divide(readings[0].records, split or by_part)
         rule = f". {note}; --val-share 0.2 draws a fifth of them by chance"
+    lost = 0
+    if only_with_text:
+        before, chosen = sum(map(len, chosen)), (_with_text(chosen[0]), _with_text(chosen[1]))
+        lost = before - sum(map(len, chosen))
+        notes.append(f"{lost} images without readable text left out")
+    notes += [note] if note else []
     if not all(chosen):
         raise DataError(
             f"{source.labels}: of {len(chosen[0]) + len(chosen[1])} images {len(chosen[1])} would be for validation; "
@@ -132,6 +136,12 @@ def _check_source(source: Source, written: Sequence[Path]) -> None:
         for place in written:
             if place.resolve().is_relative_to(folder.resolve()):
                 raise DataError(f"{place}: lies in the source {folder}, which is never written to; name another folder")
+
+
+def _same(one: Source, other: Source) -> bool:
+    return [each.resolve() for each in (one.images, one.labels)] == [
+        each.resolve() for each in (other.images, other.labels)
+    ]
 
 
 def _with_text(records: list[Record]) -> list[Record]:

@@ -24,7 +24,7 @@ def read(images: Path, labels: Path, progress: Progress | None = None) -> Readin
     """
     content = read_json(labels)
     names, anns, of_image = (get(content, key, dict, str(labels)) for key in ("imgs", "anns", "imgToAnns"))
-    wanted = {image.get("file_name") for image in names.values() if isinstance(image, dict)}
+    wanted = {str(image.get("file_name")) for image in names.values() if isinstance(image, dict)}
     named = [path for path in image_files(images) if path.name in wanted]
     here = {name: path.relative_to(images).as_posix() for name, path in by_stem(named, lambda path: path.name).items()}
     records, absent, untold = [], [], 0

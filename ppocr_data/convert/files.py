@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -30,11 +31,16 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
+def composed(name: str) -> str:
+    """A file's name by which it is looked up: macOS writes its accents apart from their letters, others as one."""
+    return unicodedata.normalize("NFC", name)
+
+
 def by_stem(paths: Iterable[Path], stem: Callable[[Path], str]) -> dict[str, Path]:
-    """Files by their stem. Raises DataError where two have the same."""
+    """Files by their stem, composed. Raises DataError where two have the same."""
     found: dict[str, Path] = {}
     for path in paths:
-        key = stem(path)
+        key = composed(stem(path))
         if key in found:
             raise DataError(
                 f"{path}: belongs to the same image name {key!r} as {found[key]}; rename one, or convert their folders "

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from ppocr_data.convert.files import image_files, numbered_lines
+from ppocr_data.convert.files import composed, image_files, numbered_lines
 from ppocr_data.convert.json_file import get, point, want
 from ppocr_data.convert.record import DONT_CARE_TEXT, Progress, Reading, Record, Text
 from ppocr_data.errors import DataError
@@ -60,10 +60,10 @@ class _Images:
     """The images of a folder, by their paths below it and by their names."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._root = folder, folder.resolve().name
+        self._folder, self._root = folder, composed(folder.resolve().name)
         inner = [path.relative_to(folder) for path in image_files(folder)]
         self.paths = [path.as_posix() for path in inner if _CROPS not in path.parts]
-        self._by_path = set(self.paths)
+        self._by_path = {composed(path): path for path in self.paths}
         self._by_name: dict[str, list[str]] = {}
         for path in self.paths:
             self._by_name.setdefault(_last(path), []).append(path)
@@ -76,14 +76,14 @@ class _Images:
             DataError: several images have that name.
         """
         *above, last = _parts(given)
-        if given.strip() in self._by_path:
-            return given.strip()
+        if path := self._by_path.get(composed(given.strip())):
+            return path
         if above and above[-1] == self._root and last in self._by_path:
-            return last
+            return self._by_path[last]
         found = self._by_name.get(last, [])
         if len(found) > 1:
             raise DataError(f"{where}: {last} may be {' or '.join(found)}; convert the folders one by one")
-        if labels and found and above and above[-1] != (Path(found[0]).parent.name or self._root):
+        if labels and found and above and above[-1] != (composed(Path(found[0]).parent.name) or self._root):
             self._moved[given.strip()] = found[0]
         return found[0] if found else None
 
@@ -104,7 +104,7 @@ def _last(given: str) -> str:
 
 
 def _parts(given: str) -> list[str]:
-    return re.split(r"[/\\]", given.strip())
+    return re.split(r"[/\\]", composed(given.strip()))
 
 
 def _texts(payload: str, where: str) -> list[Text]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppocr_data.convert.files import numbered_lines
+from ppocr_data.convert.files import composed, numbered_lines
 from ppocr_data.convert.record import Record
 from ppocr_data.errors import DataError
 
@@ -83,18 +83,20 @@ def by_list(records: Sequence[Record], listing: Path) -> Split:
         DataError: the list cannot be read, names an image that is not there, or several at once (with the line).
     """
     by_name: dict[str, list[int]] = {}
-    by_path = {record.image: [i] for i, record in enumerate(records)}
+    by_path = {composed(record.image): [i] for i, record in enumerate(records)}
     for i, record in enumerate(records):
-        path = Path(record.image)
+        path = Path(composed(record.image))
         for name in {path.name, path.stem, path.with_suffix("").as_posix()}:
             by_name.setdefault(name, []).append(i)
     chosen = set()
     for where, line in numbered_lines(listing):
         name, labels, _ = line.partition("\t")
-        name = name.strip()
+        name = composed(name.strip())
         if not name or (name.startswith("#") and not labels):
             continue
-        found = by_path.get(name) or by_name.get(name, [])  # a whole path is one image, whoever shares its name
+        found = by_path.get(composed(name)) or by_name.get(
+            composed(name), []
+        )  # a whole path is one image, whoever shares its name
         if not found:
             raise DataError(f"{where}: no image named {name!r} among the {len(records)} converted ones")
         if len(found) > 1:

@@ -62,6 +62,8 @@ def _mat(path: Path) -> Iterator[tuple[str, list[list[float]], str]]:
         if (label_x, label_y) != (["x:"], ["y:"]) or len(x) != len(y):
             raise DataError(f"{where}: expected 'x:', its values, 'y:', as many values, a text and an orientation")
         points = corners([str(value) for point in zip(x, y, strict=True) for value in point], where)
+        if not all(isinstance(item, str) for item in (*word, *kind)):
+            raise DataError(f"{where}: the text and the orientation must be strings, are {word!r:.80} and {kind!r:.80}")
         yield where, points, _word(kind, word)
 
 

@@ -32,6 +32,8 @@ def elements(path: Path, root: str, child: str) -> list[Element]:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except expat.ExpatError as error:
         raise DataError(f"{path}:{error.lineno}: not XML ({expat.ErrorString(error.code)})") from error
+    except (ValueError, LookupError) as error:  # of encodings: gb2312 and others of several bytes, and unknown ones
+        raise DataError(f"{path}: the encoding that it states cannot be read ({error}); save it as UTF-8") from error
     for found, expected in ((top, root), *((element, child) for element in top.children)):
         if found.tag != expected:
             raise DataError(f"{path}:{found.line}: expected <{expected}>, found <{found.tag}>")

@@ -17,7 +17,7 @@ from ppocr_data.convert import FORMATS, Converted, Part, Source, convert, overri
 from ppocr_data.convert.companies import by_company, header_lines
 from ppocr_data.convert.record import Record
 from ppocr_data.convert.report import summary
-from ppocr_data.convert.split import Split, by_number, by_share
+from ppocr_data.convert.split import Split, by_list, by_number, by_share
 from ppocr_data.errors import DataError
 from ppocr_data.labels import read_label_file
 from ppocr_data.targets import shrink_target
@@ -230,6 +230,22 @@ def test_images_without_readable_text_can_be_left_out(source: Path) -> None:
     (source / "gt" / "gt_img_10.txt").write_text("")
     with pytest.raises(DataError, match=r"both parts need some \(2 without readable text were left out\)"):
         run(source, only_with_text=True)
+
+
+def test_what_has_no_readable_text_may_stand_in_a_list(source: Path, tmp_path: Path) -> None:
+    (source / "gt" / "gt_img_10.txt").write_text(LINE)
+    (tmp_path / "val").write_text("img_2\nimg_10\n")
+    done = run(source, split=partial(by_list, listing=tmp_path / "val"), only_with_text=True)
+    assert (done.train.images, done.val.images) == (1, 1)
+    assert done.notes[0] == "1 images without readable text left out"
+    assert [s.image.name for s in read_label_file(done.val.label_file, done.val.data_dir)] == ["img_10.jpg"]
+
+
+def test_a_validation_that_is_the_training_is_refused(source: Path) -> None:
+    same = Source(source / "gt" / ".." / "img", source / "gt")
+    with pytest.raises(DataError, match="gt: the validation is the training set itself"):
+        run(source, split=None, val_source=same)
+    assert not (source / "out").exists()
 
 
 def test_a_bad_line_is_named_and_nothing_is_written(source: Path) -> None:

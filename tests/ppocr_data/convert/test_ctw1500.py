@@ -85,3 +85,11 @@ def test_refusals_in_xml_name_the_line(tmp_path: Path, found: str, instead: str,
     with pytest.raises(DataError, match=rf"0001\.xml:\d+: .*{problem}") as caught:
         ctw1500.parse(tmp_path / "0001.xml")
     assert f"0001.xml:{line}:" in str(caught.value) or "not XML" in problem
+
+
+@pytest.mark.parametrize("encoding", ["gb2312", "Shift_JIS", "no-such-encoding"])
+def test_an_encoding_that_the_parser_cannot_read_is_said(tmp_path: Path, encoding: str) -> None:
+    declared = f'<?xml version="1.0" encoding="{encoding}"?>\n'
+    (tmp_path / "0001.xml").write_bytes((declared + XML.format(segs=SEGS).partition("?>\n")[2]).encode("ascii"))
+    with pytest.raises(DataError, match=r"0001\.xml: the encoding that it states cannot be read .* save it as UTF-8"):
+        ctw1500.parse(tmp_path / "0001.xml")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +45,20 @@ def test_checked_images_with_and_without_text(folder: Path) -> None:
     reading = ppocrlabel.read(folder, folder)
     assert reading.records == [Record("a.jpg", [QUAD, QUAD], ["出口", "###"]), Record("b.jpg", [], [])]
     assert reading.notes == ("1 images that were not checked yet left out",)
+
+
+@pytest.mark.parametrize(("disk", "file"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_accents_may_be_written_otherwise_than_on_disk(lay: Callable[..., Path], disk: str, file: str) -> None:
+    """As after an archive of macOS: nothing that was checked may get lost, and the paths stay those on disk."""
+    here, there = (unicodedata.normalize(form, "größe") for form in (disk, file))
+    assert here != there
+    folder = lay({f"{here}{i}.jpg": b"" for i in (1, 2, 3)})
+    (folder / "Label.txt").write_text(line(f"{there}2.jpg", entry()), encoding="utf-8")
+    states = f"/home/{there}1.jpg\t1\n{there}2.jpg\t1\n{there}3.jpg\t0\n"
+    (folder / "fileState.txt").write_text(states, encoding="utf-8")
+    reading = ppocrlabel.read(folder, folder)
+    assert reading.records == [Record(f"{here}1.jpg", [], []), Record(f"{here}2.jpg", [QUAD], ["STOP"])]
+    assert "1 images that were not checked yet left out" in reading.notes
 
 
 def test_an_image_of_a_folder_below_with_the_same_name_is_told(folder: Path) -> None:

@@ -38,6 +38,13 @@ def test_by_list(tmp_path: Path) -> None:
         by_list(some, tmp_path / "absent")
 
 
+def test_a_list_may_write_accents_otherwise_than_the_disk(tmp_path: Path) -> None:
+    apart, whole = "gro\u0308\u00dfe", "gr\u00f6\u00dfe"
+    some = [Record(f"{apart}/{apart}_1.jpg", [], []), Record(f"{apart}/{apart}_2.jpg", [], []), *records(1)]
+    (tmp_path / "list").write_text(f"{whole}_1\n{whole}/{whole}_2.jpg\n", encoding="utf-8")
+    assert by_list(some, tmp_path / "list").val == {0, 1}
+
+
 def test_a_label_file_lists_its_images(tmp_path: Path) -> None:
     """A transcription may hold what some readers take for a line's end, and a name begin like a comment."""
     images = [Record(name, [], []) for name in ("#1.png", "a.png", "b.png")]

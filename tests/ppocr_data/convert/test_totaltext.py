@@ -98,6 +98,9 @@ def test_matlab_files_that_are_something_else(tmp_path: Path) -> None:
     scipy_io.savemat(path, {"gt": np.ones((2, 3))})
     with pytest.raises(DataError, match=r"expected a cell array of 6 columns, found float64 \(2, 3\)"):
         totaltext.parse(path, [])
+    mat(path, [([1, 2, 3], [1, 2, 3], 2019.0, "h")])
+    with pytest.raises(DataError, match=r"row 1: the text and the orientation must be strings, are \[2019"):
+        totaltext.parse(path, [])
     mat(path, [([1, 2, 3], [1, 2], "A", "h")])
     with pytest.raises(DataError, match="row 1: expected 'x:', its values"):
         totaltext.parse(path, [])
