@@ -94,9 +94,7 @@ def by_list(records: Sequence[Record], listing: Path) -> Split:
         name = composed(name.strip())
         if not name or (name.startswith("#") and not labels):
             continue
-        found = by_path.get(composed(name)) or by_name.get(
-            composed(name), []
-        )  # a whole path is one image, whoever shares its name
+        found = by_path.get(name) or by_name.get(name, [])  # a whole path is one image, whoever shares its name
         if not found:
             raise DataError(f"{where}: no image named {name!r} among the {len(records)} converted ones")
         if len(found) > 1:
