@@ -27,7 +27,7 @@ def learning_rate(lr: LearningRate, step: int, total_steps: int, steps_per_epoch
     warm = min(warmup(lr, steps_per_epoch), total_steps)
     if step < warm:
         return lr.learning_rate * (step + 1) / warm
-    done = min(1.0, (step - warm) / max(1, total_steps - warm))
+    done = 1.0 if step >= total_steps else (step - warm) / (total_steps - warm)
     if lr.name == "Const":
         return lr.learning_rate
     shape = 1 - done if lr.name == "Linear" else (1 + math.cos(math.pi * done)) / 2

@@ -19,6 +19,7 @@ from ocr_cml.loop.progress import Display
 from ocr_cml.loop.recovery import recover
 from ocr_cml.loop.resume import resume
 from ocr_cml.loop.training import Training
+from ocr_cml.models.blocks import statistics_now
 from ocr_cml.models.detector import DetOutput
 from ppocr_data.errors import UserError
 from ppocr_data.loader import Batch
@@ -167,7 +168,10 @@ class Trainer(Training):
     ) -> list[StepResult]:
         """Move some students together; where one's numbers are not finite nobody moves before it is dealt with."""
         fraction = self.timetable.fraction(self.progress.step)
+        repeats = self.config.Global.on_divergence != "stop"
         while learners := tuple(name for name in learners if name in self.cohort.students):
+            # A turn that is made again must not move them twice by one batch.
+            put_back = [statistics_now(self.cohort.students[name]) for name in learners if repeats]
             results = [
                 self.gradients.add(batch, guides, learners, fraction)
                 for batch, guides in zip(drawn, answers, strict=True)
@@ -185,6 +189,8 @@ class Trainer(Training):
             with self.gradients.autocast():
                 finding = divergence.examine(self.cohort, drawn, answers, results, learners)
             self.learners.forget_gradients(learners)
+            for statistics in put_back:
+                statistics()
             recover(self, finding, drawn)
         return []
 

@@ -85,9 +85,10 @@ def test_a_warm_up_longer_than_the_training_is_cut_to_it() -> None:
 
 @pytest.mark.parametrize("name", ["Cosine", "Linear"])
 @pytest.mark.parametrize("step", [10, 11, 15, 20, 1000])
-def test_after_the_schedule_the_rate_stays_at_its_end(name: str, step: int) -> None:
-    """Optimizer.lr.decay_steps may be shorter than the training."""
-    lr = LearningRate(name=name, learning_rate=0.4, end_lr=0.1)
+@pytest.mark.parametrize("warm", [0, 9, 10, 100])
+def test_after_the_schedule_the_rate_stays_at_its_end(name: str, step: int, warm: int) -> None:
+    """Optimizer.lr.decay_steps may be shorter than the training, and no longer than the warm-up."""
+    lr = LearningRate(name=name, learning_rate=0.4, end_lr=0.1, warmup_steps=warm)
     assert learning_rate(lr, step, 10, 5) == pytest.approx(0.1)
 
 

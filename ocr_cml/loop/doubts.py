@@ -40,11 +40,16 @@ def doubts(training: Training) -> Iterator[str]:
 
 
 def _late_height(training: Training) -> str:
-    """Where the learning rate rises for the whole run, or nearly: what that means. Else nothing."""
+    """Where the learning rate rises for the whole run or its whole schedule: what that means. Else nothing."""
     times, rate = training.timetable, training.config.Optimizer.lr
     warm = warmup(rate, times.steps_per_epoch)
     if warm < min(times.last_step, times.schedule_steps):
         return ""
+    if warm < times.last_step:
+        return (
+            f"the learning rate's warm-up takes {warm} steps and its schedule spans {times.schedule_steps}, so it "
+            f"rises until that ends; set Optimizer.lr.decay_steps={times.last_step}, or a shorter warm-up"
+        )
     less = "warmup_epoch=0" if rate.warmup_steps is None else f"warmup_steps={times.last_step // 10}"
     return (
         f"the learning rate's warm-up takes {warm} steps and the run has {times.last_step}, so the rate only rises; "

@@ -208,7 +208,9 @@ class Learners:
                 "from its weights by Global.pretrained_model"
             ) from None
         state = found.arrays(f"{name}.optimizer")
-        if state or not found.progress.loss_scale:  # steps that overflow move nothing: the very first leave no state
+        # Nobody has moved yet whose steps overflowed from the first on, nor who began anew just before the save.
+        unmoved = found.progress.loss_scale or found.progress.step in found.progress.restarts.get(name, [])
+        if state or not unmoved:
             checkpoint.restore_optimizer(self.optimizers[name], {name: student, **connectors}, state)
         if name in self.means:
             mean = self.means[name]

@@ -6,7 +6,7 @@ several times over and narrows it again, so its inside is most of them, and cost
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,13 +65,23 @@ def running_statistics(network: nn.Layer) -> dict[str, Tensor]:
 @contextmanager
 def statistics_kept(network: nn.Layer) -> Iterator[None]:
     """Let a network in training mode compute without a trace: its running statistics stay as they were."""
-    before = [(value, value.clone()) for value in running_statistics(network).values()]
+    put_back = statistics_now(network)
     try:
         yield
     finally:
+        put_back()
+
+
+def statistics_now(network: nn.Layer) -> Callable[[], None]:
+    """Remember a network's running statistics; what is returned gives them back to it."""
+    before = [(value, value.clone()) for value in running_statistics(network).values()]
+
+    def put_back() -> None:
         with paddle.no_grad():
             for value, kept in before:
                 paddle.assign(kept, value)
+
+    return put_back
 
 
 class _Again(paddle.autograd.PyLayer):

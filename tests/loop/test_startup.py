@@ -10,6 +10,7 @@ import tiny
 
 from ocr_cml.loop import startup
 from ocr_cml.loop.agreement import RATIOS
+from ocr_cml.loop.doubts import doubts
 from ocr_cml.losses.maps import TEXT_LEVEL
 from ocr_cml.models.weight_files import read_weights, save_weights
 
@@ -35,6 +36,19 @@ def test_a_training_says_machine_networks_data_and_estimate(tiny_set: Path, tmp_
     ]
     rising = "the learning rate's warm-up takes 4 steps and the run has 4, so the rate only rises; "
     assert f"{rising}set Optimizer.lr.warmup_steps=0, say" in log
+
+
+def test_a_warm_up_of_the_whole_schedule_is_told_where_the_run_goes_on(
+    tiny_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run")
+    data["Optimizer"]["lr"] = {"learning_rate": 0.003, "warmup_steps": 3, "decay_steps": 2, "end_lr": 0.001}
+    with tiny.Run(data, max_steps=4) as trainer:
+        (said,) = [text for text in doubts(trainer) if "warm-up" in text]
+    assert said == (
+        "the learning rate's warm-up takes 3 steps and its schedule spans 2, so it rises until that ends; "
+        "set Optimizer.lr.decay_steps=4, or a shorter warm-up"
+    )
 
 
 def test_what_was_not_loaded_is_named_and_counts(tiny_set: Path, tmp_path: Path) -> None:

@@ -402,6 +402,61 @@ def test_answers_that_overflow_end_an_evaluation_with_the_way_on(tiny_set: Path,
     assert [record["step"] for record in tiny.records(run, "loss")] == [1, 2, 3]
 
 
+def test_the_checkpoint_before_takes_the_place_of_the_broken_one(tiny_set: Path, tmp_path: Path) -> None:
+    """Else the next save would keep the broken one as the one before, and the same command would go back to it."""
+    run = tmp_path / "run"
+    data = tiny.settings(tiny_set, run, Global__save_batch_step=1, Global__eval_batch_step=[0, 3])
+    with pytest.raises(UserError, match="go on from the one before"):
+        after_the_move(data, 3, "Student2", 3e38)
+    data["Global"]["checkpoints"] = str(run / "latest.previous")
+    with tiny.Run(data, max_steps=6) as trainer:
+
+        def dying(batches: Any) -> Any:
+            raise KeyboardInterrupt
+
+        trainer.step = dying
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit()
+    assert open_checkpoint(run / "latest").progress.step == 2
+    assert not (run / "latest.previous").exists(), "the broken one is gone"
+    assert [record["step"] for record in tiny.records(run, "loss")] == [1, 2]
+    assert tiny.fit(data, max_steps=4).progress.step == 4, "the same command goes on, from latest/"
+    assert [record["step"] for record in tiny.records(run, "loss")] == [1, 2, 3, 4]
+    del data["Global"]["checkpoints"]
+    assert tiny.fit(data, max_steps=5).progress.step == 5
+    assert [record["step"] for record in tiny.records(run, "loss")] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("every", [{"eval_batch_step": [0, 2]}, {"eval_batch_step": [0, 100], "save_batch_step": 2}])
+@pytest.mark.parametrize("value", [NAN, 3e38])
+def test_who_began_anew_just_before_a_save_goes_on_from_it(
+    value: float, every: dict[str, Any], tiny_set: Path, tmp_path: Path
+) -> None:
+    """It has not moved since, so there is no optimizer's state of it."""
+    settings = {"on_divergence": "restart", **every}
+    whole = after_the_move(tiny.settings(tiny_set, tmp_path / "whole"), 2, "Student2", value, max_steps=4, **settings)
+    data = tiny.settings(tiny_set, tmp_path / "half")
+    half = after_the_move(data, 2, "Student2", value, max_steps=2, **settings)
+    assert half.progress.restarts == {"Student2": [2]}
+    resumed = tiny.fit(data, max_steps=4, **settings)
+    assert resumed.progress.restarts == {"Student2": [2]}
+    if math.isnan(value) or "save_batch_step" not in every:  # else the whole one met it a step later, in the third
+        assert whole.progress.restarts == {"Student2": [2]}
+        tiny.assert_same(tiny.states(resumed), tiny.states(whole))
+
+
+@pytest.mark.parametrize("mode", ["drop", "restart"])
+def test_running_statistics_move_once_a_batch_however_often_a_step_is_made(
+    mode: str, tiny_set: Path, tmp_path: Path
+) -> None:
+    terms = [tiny.LABELS]
+    whole = tiny.fit(tiny.settings(tiny_set, tmp_path / "whole", terms=terms), max_steps=1)
+    broken = train(tiny.settings(tiny_set, tmp_path / "run", terms=terms), 1, mode=mode, steps=1)
+    for key, value in tiny.states(whole).items():
+        if key.startswith("Student/") and key.endswith(("_mean", "_variance")):
+            np.testing.assert_allclose(tiny.states(broken)[key], value, rtol=1e-4, atol=1e-6, err_msg=key)
+
+
 def test_a_restart_from_one_evaluation_to_the_next_resumes_with_the_same_bits(tiny_set: Path, tmp_path: Path) -> None:
     """Killed behind the save that comes before the evaluation, it is met once more and recorded once."""
     settings = {"max_steps": 4, "on_divergence": "restart", "eval_batch_step": [0, 2]}
