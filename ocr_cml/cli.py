@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -19,6 +20,8 @@ from ocr_cml.hearing import hearing
 from ppocr_data.errors import ConfigError, UserError
 
 USER_MISTAKE = 2
+_UNREACHABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
+"""Of a path that was given: asking whether it is there already fails so, wherever a tool asks."""
 INTERRUPTED = 130
 _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -34,9 +37,9 @@ class Terminated(BaseException):
 def exit_cleanly(main: Callable[..., int]) -> Callable[..., int]:
     """Decorate a tool's `main` so that it returns the exit code that the command-line contract promises.
 
-    0 for success, 2 with one message on standard error for a `UserError`, 130 for Ctrl-C, 143 for SIGTERM, 129 for a
-    closed terminal, 0 where the reader of our output went away (`| head`). Anything else is a defect of ours and keeps
-    its traceback.
+    0 for success, 2 with one message on standard error for a `UserError` or a path that may not be looked at, 130 for
+    Ctrl-C, 143 for SIGTERM, 129 for a closed terminal, 0 where the reader of our output went away (`| head`). Anything
+    else is a defect of ours and keeps its traceback.
     """
 
     @functools.wraps(main)
@@ -47,6 +50,15 @@ def exit_cleanly(main: Callable[..., int]) -> Callable[..., int]:
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return USER_MISTAKE
+        except BrokenPipeError:
+            # Python would complain once more when it flushes standard output at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except OSError as error:
+            if error.errno not in _UNREACHABLE or not error.filename:
+                raise
+            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+            return USER_MISTAKE
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return INTERRUPTED
@@ -54,10 +66,6 @@ def exit_cleanly(main: Callable[..., int]) -> Callable[..., int]:
             with contextlib.suppress(OSError):  # of a closed terminal
                 print("terminated", file=sys.stderr)
             return stop.code
-        except BrokenPipeError:
-            # Python would complain once more when it flushes standard output at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
 
     return wrapped
 

@@ -118,8 +118,11 @@ def weight_cache() -> Path:
 
 
 def cached_at(address: str) -> Path:
-    """The place of an address in the cache. Raises WeightsError where the address names no file."""
-    parts = urllib.parse.urlsplit(address)
+    """The place of an address in the cache. Raises WeightsError where it names no file, or is none."""
+    try:
+        parts = urllib.parse.urlsplit(address)
+    except ValueError as error:
+        raise WeightsError(f"{address}: is no address ({error})") from None
     inside = [part for part in urllib.parse.unquote(parts.path).split("/") if part not in ("", ".", "..")]
     if not parts.hostname or not inside or parts.path.endswith("/"):
         raise WeightsError(f"{address}: names no file")

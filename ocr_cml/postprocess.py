@@ -53,7 +53,7 @@ class DBPostProcess(BaseModel):
     The thresholds must be above 0: the runtime takes a 0 in `inference.yml` for "not set".
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: Literal["DBPostProcess"] = Field("DBPostProcess", description="The only post-process; PaddleOCR's name.")
     thresh: float = Field(0.3, gt=0, lt=1, description="A pixel whose probability exceeds this is text.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import shlex
 import subprocess
 import sys
@@ -34,6 +35,31 @@ def test_a_mistake_is_one_message_and_exit_code_2(error: type[UserError], capsys
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "error: labels.txt:3: not JSON\n  second line\n"
+
+
+@pytest.mark.parametrize("code", ["EACCES", "EPERM", "ENAMETOOLONG", "ELOOP"])
+def test_a_path_that_may_not_be_looked_at_is_a_mistake(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    @exit_cleanly
+    def main(argv: list[str] | None = None) -> int:
+        raise OSError(getattr(errno, code), "cannot be", "/root/photos")
+
+    assert main() == 2
+    assert capsys.readouterr().err == "error: /root/photos: cannot be\n"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken", "/disk"), OSError(errno.EACCES, "of no file")])
+def test_other_errors_of_the_system_keep_their_traceback(error: OSError) -> None:
+    @exit_cleanly
+    def main(argv: list[str] | None = None) -> int:
+        raise error
+
+    with pytest.raises(OSError, match=r"broken|of no file"):
+        main()
+
+
+def test_a_name_that_is_too_long_is_one_message(repository: Path) -> None:
+    done = run("open('a' * 300)", repository)
+    assert (done.returncode, done.stderr) == (2, f"error: {'a' * 300}: File name too long\n")
 
 
 def test_success_passes_the_code_and_the_arguments_through() -> None:

@@ -521,6 +521,12 @@ def test_pairs_that_are_written_twice_must_agree(write: Write) -> None:
     assert term(settings, "DMLLoss")["model_name_pairs"] == [["Student", "Student2"]]
 
 
+@pytest.mark.parametrize("pairs", ["true", "3", "Student"])
+def test_pairs_that_are_none_are_a_mistake_like_any_other(write: Write, pairs: str) -> None:
+    with pytest.raises(ConfigError, match="model_name_pairs"):
+        read(write(CML), f"Loss.loss_config_list.DistillationDMLLoss.model_name_pairs={pairs}")
+
+
 def test_another_key_that_is_written_twice_is_still_a_mistake(write: Write) -> None:
     text = changed(CML, "  print_batch_step: 10", "  print_batch_step: 10\n  print_batch_step: 10")
     assert "Global.print_batch_step: written twice" in refusal(write(text))

@@ -148,6 +148,11 @@ def test_without_a_network_an_address_is_one_error(tmp_path: Path, monkeypatch: 
         model_store.weight_file("http://127.0.0.1:9/x/w.pdparams")
 
 
+def test_what_is_no_address_is_said() -> None:
+    with pytest.raises(WeightsError, match=r"http://\[::1/x\.pdparams: is no address \(Invalid IPv6 URL\)"):
+        model_store.weight_file("http://[::1/x.pdparams")
+
+
 @pytest.mark.parametrize("address", ["https://example.com", "https://example.com/a/", "http:///x"])
 def test_an_address_must_name_a_file(address: str) -> None:
     with pytest.raises(WeightsError, match="names no file"):

@@ -5,8 +5,11 @@ The real recogniser is a download; any network that answers as one shows that th
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_models
@@ -24,6 +27,8 @@ from ppocr_data.transforms import DetResizeForTest
 pytestmark = pytest.mark.slow
 DETECTOR, RECOGNISER = "PP-OCRv4_mobile_det", "PP-OCRv5_mobile_rec"
 LIMITS = {"limit_side_len": 96, "limit_type": "min"}
+THRESHOLDS = {"thresh": 0.25, "box_thresh": 0.5, "unclip_ratio": 2.5}  # not those that the pipelines have of their own
+REPOSITORY = Path(__file__).resolve().parent.parent
 PAGE = onnx_models.page(96, 160, 3)
 
 
@@ -57,7 +62,7 @@ class _Reader(nn.Layer):
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
     """The exported detector and the stand-in for a recogniser."""
     detector, reader = tmp_path_factory.mktemp("det"), tmp_path_factory.mktemp("rec")
-    post, resize = DBPostProcess(thresh=0.3, box_thresh=0.6, unclip_ratio=1.5), DetResizeForTest(**LIMITS)
+    post, resize = DBPostProcess(**THRESHOLDS), DetResizeForTest(**LIMITS)
     export_detector(
         _Dark(), detector, normalization=Normalization(), postprocess=post, resize=resize, check_images=[PAGE]
     )
@@ -94,20 +99,29 @@ def answered(result: dict) -> list:
     return sorted((np.asarray(polygon).tolist() for polygon in result["dt_polys"]), key=lambda p: p[0][1])
 
 
+def call_of_the_pages(**values: Any) -> dict[str, Any]:
+    """The arguments of `PaddleOCR(...)` that all pages give, but for the values of an export of one's own."""
+    found = []
+    for page in ("README.md", "README.zh-CN.md", "docs/deployment.md"):
+        (call,) = re.findall(r"`(PaddleOCR\([^`]*\))`", (REPOSITORY / page).read_text(encoding="utf-8"))
+        expression = ast.parse(call, mode="eval").body
+        assert isinstance(expression, ast.Call)
+        found.append({k.arg: k.value.value if isinstance(k.value, ast.Constant) else ... for k in expression.keywords})
+    shown = [{key: value for key, value in each.items() if key != "text_detection_model_dir"} for each in found]
+    assert shown[0] == shown[1] == shown[2]
+    assert values.keys() <= found[0].keys(), "the pages must pass these as well"
+    return {str(key): value for key, value in found[0].items()} | values
+
+
 def test_paddleocr(folders: tuple[Path, Path]) -> None:
     paddleocr = pytest.importorskip("paddleocr")
     detector, reader = folders
-    pipeline = paddleocr.PaddleOCR(
-        text_detection_model_name=DETECTOR,
+    given = call_of_the_pages(
         text_detection_model_dir=str(detector),
-        text_recognition_model_name=RECOGNISER,
-        text_recognition_model_dir=str(reader),
-        text_det_limit_side_len=LIMITS["limit_side_len"],
-        text_det_limit_type=LIMITS["limit_type"],
-        use_doc_orientation_classify=False,
-        use_doc_unwarping=False,
-        use_textline_orientation=False,
-        device="cpu",
+        **{f"text_det_{key}": value for key, value in (LIMITS | THRESHOLDS).items()},
+    )
+    pipeline = paddleocr.PaddleOCR(
+        **given, text_recognition_model_name=RECOGNISER, text_recognition_model_dir=str(reader), device="cpu"
     )
     (result,) = pipeline.predict(PAGE)
     assert answered(result) == expected(detector)
@@ -129,9 +143,7 @@ def test_paddlex_pipeline_file(folders: tuple[Path, Path], tmp_path: Path) -> No
                 "model_dir": str(detector),
                 **LIMITS,
                 "max_side_limit": 4000,
-                "thresh": 0.3,
-                "box_thresh": 0.6,
-                "unclip_ratio": 1.5,
+                **THRESHOLDS,
             },
             "TextRecognition": {
                 "module_name": "text_recognition",

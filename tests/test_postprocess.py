@@ -122,6 +122,12 @@ def test_a_zero_is_refused_because_the_runtime_takes_it_for_unset(field: str) ->
         DBPostProcess(**{field: 0})
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_ratio_is_a_number(value: float) -> None:
+    with pytest.raises(ValidationError, match="unclip_ratio"):
+        DBPostProcess(unclip_ratio=value)
+
+
 def test_what_lies_exactly_on_a_threshold() -> None:
     """A pixel of thresh is no text, and a region of box_thresh is kept; with the rim its mean would be less."""
     prob = np.zeros((64, 64), np.float32)

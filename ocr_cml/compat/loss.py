@@ -106,7 +106,8 @@ def _mutual(reading: Reading, path: KeyPath, arguments: dict[str, Any]) -> None:
 
 
 def _several_peers(reading: Reading, path: KeyPath, arguments: dict[str, Any]) -> None:
-    pairs = [pair for pair in arguments.get("model_name_pairs") or () if isinstance(pair, list)]
+    given = arguments.get("model_name_pairs")
+    pairs = [pair for pair in given if isinstance(pair, list)] if isinstance(given, list) else []
     names = [str(name) for pair in pairs for name in pair]
     most = max((names.count(name) for name in names), default=0)
     if most > 1:

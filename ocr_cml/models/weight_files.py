@@ -43,6 +43,8 @@ READERS: dict[str, Callable[[BinaryIO], Weights]] = {
     ".npz": _read_npz,
     ".pdparams": read_pdparams,
 }
+_BESIDE_A_STUDENT = (".optimizer", ".connectors", ".mean")
+"""Ends of the stems of what a checkpoint holds beside `<student>.safetensors`: no network's weights by themselves."""
 _UNREADABLE = (
     *(pickle.UnpicklingError, SafetensorError, zipfile.BadZipFile, struct.error, zlib.error, EOFError, MemoryError),
     *(AttributeError, LookupError, OSError, OverflowError, TypeError, ValueError),
@@ -68,8 +70,8 @@ def find_weights(path: str | Path, name: str | None = None) -> Path:
         for made in (BEST, LATEST):
             if is_checkpoint(path / made):
                 raise WeightsError(f"{path}: is a run's folder; its {made} weights are {path / made}")
-        # A checkpoint folder also holds <student>.optimizer.safetensors and the like: no weights.
-        files = sorted(f for f in path.iterdir() if f.suffix in READERS and f.is_file() and "." not in f.stem)
+        files = sorted(f for f in path.iterdir() if f.suffix in READERS and f.is_file())
+        files = [f for f in files if not f.stem.endswith(_BESIDE_A_STUDENT)]
         files = [f for f in files if f.stem == name] or files
         if len(files) == 1:
             mean = files[0].with_name(f"{files[0].stem}.mean.safetensors")

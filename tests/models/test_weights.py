@@ -117,6 +117,8 @@ def test_finds_files(tmp_path: Path) -> None:
     assert find_weights(tmp_path / "best", "Student2").name == "Student2.safetensors"
     with pytest.raises(WeightsError, match=r"one weight file .* for Third, found: Student\.saf.*, Student2\.saf"):
         find_weights(tmp_path / "best", "Third")
+    save_weights({"a": np.ones(1, "f4")}, tmp_path / "published" / "MobileNetV3_large_x0.5_pretrained.safetensors")
+    assert find_weights(tmp_path / "published").name == "MobileNetV3_large_x0.5_pretrained.safetensors"
     with pytest.raises(WeightsError, match="no such weight file"):
         find_weights(tmp_path / "nothing")
     (tmp_path / "w.pth").write_bytes(b"")
