@@ -241,9 +241,12 @@ def _read_all(files: Paths, data_dir: str | Path, on_bad: OnBad, allow_outside: 
             mistakes.append(str(error))
     if mistakes:
         raise DataError("\n".join(mistakes))
+    names = [str(files)] if isinstance(files, (str, Path)) else [str(path) for path in files]
     if not any(report.samples for report in reports):
-        names = [str(files)] if isinstance(files, (str, Path)) else map(str, files)
         raise DataError(f"{', '.join(names)}: no usable line; the form is image<TAB>[{{...}}, ...], one image a line")
+    # Among others that hold lines it would be missed by nobody, until the score says so.
+    if empty := [n for n, report in zip(names, reports, strict=True) if not report.samples and not report.problems]:
+        raise DataError(f"{', '.join(empty)}: no line; leave it out, or see what should have written it")
     return reports
 
 

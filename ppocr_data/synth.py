@@ -99,7 +99,7 @@ def ensure(
         if made:
             _tell_replaced(folder, parameters)
             _make(folder, faces, parameters, progress)
-    in_use.hold(folder)
+        in_use.hold(folder)  # before another one may write
     return made
 
 

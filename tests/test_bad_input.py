@@ -135,6 +135,16 @@ def test_an_empty_data_set_is_refused(part: str, site: Site, tool: Tool) -> None
     refused(tool("train", "-c", site.yaml), f"{part}.txt: no usable line; the form is image<TAB>")
 
 
+@pytest.mark.parametrize(("part", "name"), [("Train", "train"), ("Eval", "val")])
+def test_an_empty_label_file_among_others_is_refused(
+    part: str, name: str, site: Site, tool: Tool, tmp_path: Path
+) -> None:
+    (site.data / "empty.txt").write_text("\n")
+    lists = f"{part}.dataset.label_file_list=[{site.data / name}.txt,{site.data / 'empty.txt'}]"
+    options = [lists, f"Global.save_model_dir={tmp_path / 'another'}"]
+    refused(tool("train", "-c", site.yaml, "-o", *options), "empty.txt: no line; leave it out")
+
+
 def test_a_missing_label_file_is_named(site: Site, tool: Tool) -> None:
     (site.data / "train.txt").unlink()
     refused(tool("train", "-c", site.yaml), "train.txt", "label_file_list")

@@ -123,6 +123,8 @@ def test_an_export_without_evaluation_images_says_what_it_was_checked_on(
     [
         (["infer_det", "--model_dir", "m", "--image", "i", "--output", "o", "--batch_size", "0"], "--batch_size: must"),
         (["benchmark", "targets", "--rounds", "0"], "--rounds: must be at least 1, is 0"),
+        (["benchmark", "targets", "--data_dir", "photos"], "--data_dir: says where the pictures of a label file are"),
+        (["benchmark", "targets", "--peer_source", "nowhere"], "--peer_source: nowhere holds no ppocr/"),
         (["eval", "-c", "configs/det_cml.yml", "--json", "/proc/none/x.json"], "--json /proc/none/x.json: cannot be"),
     ],
 )

@@ -240,6 +240,9 @@ def test_check_leaves_the_pictures_alone(tool: Tool, labelled: Path, tmp_path: P
     code, _, err = tool("prepare_data", "check", labelled / "train.txt", "--output", folder / "check" / "today")
     assert (code, "holds the images" in err) == (2, True)
     assert not (folder / "check").exists()
+    inside = ("--data-dir", labelled, "--output", labelled / "check")
+    code, _, err = tool("prepare_data", "check", labelled / "train.txt", *inside)
+    assert (code, "holds the images" in err, (labelled / "check").exists()) == (2, True, False)
     assert {path: path.read_bytes() for path in images} == before
     elsewhere = tmp_path / "mine"
     elsewhere.mkdir()

@@ -216,6 +216,7 @@ def _check(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     folders = {sample.image.parent.resolve() for sample in report.samples.values()}
+    folders |= {folder.resolve() for folder in arguments.data_dir or ()}  # all of it, whichever images the lines name
     if any(_among(arguments.output.resolve(), folder) for folder in folders):
         raise DataError(
             f"--output {arguments.output}: is, or lies in, a folder that holds the images; name another folder for "

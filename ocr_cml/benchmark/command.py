@@ -28,6 +28,10 @@ def benchmark(cases: Sequence[str], settings: Settings, json_path: Path | None =
     own = settings.label_file is not None
     if own and "detector" in cases:
         raise ConfigError("benchmark: the case detector runs on synthetic pictures; leave --label_file out")
+    if settings.data_dir is not None and not own:
+        raise ConfigError("--data_dir: says where the pictures of a label file are; add --label_file FILE")
+    if settings.peer_source is not None and not (settings.peer_source / "ppocr").is_dir():
+        raise ConfigError(f"--peer_source: {settings.peer_source} holds no ppocr/; name a checkout of PaddleOCR")
     if json_path is not None:
         check_writable(json_path)  # before minutes of work
     lines = describe()

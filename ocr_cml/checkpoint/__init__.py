@@ -15,7 +15,7 @@ from __future__ import annotations
 from ocr_cml.checkpoint.arrays import Arrays, arrays_of, optimizer_arrays, restore_layers, restore_optimizer
 from ocr_cml.checkpoint.progress import Best, Progress
 from ocr_cml.checkpoint.reading import Checkpoint, find, open_checkpoint
-from ocr_cml.checkpoint.writing import finish_interrupted_save, save, step_back, swap_with_previous
+from ocr_cml.checkpoint.writing import finish_interrupted_save, save, swap_with_previous
 from ocr_cml.checkpoint_files import BEST, LATEST, is_checkpoint, is_kept, previous_of
 
 __all__ = [
@@ -36,6 +36,5 @@ __all__ = [
     "restore_layers",
     "restore_optimizer",
     "save",
-    "step_back",
     "swap_with_previous",
 ]

@@ -116,19 +116,6 @@ def swap_with_previous(folder: Path) -> None:
         aside.rename(previous)
 
 
-def step_back(folder: Path) -> None:
-    """Let the checkpoint before the one in `folder` take its place for good.
-
-    After a kill in between `finish_interrupted_save` puts back what stood in `folder`.
-    """
-    aside = temporary_of(folder)
-    shutil.rmtree(aside, ignore_errors=True)
-    if folder.is_dir():
-        folder.rename(aside)
-    previous_of(folder).rename(folder)
-    shutil.rmtree(aside, ignore_errors=True)
-
-
 def _is_whole(folder: Path) -> bool:
     try:
         open_checkpoint(folder)

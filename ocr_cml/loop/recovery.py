@@ -45,7 +45,7 @@ def recover(
         hint += f"; the batch was: {', '.join(source for batch in drawn for source in batch.sources)}"
     latest = training.run.path / checkpoint.LATEST
     if evaluating and (before := checkpoint.previous_of(latest)).is_dir():
-        hint += f"; {latest} holds them already, so go on from the one before: -o Global.checkpoints={before}"
+        hint += f"; {latest} holds them already: remove it, and the run goes on from the one before, {before}"
     often = [name for name in culprits if len(progress.restarts.get(name, [])) >= _MOST_RESTARTS]
     if mode == "stop" or not culprits or (mode == "restart" and often):
         again = f" again after {_MOST_RESTARTS} restarts" if often else ""

@@ -69,8 +69,7 @@ def _take_over(training: Training, found: Checkpoint) -> None:
         scored_on=today.scored_on,
         samples_a_step=today.samples_a_step,
     )
-    _keep_or_forget_best(training, reason)  # here processes wait for each other: all have read their checkpoint
-    training.run.step_back()
+    _keep_or_forget_best(training, reason)
     step = training.progress.step
     reached = training.run.forget_after(step, evaluated_anew=training.progress.evaluation_due)
     LOG.info("resumed from %s at step %d", found.folder, step)

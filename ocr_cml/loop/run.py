@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from ocr_cml import config as configuration
 from ocr_cml.changed_keys import different_keys
-from ocr_cml.checkpoint import BEST, LATEST, finish_interrupted_save, is_kept, previous_of, step_back
+from ocr_cml.checkpoint import BEST, LATEST, finish_interrupted_save, is_kept, previous_of
 from ocr_cml.loop.loggers import Logger, close, tell
 from ocr_cml.records import METRICS, Records
 from ocr_cml.schema import Config
@@ -120,9 +120,16 @@ class RunFolder:
         """Where to resume from. A run that is here is never overwritten by another without being asked."""
         asked = Path(config.Global.checkpoints) if config.Global.checkpoints else None
         kept = {name for name in (LATEST, BEST) if is_kept(self.path / name)}
+        latest, before = self.path / LATEST, previous_of(self.path / LATEST)
+        if asked is not None and asked.resolve() == before.resolve() and latest.is_dir():
+            # The records of the steps since would go while a checkpoint of them stays, and the same command, given
+            # again, would go back once more.
+            raise ConfigError(
+                f"Global.checkpoints: {before} is the checkpoint before {latest}; to go back to it remove that, and "
+                "the run goes on from the one before by itself"
+            )
         if not kept or (asked is not None and self.holds(asked)):
-            # The same command, given again: what it asked to go on from has taken latest/'s place meanwhile.
-            return self.path if asked and self._is_before_latest(asked) and not asked.is_dir() else asked
+            return asked
         if LATEST not in kept:
             raise ConfigError(
                 f"Global.save_model_dir: {self.path} holds the best student of a run that cannot go on, as its "
@@ -168,22 +175,6 @@ class RunFolder:
     def last(self, key: str) -> Any:
         """The value of the last record of `metrics.jsonl` that has this key; None where there is none."""
         return self._records.last(key) if self._records is not None else None
-
-    def _is_before_latest(self, folder: Path) -> bool:
-        return folder.resolve() == previous_of(self.path / LATEST).resolve()
-
-    def step_back(self) -> None:
-        """Where it was asked to go on from the checkpoint before `latest/`: let that take its place.
-
-        The records of the steps since are about to be dropped. A kill before the next save must not leave a newer
-        checkpoint beside them, to be gone on from.
-        """
-        if self._records is None or not self.resume_from or not self._is_before_latest(self.resume_from):
-            return
-        try:
-            step_back(self.path / LATEST)
-        except OSError as error:
-            raise self._unwritable(error) from None
 
     def forget_after(self, step: int, *, evaluated_anew: bool = False) -> int:
         """Drop records of steps that a resumed run is about to repeat; see `Records.forget_after`."""

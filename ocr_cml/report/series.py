@@ -42,7 +42,12 @@ def score_details(run: Run) -> list[Chart]:
         found.append(precision_recall([curve(name, points, _colour(run, name)) for name, points in curves.items()]))
     pairs = [key for key in _keys(run) if key.startswith(AGREEMENT)]
     series = [
-        Series(pair[len(AGREEMENT) :].replace(",", " and "), _values(run, pair), number % TEACHER_COLOUR)
+        Series(
+            pair[len(AGREEMENT) :].replace(",", " and "),
+            _values(run, pair),
+            number % TEACHER_COLOUR,
+            dash=number // TEACHER_COLOUR,
+        )
         for number, pair in enumerate(pairs)
     ]
     if series:

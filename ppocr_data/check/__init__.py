@@ -22,7 +22,7 @@ from ppocr_data.errors import DataError
 from ppocr_data.labels import LabelReport, Sample, read_labels
 from ppocr_data.near_duplicates import close_pairs, image_fingerprint
 
-_BLANK = 3.0  # standard deviation of the grey levels below which a picture shows nothing
+_BLANK = 3.0  # standard deviation of each colour's levels below which a picture shows nothing
 _ODD_SIZE = 4.0  # times the median of the longer sides, or a part of it
 _PROBLEM = re.compile(r"(?P<source>.*?:\d+): (?:text (?P<text>\d+)(?: \((?P<word>.*?)\))?: )?(?P<reason>.*)", re.DOTALL)
 
@@ -159,7 +159,7 @@ def _look(sample: Sample, numbers: Sequence[int | None], tiny: float) -> _Looked
     height, width = image.shape[:2]
     findings = list(box_findings(sample, numbers, width, height, tiny))
     # Every fourth pixel is enough to see whether there is anything.
-    spread = float(image[::4, ::4].std())
+    spread = float(image[::4, ::4].std(axis=(0, 1)).max())
     if spread < _BLANK:
         reason = f"the picture is one colour (spread {spread:.1f} of 255)"
         findings.append(Finding("blank", source, reason, sample.image))

@@ -264,10 +264,15 @@ def test_a_run_that_began_elsewhere_goes_on_from_its_own_checkpoint(folder: Path
         RunFolder(settings(folder, f"Global.checkpoints={tmp_path / 'third'}"))
 
 
-def test_a_checkpoint_inside_the_folder_may_be_asked_for(folder: Path) -> None:
+def test_the_checkpoint_before_may_be_asked_for_where_it_is_the_last(folder: Path) -> None:
+    """Beside `latest/` it would be gone back to by every start of the same command."""
     checkpointed(folder)
     inside = folder / "latest.previous"
-    with started(folder, f"Global.checkpoints={json.dumps(str(inside))}") as run:
+    asked = f"Global.checkpoints={json.dumps(str(inside))}"
+    with pytest.raises(ConfigError, match=r"is the checkpoint before .*latest; to go back to it remove that"):
+        RunFolder(settings(folder, asked))
+    (folder / "latest").rename(inside)
+    with started(folder, asked) as run:
         assert run.resume_from == inside
 
 

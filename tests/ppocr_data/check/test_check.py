@@ -27,12 +27,13 @@ def entry(text: str = "WORD", points: Any = WORD) -> dict[str, Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Noise images a, b, c (120x80), d a copy of a, white, large, small, broken (cut off)."""
+    """Noise images a, b, c (120x80), d a copy of a, white, cream, large, small, broken (cut off)."""
     random = np.random.default_rng(0)
     for name in "abc":
         cv2.imwrite(str(tmp_path / f"{name}.png"), random.integers(0, 256, (80, 120, 3), np.uint8))
     (tmp_path / "d.png").write_bytes((tmp_path / "a.png").read_bytes())
     cv2.imwrite(str(tmp_path / "white.png"), np.full((80, 120, 3), 250, np.uint8))
+    cv2.imwrite(str(tmp_path / "cream.png"), np.full((80, 120, 3), (200, 230, 250), np.uint8))
     cv2.imwrite(str(tmp_path / "large.png"), random.integers(0, 256, (400, 500, 3), np.uint8))
     cv2.imwrite(str(tmp_path / "small.png"), random.integers(0, 256, (12, 24, 3), np.uint8))
     (tmp_path / "broken.png").write_bytes((tmp_path / "b.png").read_bytes()[:500])
@@ -125,6 +126,11 @@ def test_what_is_wrong_with_whole_images(folder: Path) -> None:
     assert report.findings[0].reason == f"the same image, labelled before at {path}:1"
     assert report.findings[1].reason == f"the same picture as {folder / 'a.png'}, labelled before at {path}:1"
     assert report.findings[-2].reason == "500x400 pixels, where the longer side is 120 as a rule"
+
+
+def test_a_page_of_one_colour_is_blank_whatever_the_colour(folder: Path) -> None:
+    report = check([labels(folder, line("a.png", entry()), line("cream.png", entry()))], [folder])
+    assert found(report) == [("blank", 2, None)]
 
 
 def test_an_image_in_both_training_and_validation(folder: Path) -> None:
