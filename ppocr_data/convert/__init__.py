@@ -139,9 +139,7 @@ def _check_source(source: Source, written: Sequence[Path]) -> None:
 
 
 def _same(one: Source, other: Source) -> bool:
-    return [each.resolve() for each in (one.images, one.labels)] == [
-        each.resolve() for each in (other.images, other.labels)
-    ]
+    return one.images.resolve() == other.images.resolve() and one.labels.resolve() == other.labels.resolve()
 
 
 def _with_text(records: list[Record]) -> list[Record]:
