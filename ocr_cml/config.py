@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -79,6 +80,11 @@ def from_source(source: Source, *, recorded: bool = False) -> Config:
         name = f"{source.name}: " if source.name else ""
         raise ConfigError(f"{name}the configuration has {mistakes(problems)}")
     return config
+
+
+def with_global(config: Config, **values: Any) -> Config:
+    """A copy with other values of the section Global, which are not validated: a path is no YAML to be read."""
+    return config.model_copy(update={"Global": config.Global.model_copy(update=values)})
 
 
 def dump(config: Config) -> str:

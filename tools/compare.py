@@ -10,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ocr_cml.cli import add_config_arguments, called, exit_cleanly
+from ppocr_data.errors import ConfigError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -39,10 +40,9 @@ def build_parser() -> argparse.ArgumentParser:
 @exit_cleanly
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line and compare."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
+    args = build_parser().parse_args(argv)
     if args.without_images and not args.differences:
-        parser.error("--without-images draws nothing by itself: say of which method, --differences METHOD")
+        raise ConfigError("--without-images draws nothing by itself: say of which method, --differences METHOD")
 
     from ocr_cml.compare import compare
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -172,7 +171,7 @@ def _pair(plan: Plan, method: str) -> list[tuple[PlannedRun, str]]:
 def _network(run: PlannedRun, name: str, score: str) -> FrozenDetector:
     """A student of a finished run, from the weights that its score is of."""
     weights = run.folder / (LATEST if score == "last" else BEST)
-    settings = config.load(run.config_file, [f"Global.pretrained_model={json.dumps(str(weights))}"])
+    settings = config.with_global(run.config, pretrained_model=str(weights))
     return fastest(load_trained(settings).students[name], assemble.normalization(settings), cpu_cores(), name)
 
 

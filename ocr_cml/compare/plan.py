@@ -208,9 +208,8 @@ def _runs(
 def _run(settings: CompareConfig, method: str, seed: int, config: Config) -> PlannedRun:
     output = Path(settings.output)
     folder = output / "runs" / method / f"seed{seed}"
-    section = config.Global.model_copy(update={"seed": seed, "save_model_dir": folder.as_posix()})
-    config_file = output / "configs" / f"{method}.seed{seed}.yml"
-    return PlannedRun(method, seed, config.model_copy(update={"Global": section}), folder, config_file)
+    own = configuration.with_global(config, seed=seed, save_model_dir=folder.as_posix())
+    return PlannedRun(method, seed, own, folder, output / "configs" / f"{method}.seed{seed}.yml")
 
 
 def missing_weights(runs: Sequence[PlannedRun]) -> list[str]:

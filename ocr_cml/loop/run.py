@@ -102,7 +102,7 @@ class RunFolder:
         asked = config.Global.checkpoints
         if not asked or not self.holds(Path(asked)):
             return config
-        return config.model_copy(update={"Global": config.Global.model_copy(update={"checkpoints": None})})
+        return configuration.with_global(config, checkpoints=None)
 
     def record_config(self, config: Config) -> None:
         """Write `config.yml`, where this process owns the folder. Raises UserError where it cannot be written."""
