@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from ocr_cml.hearing import hearing
+from ppocr_data.atomic import write_text
 from ppocr_data.errors import ConfigError, UserError
 
 USER_MISTAKE = 2
@@ -109,20 +110,29 @@ def command_line() -> str:
 
 
 def check_writable(path: Path) -> None:
-    """Raise ConfigError where a file that `--json PATH` asks for could not be written; what it holds stays."""
-    _append_or_replace(path, "a", "")
+    """Raise ConfigError where a file that `--json PATH` asks for could not be written; nothing is changed or left."""
+    with _as_json_mistake(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.exists()
+        path.open("a", encoding="utf-8").close()
+        if new:
+            path.unlink()
 
 
 def write_json(path: Path, data: object) -> None:
-    """Write what `--json PATH` asks for. Raises ConfigError where it cannot be written."""
-    _append_or_replace(path, "w", json.dumps(data, indent=1))
+    """Write what `--json PATH` asks for, whole or not at all. Raises ConfigError where it cannot be written."""
+    text = json.dumps(data, indent=1)
+    with _as_json_mistake(path):
+        if path.exists() and not path.is_file():  # /dev/stdout, a pipe: nothing takes its place
+            path.write_text(text, encoding="utf-8")
+        else:
+            write_text(path.resolve(), text)  # what a link names, not the link
 
 
-def _append_or_replace(path: Path, mode: str, text: str) -> None:
+@contextlib.contextmanager
+def _as_json_mistake(path: Path) -> Iterator[None]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open(mode, encoding="utf-8") as file:
-            file.write(text)
+        yield
     except OSError as error:
         raise ConfigError(f"--json {path}: cannot be written: {error.strerror}") from None
 

@@ -62,6 +62,9 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
         except UserError as error:
             LOG.error("error: %s", error, extra={"live": True})  # for train.log; people see it when the tool ends
             raise
+        except Exception:
+            LOG.exception("stopped by what was not foreseen", extra={"live": True})  # likewise
+            raise
     if rank == 0:
         if best is None:
             print(f"best student=none step={trainer.progress.step} dir={run.path / 'latest'}")

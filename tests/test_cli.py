@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import shlex
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ocr_cml.cli import add_config_arguments, command_line, exit_cleanly
+from ocr_cml.cli import add_config_arguments, check_writable, command_line, exit_cleanly, write_json
 from ppocr_data.errors import ConfigError, DataError, ModelError, UserError, WeightsError
 
 
@@ -168,3 +169,30 @@ def test_a_configuration_is_required(capsys: pytest.CaptureFixture[str]) -> None
         parsed("-o", "x=1")
     assert left.value.code == 2
     assert "-c" in capsys.readouterr().err
+
+
+def test_asking_whether_a_json_file_can_be_written_changes_nothing(tmp_path: Path) -> None:
+    there = tmp_path / "there.json"
+    there.write_text("earlier")
+    check_writable(there)
+    check_writable(tmp_path / "new/scores.json")
+    assert there.read_text() == "earlier"
+    assert list(tmp_path.rglob("*.json")) == [there]
+
+
+def test_a_json_file_is_written_whole_through_a_link_or_stays(tmp_path: Path) -> None:
+    (tmp_path / "scores.json").write_text("earlier")
+    (tmp_path / "link.json").symlink_to("scores.json")
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "link.json", {"scores": object()})
+    assert (tmp_path / "scores.json").read_text() == "earlier"
+    write_json(tmp_path / "link.json", {"scores": 1})
+    assert json.loads((tmp_path / "scores.json").read_text()) == {"scores": 1}
+    assert (tmp_path / "link.json").is_symlink()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")
+def test_what_is_no_file_is_written_to_and_not_replaced() -> None:
+    with pytest.raises(ConfigError, match=r"^--json /dev/full: cannot be written: No space left on device$"):
+        write_json(Path("/dev/full"), {"scores": 1})
+    assert Path("/dev/full").is_char_device()

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import tiny
 
+from ocr_cml.trainer import Trainer
+
 Tool = Callable[..., tuple[int, str, str]]
 
 
@@ -146,3 +148,20 @@ def test_a_teacher_that_is_not_there_is_named_before_anything_is_made(
     )
     assert message in err
     assert not (tmp_path / "ppocr_data").exists()
+
+
+def test_what_ended_a_training_unforeseen_is_in_its_log(
+    tool: Tool, tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The terminal of a night's training is often gone when somebody asks why it ended."""
+
+    def fail(_: Trainer) -> None:
+        raise RuntimeError("a defect of ours")
+
+    monkeypatch.setattr(Trainer, "fit", fail)
+    path = tiny.write(tiny.settings(tiny_set, tmp_path / "run", terms=[tiny.LABELS], students=1), tmp_path / "one.yml")
+    with pytest.raises(RuntimeError):
+        tool("train", "-c", path)
+    told = (tmp_path / "run/train.log").read_text(encoding="utf-8")
+    assert "ERROR stopped by what was not foreseen\nTraceback (most recent call last):\n" in told
+    assert told.endswith("RuntimeError: a defect of ours\n")
