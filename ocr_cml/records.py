@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ppocr_data.atomic import write_text
 
@@ -17,6 +19,79 @@ AGREEMENT = "agreement/"
 """Begins the keys of two students' agreement."""
 IN_EVALUATION = "in_evaluation"
 """Marks a divergence that an evaluation met."""
+_EVENTS = ("eval", "teacher", "divergence", "program")
+"""A record has one of these, or else is a log point."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best evaluation of a student so far: whose, how good, and when."""
+
+    student: str
+    hmean: float
+    step: int
+
+
+def best_of(evaluations: Iterable[tuple[int, Mapping[str, Mapping[str, float]]]]) -> Best | None:
+    """The best student over all students and evaluations: of equals the earliest, at one step the one named first.
+
+    Args:
+        evaluations: for each the step, and `hmean` by network; the ensemble is no student.
+
+    Returns:
+        None where no student was scored.
+    """
+    found = (
+        Best(name, score["hmean"], step)
+        for step, scores in evaluations
+        for name, score in scores.items()
+        if name != ENSEMBLE and "hmean" in score
+    )
+    return max(found, key=lambda best: (best.hmean, -best.step), default=None)
+
+
+class LoggedPace(NamedTuple):
+    """How fast the steps before a log point were.
+
+    Attributes:
+        step: where the log point stands.
+        seconds_a_step: of those that were timed.
+        steps: since the log point before, timed or not; behind a start within a training those that were timed.
+    """
+
+    step: int
+    seconds_a_step: float
+    steps: int
+
+
+def paces(records: Iterable[Mapping[str, Any]]) -> list[LoggedPace]:
+    """The pace at each log point, evaluations left out as the trainer's clock leaves them out.
+
+    `seconds` are those of `steps`: after a resume not of all since the last log point; old runs do not say.
+    """
+    found: list[LoggedPace] = []
+    before = 0
+    for record in (record for record in records if is_log_point(record)):
+        step, values = int(record["step"]), numbers(record)
+        timed = int(values.get("steps", step - before))
+        if "seconds" in values and timed > 0:
+            found.append(LoggedPace(step, values["seconds"] / timed, step - before if before else timed))
+        before = step
+    return found
+
+
+def is_log_point(record: Mapping[str, Any]) -> bool:
+    """Whether a record tells losses, and no evaluation or event."""
+    return not any(key in record for key in _EVENTS)
+
+
+def numbers(record: Mapping[str, Any]) -> dict[str, float]:
+    """The finite numbers of a record by name."""
+    return {
+        key: float(value)
+        for key, value in record.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    }
 
 
 def read_records(path: Path) -> tuple[list[dict[str, Any]], int]:

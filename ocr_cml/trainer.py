@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 
 from ocr_cml import config as configuration
-from ocr_cml.checkpoint import BEST, LATEST, Best
+from ocr_cml.checkpoint import BEST, LATEST
 from ocr_cml.cohort import StepResult, joined
 from ocr_cml.distributed import broadcast_weights, largest_of_ranks, launcher_is_gone
 from ocr_cml.evaluate import table
@@ -21,6 +21,7 @@ from ocr_cml.loop.resume import resume
 from ocr_cml.loop.training import Training
 from ocr_cml.models.blocks import statistics_now
 from ocr_cml.models.detector import DetOutput
+from ocr_cml.records import Best, best_of
 from ppocr_data.errors import UserError
 from ppocr_data.loader import Batch
 
@@ -220,16 +221,18 @@ class Trainer(Training):
         self.run.record({"step": step, "eval": scores, "eval_seconds": self.display.pace.evaluated()})
         if self.rank == 0:
             LOG.info("evaluation at step %d\n%s", step, table(scores))
-        name = max(self.cohort.students, key=lambda student: scores[student]["hmean"])
-        hmean = scores[name]["hmean"]
-        if self.progress.best is None or hmean > self.progress.best.hmean:
-            self.progress.best = Best(name, hmean, step)
+        now = best_of([(step, scores)])
+        assert now is not None, "there is a student"
+        best = self.progress.best
+        if best is None or now.hmean > best.hmean:
+            self.progress.best = best = now
             self.save(BEST)
-        self.display.evaluated(scores, (self.progress.best.student, self.progress.best.hmean))
+        self.display.evaluated(scores, best)
         finish.write_report(self)
-        if self.teacher_hmean is not None and hmean > self.teacher_hmean and not self.progress.overtaken:
+        if self.teacher_hmean is not None and now.hmean > self.teacher_hmean and not self.progress.overtaken:
             self.progress.overtaken = True
-            LOG.info("%s has overtaken its teacher: hmean %.4f against %.4f", name, hmean, self.teacher_hmean)
+            told = "%s has overtaken its teacher: hmean %.4f against %.4f"
+            LOG.info(told, now.student, now.hmean, self.teacher_hmean)
 
     def _scores(self) -> dict[str, dict[str, float]]:
         """Of every student and the ensemble, once all answer with numbers: one that does not has diverged."""

@@ -11,7 +11,8 @@ import tiny
 
 from ocr_cml import config
 from ocr_cml.compare import OUTCOME
-from ocr_cml.compare.plan import Plan, PlannedRun, make_plan
+from ocr_cml.compare.outcome import PlannedRun
+from ocr_cml.compare.plan import Plan, make_plan
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ALONE: dict[str, Any] = {"name": "alone", "students": "max", "terms": [tiny.LABELS]}

@@ -18,7 +18,8 @@ from disks import files_of_at_most
 from paddle import nn
 
 from ocr_cml import checkpoint
-from ocr_cml.checkpoint import Arrays, Best, Progress, find, open_checkpoint, restore_layers, restore_optimizer, save
+from ocr_cml.checkpoint import Arrays, Progress, find, open_checkpoint, restore_layers, restore_optimizer, save
+from ocr_cml.records import Best
 from ppocr_data.errors import UserError, WeightsError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ocr_cml.records import IN_EVALUATION, Records
+from ocr_cml.records import IN_EVALUATION, Best, Records, best_of, paces
 
 
 @pytest.fixture
@@ -83,3 +83,34 @@ def test_a_folder_in_its_place_is_an_error_of_the_system(path: Path) -> None:
     path.mkdir()
     with pytest.raises(IsADirectoryError):
         Records(path, keep=True)
+
+
+def test_paces_leave_out_evaluations_and_what_a_stop_cut_off() -> None:
+    """The evaluation at 15 cuts nothing off the ten steps to 20; of those to 40 a resumed process made two."""
+    records: list[dict[str, Any]] = [
+        {"step": 0, "teacher": {}},
+        {"step": 10, "seconds": 40.0},
+        {"step": 15, "eval": {}},
+        {"step": 20, "seconds": 10.0},
+        {"step": 25, "loss": 1.0},  # of a version that did not time its steps
+        {"step": 30, "seconds": 30.0, "steps": 10},
+        {"step": 30, "eval": {}},
+        {"step": 35, "divergence": {"restart": 1}},
+        {"step": 40, "seconds": 20.0, "steps": 2},
+        {"step": 50, "seconds": float("nan"), "steps": 10},
+    ]
+    assert paces(records) == [(10, 4.0, 10), (20, 1.0, 10), (30, 3.0, 5), (40, 10.0, 10)]
+
+
+def test_paces_of_a_run_that_began_within_another_count_its_own_steps() -> None:
+    assert paces([{"step": 110, "seconds": 5.0, "steps": 10}]) == [(110, 0.5, 10)]
+
+
+def test_of_equals_the_earliest_is_best_and_the_ensemble_is_no_student() -> None:
+    def scores(*hmeans: float, ensemble: float = 0.99) -> dict[str, dict[str, float]]:
+        return {f"S{i}": {"hmean": h} for i, h in enumerate(hmeans)} | {"ensemble": {"hmean": ensemble}}
+
+    assert best_of([(5, scores(0.1, 0.4)), (10, scores(0.4, 0.3)), (15, scores(0.2, 0.4))]) == Best("S1", 0.4, 5)
+    assert best_of([(15, scores(0.2, 0.4)), (10, scores(0.4, 0.4))]) == Best("S0", 0.4, 10)
+    assert best_of([(5, {"ensemble": {"hmean": 0.9}, "S0": {}})]) is None
+    assert best_of([]) is None

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ocr_cml.records import Best
 from ocr_cml.report import read_run, write_report
 from ocr_cml.report.charts import Chart, Series, figure, thinned, ticks
 from ppocr_data.errors import UserError
@@ -151,11 +152,11 @@ def test_the_checkpoint_says_which_student_is_best(run: Path) -> None:
     _, page = read(write_report(run))
     assert page.tables[1][1:] == [["15", "0.1000", "★ 0.2000", "0.1500"], ["30", "0.7123", "0.6000", "0.7500"]]
     (run / "best" / "state.json").write_text("{")
-    assert read_run(run).best == ("Student", 0.7123, 30)
+    assert read_run(run).best == Best("Student", 0.7123, 30)
 
 
 def test_the_ensemble_is_never_the_best_student(run: Path) -> None:
-    assert read_run(run).best == ("Student", 0.7123, 30)
+    assert read_run(run).best == Best("Student", 0.7123, 30)
     assert read_run(run).best_hmean() == [(15, 0.2), (30, 0.7123)]
 
 

@@ -13,7 +13,7 @@ stands.
 from __future__ import annotations
 
 from ocr_cml.checkpoint.arrays import Arrays, arrays_of, optimizer_arrays, restore_layers, restore_optimizer
-from ocr_cml.checkpoint.progress import Best, Progress
+from ocr_cml.checkpoint.progress import Progress
 from ocr_cml.checkpoint.reading import Checkpoint, find, open_checkpoint
 from ocr_cml.checkpoint.writing import finish_interrupted_save, save, swap_with_previous
 from ocr_cml.checkpoint_files import BEST, LATEST, is_checkpoint, is_kept, previous_of
@@ -22,7 +22,6 @@ __all__ = [
     "BEST",
     "LATEST",
     "Arrays",
-    "Best",
     "Checkpoint",
     "Progress",
     "arrays_of",

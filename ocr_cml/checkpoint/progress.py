@@ -6,14 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-
-@dataclass
-class Best:
-    """The best evaluation so far: which student, how good, and when."""
-
-    student: str
-    hmean: float
-    step: int
+from ocr_cml.records import Best
 
 
 @dataclass

@@ -28,11 +28,11 @@ def runs_csv(plan: Plan, results: Results) -> str:
         if (result := results.get((run.method, run.seed))) is None:
             continue
         gain = gains(plan, methods[run.method], run.seed, results) or ("", "")
-        student, step, hmean = result.best
+        best = result.best
         scores = [statistics.fmean(result.students), max(result.students)]
         ensemble = "" if result.ensemble is None else result.ensemble
         cells = [run.method, run.seed, len(result.students), result.steps, *scores, ensemble]
-        cells += [" ".join(str(value) for value in result.students), *gain, student, step, hmean]
+        cells += [" ".join(str(value) for value in result.students), *gain, best.student, best.step, best.hmean]
         cells += [result.seconds, round(result.peak_bytes / MB, 1), result.parameters, round(result.wall_seconds, 1)]
         lines.append([*cells, run.folder.as_posix()])
     return _csv(COLUMNS, lines)

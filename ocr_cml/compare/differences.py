@@ -12,7 +12,8 @@ import numpy as np
 
 from ocr_cml import assemble, config
 from ocr_cml.checkpoint_files import BEST, LATEST
-from ocr_cml.compare.plan import Plan, PlannedRun
+from ocr_cml.compare.outcome import PlannedRun
+from ocr_cml.compare.plan import Plan
 from ocr_cml.compare.results import read_results
 from ocr_cml.environment import cpu_cores
 from ocr_cml.evaluate import Page, batches

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import Any
 
 from ocr_cml.checkpoint_files import BEST, LATEST, is_kept
+from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError
-
-if TYPE_CHECKING:
-    from ocr_cml.compare.plan import PlannedRun
 
 OUTCOME = "outcome.json"
 """In a run folder: exit code, seconds and peak memory of its process, written every minute and when that ends."""
 
 # Values that a run may be continued with, and that would make it longer, or scored more often, than the others.
 _LENGTH = ("Global.epoch_num", "Global.max_steps", "Global.eval_batch_step", "Optimizer.lr.decay_steps")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One training.
+
+    Attributes:
+        method: its name.
+        seed: its Global.seed.
+        config: the whole configuration; of a reference that has begun it may have more students than the method.
+        folder: the run folder.
+        config_file: where the configuration is written for `tools/train.py`.
+    """
+
+    method: str
+    seed: int
+    config: Config
+    folder: Path
+    config_file: Path
 
 
 def is_finished(run: PlannedRun) -> bool:
@@ -33,7 +48,7 @@ def is_finished(run: PlannedRun) -> bool:
     recorded = _record_of(run.folder)
     if recorded is None:
         return False
-    differing = different_keys(recorded, run.config) + _other_length(recorded, run.config.model_dump(mode="json"))
+    differing = different_keys(recorded, run.config, also=_LENGTH)
     if differing:
         kept, wanted = students_kept(run.folder), len(run.config.students)
         if kept not in (0, wanted):
@@ -88,14 +103,3 @@ def _read(path: Path) -> dict[str, Any]:
         return {key: outcome[key] for key in ("exit_code", "wall_seconds", "peak_bytes")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); remove it, and the run is taken up again") from None
-
-
-def _other_length(recorded: Path, now: Mapping[str, Any]) -> list[str]:
-    before = yaml.safe_load(recorded.read_text(encoding="utf-8"))
-    return [key for key in _LENGTH if _value(before, key) != _value(now, key)]
-
-
-def _value(data: Any, dotted: str) -> Any:
-    for key in dotted.split("."):
-        data = data.get(key) if isinstance(data, Mapping) else None
-    return data

@@ -16,7 +16,7 @@ from typing import Any
 from ocr_cml import config as configuration
 from ocr_cml import model_store
 from ocr_cml.compare.checks import check_base, drop_problems, list_problems, own_problems, place_of, reference_problems
-from ocr_cml.compare.outcome import students_kept
+from ocr_cml.compare.outcome import PlannedRun, students_kept
 from ocr_cml.compare.schema import CompareConfig, Method, references
 from ocr_cml.models.weight_files import find_weights
 from ocr_cml.schema import Config, Network
@@ -27,25 +27,6 @@ from ppocr_data.errors import ConfigError, ModelError, WeightsError
 
 _TERMS: KeyPath = ("Loss", "loss_config_list")
 _TEACHER: KeyPath = ("Architecture", "Models", "Teacher")
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """One training.
-
-    Attributes:
-        method: its name.
-        seed: its Global.seed.
-        config: the whole configuration; of a reference that has begun it may have more students than the method.
-        folder: the run folder.
-        config_file: where the configuration is written for `tools/train.py`.
-    """
-
-    method: str
-    seed: int
-    config: Config
-    folder: Path
-    config_file: Path
 
 
 @dataclass(frozen=True)

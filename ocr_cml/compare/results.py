@@ -13,14 +13,13 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from ocr_cml.compare.outcome import is_finished, read_outcome
-from ocr_cml.compare.plan import Plan, PlannedRun
+from ocr_cml.compare.outcome import PlannedRun, is_finished, read_outcome
+from ocr_cml.compare.plan import Plan
 from ocr_cml.compare.schema import Method
 from ocr_cml.models import build_detector
 from ocr_cml.models.weights import UNUSED_WHEN_FROZEN
-from ocr_cml.records import ENSEMBLE, METRICS
+from ocr_cml.records import ENSEMBLE, METRICS, Best, best_of, paces, read_records
 from ppocr_data.errors import UserError
 
 MB = 1024 * 1024
@@ -48,7 +47,7 @@ class Result:
         students: hmean of each student, in [0, 1], in the order of their initial weights.
         ensemble: hmean of their mean map; None with one student.
         steps: optimizer steps.
-        best: what its best/ holds: student, step and hmean.
+        best: what its best/ holds.
         at_best: hmean of each student at that step, whose weights best/ holds as well.
         seconds: the median over log points of the seconds a step.
         peak_bytes, wall_seconds: of its process.
@@ -62,7 +61,7 @@ class Result:
     students: tuple[float, ...]
     ensemble: float | None
     steps: int
-    best: tuple[str, int, float]
+    best: Best
     at_best: tuple[float, ...]
     seconds: float
     peak_bytes: int
@@ -171,23 +170,26 @@ def read_result(run: PlannedRun, score: str) -> Result:
     """
     path = run.folder / METRICS
     try:
-        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        records, damaged = read_records(path)
+        if damaged:
+            raise ValueError(f"damaged lines: {damaged}")
         evaluations = tuple(Evaluation(record["step"], record["eval"]) for record in records if "eval" in record)
         names = list(run.config.students)
         chosen = {name: _score(evaluations, name, score) for name in evaluations[0].scores}
-        tried = [(each.scores[name]["hmean"], -each.step, name) for each in evaluations for name in names]
-        hmean, step, best = max(tried, key=lambda entry: entry[:2])  # of equals the earliest, as in training
+        best = best_of((each.step, each.scores) for each in evaluations)
+        assert best is not None, "a finished run was evaluated"
+        at_best = next(each.scores for each in evaluations if each.step == best.step)
         outcome = read_outcome(run)
         return Result(
             students=tuple(chosen[name] for name in names),
             ensemble=chosen.get(ENSEMBLE),
             steps=records[-1]["step"],
-            best=(best, -step, hmean),
-            at_best=tuple(each.scores[name]["hmean"] for each in evaluations if each.step == -step for name in names),
-            seconds=seconds_a_step(records),
+            best=best,
+            at_best=tuple(at_best[name]["hmean"] for name in names),
+            seconds=statistics.median(pace.seconds_a_step for pace in paces(records)),
             peak_bytes=int(outcome["peak_bytes"]),
             wall_seconds=float(outcome["wall_seconds"]),
-            parameters=deployed_parameters(json.dumps(run.config.students[best].spec)),
+            parameters=deployed_parameters(json.dumps(run.config.students[best.student].spec)),
             teachers={name: s["hmean"] for r in records if "teacher" in r for name, s in r["teacher"].items()},
             evaluations=evaluations,
             programs=frozenset(_in_words(record["program"]) for record in records if "program" in record),
@@ -211,19 +213,6 @@ def _in_words(program: Mapping[str, str]) -> str:
 def _score(evaluations: Sequence[Evaluation], name: str, score: str) -> float:
     values = [each.scores[name]["hmean"] for each in evaluations]
     return float(values[-1] if score == "last" else max(values))
-
-
-def seconds_a_step(records: Sequence[Mapping[str, Any]]) -> float:
-    """The median over log points of the seconds a step, evaluations left out as the trainer's clock leaves them out.
-
-    After a resume `steps` are fewer than from log point to log point; old runs do not record them.
-    """
-    paces, before = [], 0
-    for record in records:
-        if "seconds" in record and (steps := record.get("steps", record["step"] - before)) > 0:
-            paces.append(record["seconds"] / steps)
-            before = record["step"]
-    return statistics.median(paces)
 
 
 @functools.cache

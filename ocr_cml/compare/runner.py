@@ -23,7 +23,8 @@ from ocr_cml.environment import tune_process
 from ppocr_data.errors import UserError
 
 if TYPE_CHECKING:
-    from ocr_cml.compare.plan import Plan, PlannedRun
+    from ocr_cml.compare.outcome import PlannedRun
+    from ocr_cml.compare.plan import Plan
 
 _ROOT = Path(__file__).resolve().parents[2]
 # In a checkout the tools lie in tools/; installed they are the package ocr_cml_tools beside this one.

@@ -8,7 +8,8 @@ import json
 from ocr_cml import assemble
 from ocr_cml.checkpoint import Progress
 from ocr_cml.checkpoint_files import BEST, LATEST, STATE, previous_of
-from ocr_cml.compare.plan import Plan, PlannedRun
+from ocr_cml.compare.outcome import PlannedRun
+from ocr_cml.compare.plan import Plan
 from ppocr_data.errors import ConfigError, UserError
 
 _Digests = dict[tuple[str, str], str]

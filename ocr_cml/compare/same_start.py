@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ocr_cml.compare.plan import PlannedRun
+from ocr_cml.compare.outcome import PlannedRun
 from ppocr_data.errors import WeightsError
 
 

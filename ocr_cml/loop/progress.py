@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from tqdm import tqdm
 
 from ocr_cml.log import LOG
+from ocr_cml.records import Best
 from ocr_cml.words import duration, pace
 
 _RECENT = 50
@@ -148,10 +149,10 @@ class Display:
         text = f"step {self.step}/{self.last_step}  loss {loss:.4f}  {listed}  lr {rate:.2e}"
         LOG.info("%s", "  ".join(part for part in (text, agreed, self._speed()) if part), extra={"live": self.live})
 
-    def evaluated(self, scores: Mapping[str, Mapping[str, float]], best: tuple[str, float] | None) -> None:
+    def evaluated(self, scores: Mapping[str, Mapping[str, float]], best: Best) -> None:
         """An evaluation: hmean by network, and the best student so far."""
         found = ", ".join(f"{name} {score['hmean']:.4f}" for name, score in scores.items())
-        self._say(2, f"hmean at step {self.step}: {found}" + (f"; best {best[0]} {best[1]:.4f}" if best else ""))
+        self._say(2, f"hmean at step {self.step}: {found}; best {best.student} {best.hmean:.4f}")
 
     def _speed(self) -> str:
         seconds, left = self.pace.seconds_a_step, self.pace.left(self.step)

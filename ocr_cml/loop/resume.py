@@ -9,13 +9,14 @@ from pathlib import Path
 from ocr_cml import checkpoint
 from ocr_cml.binding import stated_terms
 from ocr_cml.changed_keys import keys_that_differ
-from ocr_cml.checkpoint import BEST, Best, Checkpoint, Progress
+from ocr_cml.checkpoint import BEST, Checkpoint, Progress
 from ocr_cml.config import load_record
 from ocr_cml.distributed import largest_of_ranks
 from ocr_cml.log import LOG
 from ocr_cml.loop import validation
 from ocr_cml.loop.training import Training
 from ocr_cml.optim import term_weight
+from ocr_cml.records import Best
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError, WeightsError
 

@@ -19,11 +19,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ocr_cml.checkpoint import Best
 from ocr_cml.evaluate import MapFunction, Page, batches
 from ocr_cml.metrics import Counts, Overlap, overlap
 from ocr_cml.postprocess import DBPostProcess
-from ocr_cml.records import ENSEMBLE
+from ocr_cml.records import ENSEMBLE, Best
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.spread import evenly
 

@@ -29,8 +29,8 @@ def comparison(runs: Sequence[Run]) -> str:
     """The body of the page that compares several runs."""
     series = [Series(run.name, run.best_hmean(), number, number // 8) for number, run in enumerate(runs)]
     heads = ["run", "best hmean", "student", "at step", "ensemble", "teacher", "steps", "training time"]
-    winner = max(range(len(runs)), key=lambda number: runs[number].best[1] if runs[number].best else -1.0)  # type: ignore[index]
-    best = frozenset({(winner, 1)}) if runs[winner].best else frozenset()
+    reached = {number: run.best.hmean for number, run in enumerate(runs) if run.best}
+    best = frozenset({(max(reached, key=reached.__getitem__), 1)}) if reached else frozenset()
     notes = [missing(f"{run.name}: {note}") for run in runs for note in run.notes]
     return "\n".join(
         [
@@ -57,7 +57,8 @@ def _curves(runs: Sequence[Run]) -> list[Chart]:
 
 
 def _compared(run: Run) -> list[str]:
-    student, hmean, step = (run.best[0], f"{run.best[1]:.4f}", str(run.best[2])) if run.best else ("–", "–", "–")
+    best = run.best
+    student, hmean, step = (best.student, f"{best.hmean:.4f}", str(best.step)) if best else ("–", "–", "–")
     ensemble = max((value for _, value in run.hmean(ENSEMBLE)), default=None)
     teacher = max((score["hmean"] for score in run.teachers.values() if "hmean" in score), default=None)
     others = ["–" if value is None else f"{value:.4f}" for value in (ensemble, teacher)]

@@ -84,9 +84,8 @@ def _report(run: Run) -> str:
 
 def _results(run: Run) -> list[tuple[str, str, str]]:
     entries = [("Best student", "none yet", "no evaluation was made")]
-    if run.best:
-        name, hmean, step = run.best
-        entries = [("Best student", f"{name} {hmean:.4f}", f"hmean at step {step}")]
+    if best := run.best:
+        entries = [("Best student", f"{best.student} {best.hmean:.4f}", f"hmean at step {best.step}")]
     ensemble = max(run.hmean(ENSEMBLE), key=lambda point: point[1], default=None)
     if ensemble:
         entries.append(("Ensemble", f"{ensemble[1]:.4f}", f"best hmean, at step {ensemble[0]:g}"))
@@ -110,10 +109,10 @@ def _score_tables(run: Run) -> list[str]:
     rows = [[str(step), *(_score(run.evaluations[step].get(name, {}), "hmean") for name in names)] for step in steps]
     caption = "hmean at each evaluation"
     best: frozenset[tuple[int, int]] = frozenset()
-    if run.best and run.best[0] in names and run.best[2] in steps:
-        best = frozenset({(steps.index(run.best[2]), names.index(run.best[0]) + 1)})
+    if run.best and run.best.student in names and run.best.step in steps:
+        best = frozenset({(steps.index(run.best.step), names.index(run.best.student) + 1)})
         caption += "; ★ marks the best student"
-    at = run.best[2] if run.best and run.best[2] in steps else steps[-1]
+    at = run.best.step if run.best and run.best.step in steps else steps[-1]
     detail = {**run.evaluations[at], **{as_teacher(name): score for name, score in run.teachers.items()}}
     keys = ["hmean", "precision", "recall", "tp", "num_gt", "num_det"]
     heads = ["network", "hmean", "precision", "recall", "found", "texts", "boxes"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ocr_cml.checkpoint_files import BEST, STATE, is_checkpoint
-from ocr_cml.records import ENSEMBLE, METRICS, records_in
+from ocr_cml.records import ENSEMBLE, METRICS, Best, best_of, is_log_point, numbers, paces, records_in
 from ppocr_data.errors import UserError
 
 Scores = dict[str, dict[str, float]]
@@ -31,7 +30,7 @@ class Run:
         logged: the log points: step, loss, lr, seconds, steps and the terms by label, finite numbers only.
         evaluations: by step.
         teachers: the teachers' scores before the training.
-        best: (student, hmean, step), or None before the first evaluation.
+        best: None before the first evaluation.
         step_seconds: (step, seconds a step) at each log point.
         seconds: spent in steps; those between a log point and a stop are in no record, and count like those after it.
         evaluation_seconds: spent in all evaluations.
@@ -47,7 +46,7 @@ class Run:
     logged: list[dict[str, float]] = field(default_factory=list)
     evaluations: dict[int, Scores] = field(default_factory=dict)
     teachers: Scores = field(default_factory=dict)
-    best: tuple[str, float, int] | None = None
+    best: Best | None = None
     step_seconds: list[tuple[float, float]] = field(default_factory=list)
     seconds: float = 0.0
     evaluation_seconds: float = 0.0
@@ -97,7 +96,7 @@ def read_run(path: Path) -> Run:
     run.log, run.times = _log_messages(texts["train.log"])
     _read_metrics(run, texts[METRICS])
     run.validation = _read_validation(run)
-    run.best = _recorded_best(path / BEST / STATE) or _highest(run)
+    run.best = _recorded_best(path / BEST / STATE) or best_of(run.evaluations.items())
     return run
 
 
@@ -108,41 +107,25 @@ def _text(path: Path) -> str:
 def _read_metrics(run: Run, text: str) -> None:
     """Fill in what metrics.jsonl holds; a line that is no record is counted and left out."""
     records, damaged = records_in(text)
-    anchor = 0
     for entry in records:
         step = int(entry["step"])
         if isinstance(entry.get("eval"), dict):
             run.evaluations[step] = _scores(entry["eval"])
-            run.evaluation_seconds += _numbers(entry).get("eval_seconds", 0.0)
+            run.evaluation_seconds += numbers(entry).get("eval_seconds", 0.0)
         elif isinstance(entry.get("teacher"), dict):
             run.teachers = _scores(entry["teacher"])
-        elif "divergence" in entry or "program" in entry:
-            continue  # the log tells them
-        else:
-            run.logged.append({**_numbers(entry), "step": step})
-            # `seconds` are those of `steps`: after a resume not all since the last log point; old runs do not say.
-            steps = run.logged[-1].get("steps", step - anchor)
-            if "seconds" in run.logged[-1] and steps > 0:
-                pace = run.logged[-1]["seconds"] / steps
-                run.step_seconds.append((step, pace))
-                run.seconds += pace * (step - anchor if anchor else steps)  # it may have begun from another's step
-            anchor = step
+        elif is_log_point(entry):  # the log tells the rest
+            run.logged.append({**numbers(entry), "step": step})
     run.logged.sort(key=lambda entry: entry["step"])
+    found = paces(records)
+    run.step_seconds = [(pace.step, pace.seconds_a_step) for pace in found]
+    run.seconds = sum(pace.seconds_a_step * pace.steps for pace in found)
     if damaged:
         run.notes.append(f"{damaged} damaged line{'s' * (damaged > 1)} of {METRICS} left out.")
 
 
-def _numbers(entry: Mapping[str, Any]) -> dict[str, float]:
-    """The finite numbers of a record."""
-    return {
-        key: float(value)
-        for key, value in entry.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    }
-
-
 def _scores(entry: Mapping[str, Any]) -> Scores:
-    return {name: _numbers(values) for name, values in entry.items() if isinstance(values, dict)}
+    return {name: numbers(values) for name, values in entry.items() if isinstance(values, dict)}
 
 
 def _log_messages(text: str) -> tuple[list[tuple[str, str]], tuple[str, str] | None]:
@@ -174,15 +157,9 @@ def _read_validation(run: Run) -> dict[str, Any]:
     return {}
 
 
-def _recorded_best(state: Path) -> tuple[str, float, int] | None:
+def _recorded_best(state: Path) -> Best | None:
     try:
         best = json.loads(_text(state))["progress"]["best"]
-        return str(best["student"]), float(best["hmean"]), int(best["step"])
+        return Best(str(best["student"]), float(best["hmean"]), int(best["step"]))
     except (ValueError, KeyError, TypeError):
         return None
-
-
-def _highest(run: Run) -> tuple[str, float, int] | None:
-    """The best student by metrics.jsonl; of equals the first, as the trainer has it."""
-    found = [(name, hmean, int(step)) for name in run.networks if name != ENSEMBLE for step, hmean in run.hmean(name)]
-    return max(found, key=lambda entry: (entry[1], -entry[2]), default=None)

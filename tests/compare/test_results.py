@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +20,9 @@ from ocr_cml.compare.results import (
     make_rows,
     read_result,
     read_results,
-    seconds_a_step,
 )
 from ocr_cml.models import build_detector
+from ocr_cml.records import Best
 from ppocr_data.errors import ConfigError, UserError
 
 
@@ -62,20 +61,6 @@ def test_how_often_noise_passes_for_a_gain() -> None:
     assert by_chance(2000) == pytest.approx(math.erfc(2 / math.sqrt(2)), abs=2e-4)
 
 
-def test_seconds_a_step_leave_out_evaluations_and_what_a_stop_cut_off() -> None:
-    """The evaluation at 15 cuts nothing off the ten steps to 20; of those to 40 a resumed process made two."""
-    records: list[dict[str, Any]] = [
-        {"step": 0, "teacher": {}},
-        {"step": 10, "seconds": 40.0},
-        {"step": 15, "eval": {}},
-        {"step": 20, "seconds": 10.0},
-        {"step": 30, "seconds": 30.0},
-        {"step": 30, "eval": {}},
-    ]
-    assert seconds_a_step(records) == 3.0  # the median of 4, 1 and 3
-    assert seconds_a_step([*records, {"step": 40, "seconds": 20.0, "steps": 2}]) == 3.5  # of 4, 1, 3 and 10
-
-
 def test_deployed_parameters_leave_out_the_threshold_map() -> None:
     network = build_detector(tiny.STUDENT)
     counted = {name: int(np.prod(p.shape)) for name, p in network.named_parameters()}
@@ -98,11 +83,11 @@ def test_the_evaluation_that_counts(tmp_path: Path) -> None:
     finish(run, [0.1, 0.8], [0.5, 0.8], [0.4, 0.7], ensemble=0.6)
     last, best = read_result(run, "last"), read_result(run, "best")
     assert (last.students, best.students) == ((0.4, 0.7), (0.5, 0.8))
-    assert last.best == best.best == ("Student2", 10, 0.8)
+    assert last.best == best.best == Best("Student2", 0.8, 10)
     assert (last.steps, last.seconds, last.ensemble) == (30, 0.5, 0.6)
     assert last.at_best == (0.1, 0.8)  # of the weights that were kept
     finish(run, [0.8, 0.8])
-    assert read_result(run, "last").best == ("Student", 10, 0.8)  # as in training: of equals the first
+    assert read_result(run, "last").best == Best("Student", 0.8, 10)  # as in training: of equals the first
 
 
 def test_the_most_memory_and_the_largest_student_of_all_seeds_are_what_a_method_needs(

@@ -19,7 +19,8 @@ from compared import ALONE, DML, ONE, REPOSITORY, described, finish, finish_both
 
 from ocr_cml import assemble
 from ocr_cml.compare import OUTCOME, is_finished, run_all
-from ocr_cml.compare.plan import PlannedRun, make_plan, missing_weights
+from ocr_cml.compare.outcome import PlannedRun
+from ocr_cml.compare.plan import make_plan, missing_weights
 from ocr_cml.compare.same_data import refuse_other_data
 from ocr_cml.compare.same_start import refuse_same_students
 from ocr_cml.loop.run import is_trained_in

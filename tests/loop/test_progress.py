@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ocr_cml.loop.progress import Display, Pace
+from ocr_cml.records import Best
 from ocr_cml.words import duration, memory, pace
 
 FOLLOW = """
@@ -21,6 +22,7 @@ import logging, sys
 from pathlib import Path
 from ocr_cml.loop import startup
 from ocr_cml.loop.progress import Display
+from ocr_cml.records import Best
 from ocr_cml.log import LOG, start_logging
 start_logging(Path(sys.argv[1]))
 with Display(20, lambda step: 1 if step < 20 else 0, memory=lambda: "1.2 GB of 8.0 GB taken").begin(10) as display:
@@ -30,7 +32,7 @@ with Display(20, lambda step: 1 if step < 20 else 0, memory=lambda: "1.2 GB of 8
             display.logged(12.5, {"db/Student": 3.25, "db/Student2": 4.5, "mutual/Student<-Student2": 0.125},
                            {"agreement/Student,Student2": 0.875}, 1e-3)
             LOG.warning("something odd at %d", step)
-    display.evaluated({"Student": {"hmean": 0.5}, "Student2": {"hmean": 0.25}}, ("Student", 0.5))
+    display.evaluated({"Student": {"hmean": 0.5}, "Student2": {"hmean": 0.25}}, Best("Student", 0.5, 4))
 """
 
 
@@ -91,7 +93,7 @@ def test_other_processes_say_nothing(capfd: pytest.CaptureFixture[str]) -> None:
         for step in (1, 2, 3):
             display.stepped(step)
         display.logged(1.0, {"db/Student": 1.0}, {}, 0.1)
-        display.evaluated({"Student": {"hmean": 0.5}}, None)
+        display.evaluated({"Student": {"hmean": 0.5}}, Best("Student", 0.5, 3))
     assert capfd.readouterr() == ("", "")
 
 

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from ocr_cml.checkpoint import Best
 from ocr_cml.loop.validation import FILE, FOLDER, Examination, _quality, forget, is_recorded, record
 from ocr_cml.metrics import Counts, overlap
 from ocr_cml.postprocess import DBPostProcess
+from ocr_cml.records import Best
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.transforms import build_ops
 
