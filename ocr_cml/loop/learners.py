@@ -59,7 +59,7 @@ class Learners:
             average_gradients(self.cohort.parameters(name), self.world_size)
 
     def move(self, name: str, rate: float, *, skip: bool = False) -> None:
-        """One optimizer step of a student and its connectors, and of its mean; `skip`: the gradient is thrown away."""
+        """One optimizer step of a student and its connectors, and of its mean; `skip`: the step is none."""
         if self._fused and not skip:
             self._pair_anew(name)
         optimizer = self.optimizers[name]
@@ -67,7 +67,7 @@ class Learners:
         if not skip:
             optimizer.step()
         optimizer.clear_grad()
-        if self.means:
+        if self.means and not skip:
             self.means[name].update(self.cohort.students[name])
 
     def _new_optimizer(self, name: str) -> paddle.optimizer.Optimizer:

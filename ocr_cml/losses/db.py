@@ -63,17 +63,17 @@ def mined_bce(logit: Tensor, target: Tensor, mask: Tensor, ratio: float = 3.0, e
         logit: `[N,1,H,W]`.
         target: 0 or 1, the same shape.
         mask: 1 where a pixel counts, else 0.
-        ratio: background pixels kept for each text pixel.
+        ratio: background pixels kept for each text pixel, in all rounded down.
         eps: keeps the ratio finite.
     """
     loss = F.softplus(logit) - logit * target
     positive, negative = target * mask, (1.0 - target) * mask
     text = positive.sum()
-    text = text + (text == 0).astype("float32") * VIRTUAL_TEXT * mask.sum()
+    virtual = (text == 0).astype("float32") * VIRTUAL_TEXT * mask.sum()
     with paddle.no_grad():
-        kept = paddle.minimum(negative.sum(), ratio * text)
+        kept = paddle.minimum(negative.sum(), paddle.floor(ratio * text) + ratio * virtual)
         chosen = _hardest(loss * negative - (1.0 - negative), kept) * negative
-    return (loss * (positive + chosen)).sum() / (text + kept + eps)
+    return (loss * (positive + chosen)).sum() / (text + virtual + kept + eps)
 
 
 def _hardest(loss: Tensor, count: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from paddle import Tensor, nn
 from ocr_cml.losses.base import Role, require, require_choice
 from ocr_cml.losses.maps import balanced_mean, guide_logit, in_float32, logit, resized, text_region, weighted_mean
 from ocr_cml.losses.targets import Targets
+from ocr_cml.models.detector import CLIPPED
 from ppocr_data.errors import ModelError
 
 if TYPE_CHECKING:
@@ -177,6 +178,8 @@ def pixel_weight(guide: Tensor, targets: Targets, use_mask: bool, confidence: fl
 def check_pixel_arguments(term: str, temperature: float, confidence: float | None, balance: str) -> None:
     """Raise ConfigError unless the arguments that terms on soft maps share are valid."""
     require(temperature > 0, f"{term}.temperature: must be above 0, is {temperature}")
-    valid = confidence is None or 0.5 <= confidence < 1
-    require(valid, f"{term}.confidence: max(q, 1 - q) lies in [0.5, 1), is {confidence}")
+    valid = confidence is None or 0.5 <= confidence <= 1 - CLIPPED
+    require(
+        valid, f"{term}.confidence: max(q, 1 - q) lies in [0.5, {1 - CLIPPED}], as maps are clipped; is {confidence}"
+    )
     require_choice(term, "balance", balance, ("pixels", "text"))

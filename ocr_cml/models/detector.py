@@ -23,7 +23,8 @@ from ppocr_data.spelling import hint
 
 PARTS: dict[str, dict[str, type[nn.Layer]]] = {"Backbone": BACKBONES, "Neck": NECKS, "Head": HEADS}
 """The parts of a detector in their order, with the classes that each can be."""
-_EPSILON = 1e-6
+CLIPPED = 1e-6
+"""So far from 0 and 1 a map of probabilities is held when it is read as logits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,14 +50,17 @@ class DetOutput:
     @classmethod
     def from_probability(cls, probability: Tensor) -> DetOutput:
         """The output of a network that answers with P itself, clipped to [1e-6, 1 - 1e-6]: finite logits."""
-        return cls(paddle.logit(paddle.clip(probability.astype("float32"), _EPSILON, 1 - _EPSILON)))
+        p = probability.astype("float32")
+        # 1 - P and not P is clipped for the upper end: float32 has no 1 - 1e-6.
+        logits = paddle.log(paddle.clip(p, min=CLIPPED)) - paddle.log(paddle.clip(1.0 - p, min=CLIPPED))
+        return cls(logits).as_from_probability()
 
     def as_from_probability(self) -> DetOutput:
         """The output with the logits that `from_probability` would give, so that a guide means one thing in any engine.
 
         Those of published detectors go to 80 and beyond; a map of probabilities says no more than 13.8.
         """
-        largest = math.log((1 - _EPSILON) / _EPSILON)
+        largest = math.log((1 - CLIPPED) / CLIPPED)
         return replace(self, shrink_logit=paddle.clip(self.shrink_logit, -largest, largest))
 
     @cached_property

@@ -98,3 +98,15 @@ def test_a_gradient_that_comes_late_is_paired_with_its_own_tensor(
             trainer.learners.move("Student", 0.01)
     for number, (copy, parameter) in enumerate(zip(copies, learned, strict=True)):
         np.testing.assert_allclose(parameter.numpy(), copy.numpy(), rtol=0, atol=1e-6, err_msg=str(number))
+
+
+def test_a_step_that_is_thrown_away_moves_no_mean(tiny_set: Path, tmp_path: Path) -> None:
+    """As float16 does with one that overflowed."""
+    settings = tiny.settings(tiny_set, tmp_path / "run", Optimizer__ema_decay=0.9)
+    with tiny.Run(settings, max_steps=2) as trainer:
+        trainer.fit()
+        mean = trainer.learners.means["Student"]
+        before = {name: value.numpy() for name, value in mean.values.items()}
+        trainer.learners.move("Student", 0.1, skip=True)
+        assert mean.updates == 2
+        tiny.assert_same({name: value.numpy() for name, value in mean.values.items()}, before)

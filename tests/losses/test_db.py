@@ -77,7 +77,7 @@ def reference_mined(z, s, m, ratio):
     return (positive.sum() + negative[:kept].sum()) / (len(positive) + kept)
 
 
-@pytest.mark.parametrize("ratio", [1, 2, 3, 100])
+@pytest.mark.parametrize("ratio", [1, 2, 2.6, 3, 100])
 @pytest.mark.parametrize("level", [0.2, 0.8, 0.97])
 def test_mining_equals_a_plain_top_k(level, ratio, inputs):
     s = (np.sin(np.arange(120) * 0.37) > level).astype(np.float32)

@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ocr_cml.losses.maps import balanced_mean, dilated, resized, text_region, weighted_mean
+from ocr_cml.losses.maps import balanced_mean, dilated, mean, resized, text_region, weighted_mean
 
 
 def test_means_by_hand():
@@ -18,6 +18,17 @@ def test_means_by_hand():
     assert float(balanced_mean(x, region, None)) == pytest.approx(0.5 * 1 + 0.5 * 11 / 3)
     assert float(balanced_mean(x, region, paddle.to_tensor([1.0, 1.0, 1.0, 0.0]))) == pytest.approx(0.5 * 1 + 0.5 * 2.5)
     assert float(balanced_mean(x, paddle.zeros([4]), None)) == 1.5
+
+
+def test_the_mean_of_a_large_map_is_right():
+    """Added up one by one in float32, as Paddle's mean does on a CPU, it is .0049 or .0398."""
+    for value in (0.005, 0.04):
+        x = paddle.full([8, 1, 960, 960], value)
+        x.stop_gradient = False
+        found = mean(x)
+        assert float(found) == pytest.approx(value, rel=1e-5)
+        found.backward()
+        assert x.grad.numpy().ravel()[[0, -1]] == pytest.approx([1 / x.size] * 2, rel=1e-6)
 
 
 def test_dilation_is_symmetric():

@@ -9,6 +9,7 @@ import paddle
 import pytest
 
 from ocr_cml.losses.teacher import TeacherLoss, dilated_target
+from ocr_cml.models.detector import DetOutput
 
 
 def sigmoid(x):
@@ -110,6 +111,15 @@ def test_confidence_leaves_out_the_pixels_on_which_the_teacher_doubts(kind, inpu
     expected = dilated_reference(inputs, sure, 0.3, 0) if kind == "dilated" else 5 * kl[sure > 0].mean()
     assert float(value) == pytest.approx(expected, rel=1e-5)
     assert (learner.shrink_logit.grad.numpy()[sure == 0] == 0).all()
+
+
+def test_a_certain_teacher_counts_at_the_highest_confidence(inputs):
+    certain = DetOutput.from_probability(paddle.to_tensor((inputs.u > 0).astype(np.float32)))
+    term = TeacherLoss(kind="soft", confidence=0.999999, use_mask=False)
+    everywhere = TeacherLoss(kind="soft", use_mask=False)
+    given = inputs.learner(), certain, inputs.targets()
+    assert float(everywhere(*given)) > 0
+    assert float(term(*given)) == pytest.approx(float(everywhere(*given)), rel=1e-6)
 
 
 def test_confidence_is_the_teachers_own_and_not_that_of_the_softened_map(make_inputs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,17 @@ def test_output_from_probability() -> None:
     out = DetOutput.from_probability(probability)
     np.testing.assert_allclose(out.shrink_prob.numpy().ravel(), [1e-6, 0.25, 1 - 1e-6], atol=1e-7)
     assert out.threshold_logit is None and np.isfinite(out.shrink_logit.numpy()).all()
+
+
+def test_certainty_means_one_thing_in_any_engine() -> None:
+    asked = paddle.to_tensor([0.0, 1e-7, 0.3, 0.5, 0.9999, 1.0])
+    logits = DetOutput.from_probability(asked).shrink_logit.numpy()
+    largest = math.log((1 - 1e-6) / 1e-6)
+    exact = [-largest, -largest, math.log(0.3 / 0.7), 0, math.log(0.9999 / 0.0001), largest]
+    assert logits == pytest.approx(exact, rel=2e-4)  # of .9999 float32 knows no better
+    assert logits[-1] == -logits[0] == pytest.approx(largest, rel=1e-7)
+    known = DetOutput(paddle.to_tensor([-80.0, 80.0])).as_from_probability().shrink_logit.numpy()
+    assert known.tolist() == [logits[0], logits[-1]]
 
 
 def test_fusing_keeps_the_map_and_the_original() -> None:

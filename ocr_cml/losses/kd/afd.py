@@ -11,6 +11,7 @@ from paddle import Tensor, nn
 
 from ocr_cml.losses.base import FeatureTerm, require_choice
 from ocr_cml.losses.features import conv_bn, length, same_size
+from ocr_cml.losses.maps import mean
 
 _SQUEEZE = 16
 _NARROWEST = 4  # fewer ReLU units may all be dead from the start
@@ -28,7 +29,7 @@ def attended_distance(learner: Tensor, guide: Tensor, attention: Tensor, mode: s
     if mode == "zoo":
         learner, guide = (x / length(x, [2, 3], keepdim=True) for x in (learner, guide))
     distance = paddle.square(learner - guide).mean(axis=[2, 3])
-    return (attention * distance).sum(axis=1).mean()
+    return mean((attention * distance).sum(axis=1))
 
 
 class ChannelAttention(nn.Layer):

@@ -10,6 +10,7 @@ from paddle import Tensor
 
 from ocr_cml.losses.base import FeatureTerm, require, require_choice
 from ocr_cml.losses.features import length, same_size
+from ocr_cml.losses.maps import mean
 
 _TINY = 1e-30
 
@@ -30,7 +31,7 @@ def attention_loss(learner: Tensor, guide: Tensor, p: float, mode: str) -> Tenso
     learner, guide = (x / (most + _TINY) for x, most in zip((learner, guide), largest, strict=True))
     ours, theirs = (x.flatten(1) for x in same_size(attention(learner, p), attention(guide, p)))
     difference = ours / length(ours, 1, keepdim=True) - theirs / length(theirs, 1, keepdim=True)
-    return length(difference, 1).mean() if mode == "paper" else paddle.square(difference).mean()
+    return mean(length(difference, 1)) if mode == "paper" else mean(paddle.square(difference))
 
 
 class ATLoss(FeatureTerm):

@@ -9,6 +9,7 @@ from paddle import Tensor
 
 from ocr_cml.losses.base import FeatureTerm
 from ocr_cml.losses.features import length, same_size
+from ocr_cml.losses.maps import mean
 
 
 def mmd(learner: Tensor, guide: Tensor) -> Tensor:
@@ -30,7 +31,7 @@ def mmd(learner: Tensor, guide: Tensor) -> Tensor:
 
 def _kernel_mean(x: Tensor, y: Tensor, x_length: Tensor, y_length: Tensor) -> Tensor:
     gram = paddle.matmul(x, y, transpose_y=True)
-    return paddle.square(gram / (x_length * y_length.transpose([0, 2, 1]))).mean()
+    return mean(paddle.square(gram / (x_length * y_length.transpose([0, 2, 1]))))
 
 
 class NSTLoss(FeatureTerm):

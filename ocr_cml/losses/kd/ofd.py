@@ -9,6 +9,7 @@ from paddle import Tensor, nn
 
 from ocr_cml.losses.base import FeatureTerm
 from ocr_cml.losses.features import conv_bn, same_size
+from ocr_cml.losses.maps import mean
 
 
 def margins_of_batch(guide: Tensor) -> Tensor:
@@ -28,7 +29,7 @@ def partial_l2(learner: Tensor, guide: Tensor, margin: Tensor) -> Tensor:
     """
     target = paddle.maximum(guide, margin)
     counts = paddle.logical_or(learner > target, target > 0).astype("float32")
-    return (paddle.square(learner - target) * counts).mean()
+    return mean(paddle.square(learner - target) * counts)
 
 
 class OFDLoss(FeatureTerm):
