@@ -31,7 +31,13 @@ def plan_of(folder: Path, methods: Sequence[dict[str, Any]] = (ALONE, DML), **ke
     return make_plan(described(folder, methods, **keys))
 
 
-def finish(run: PlannedRun, *evaluations: Sequence[float], ensemble: float = 0.9, code: int = 0) -> None:
+def finish(
+    run: PlannedRun,
+    *evaluations: Sequence[float],
+    ensemble: float = 0.9,
+    code: int = 0,
+    cores: Sequence[int] | None = None,
+) -> None:
     """The folder of a run that evaluated each student every ten steps: a second for every two steps."""
     run.folder.mkdir(parents=True, exist_ok=True)
     config.save(run.config, run.folder / "config.yml")
@@ -45,7 +51,8 @@ def finish(run: PlannedRun, *evaluations: Sequence[float], ensemble: float = 0.9
         records.append({"step": 10 * number, "eval": each})
     text = "".join(json.dumps(record) + "\n" for record in records)
     (run.folder / "metrics.jsonl").write_text(text, encoding="utf-8")
-    outcome = {"exit_code": code, "wall_seconds": 61.25, "peak_bytes": 300 * 1024 * 1024}
+    outcome: dict[str, Any] = {"exit_code": code, "wall_seconds": 61.25, "peak_bytes": 300 * 1024 * 1024}
+    outcome |= {"cores": list(cores)} if cores else {}
     (run.folder / OUTCOME).write_text(json.dumps(outcome), encoding="utf-8")
 
 

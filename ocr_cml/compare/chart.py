@@ -59,7 +59,7 @@ def draw_course(courses: Mapping[str, Sequence[Sequence[tuple[int, float]]]], fi
     Raises:
         OSError: a file cannot be written.
     """
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(8, max(4.5, 0.6 + 0.22 * len(courses))), layout="constrained")  # room for the legend
     axes = figure.add_subplot()
     for place, (name, seeds) in enumerate(courses.items()):
         steps = sorted(set.intersection(*(({step for step, _ in course}) for course in seeds)))

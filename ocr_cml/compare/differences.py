@@ -15,6 +15,7 @@ from ocr_cml.checkpoint_files import BEST, LATEST
 from ocr_cml.compare.outcome import PlannedRun
 from ocr_cml.compare.plan import Plan
 from ocr_cml.compare.results import read_results
+from ocr_cml.compare.same_data import refuse_other_labels_to_score
 from ocr_cml.environment import cpu_cores
 from ocr_cml.evaluate import Page, batches
 from ocr_cml.fastest import fastest
@@ -107,10 +108,12 @@ def write_differences(plan: Plan, method: str, count: int = 3, *, images: bool =
         The page.
 
     Raises:
-        ConfigError: there is no such method, it is the one that others are held against, or no seed has both.
+        ConfigError: there is no such method, it is the one that others are held against, no seed has both, or the
+            labels to evaluate on have changed since.
         UserError: the files cannot be written.
     """
     runs = _pair(plan, method)
+    refuse_other_labels_to_score([run for run, _ in runs])
     networks = [_network(run, name, plan.settings.score) for run, name in runs]
     dataset = assemble.eval_dataset(runs[0][0].config)
     pages = [_compared(_read(dataset, i), networks, runs[0][0].config.PostProcess) for i in range(len(dataset))]

@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 FORWARDED = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
@@ -29,9 +30,9 @@ def run(outcome: Path, command: Sequence[str]) -> int:
     """Run a command to its end and write its outcome; the numbers of earlier attempts at the same run are added up.
 
     `outcome` receives `exit_code` (negative: the signal that ended it; null while it runs), `wall_seconds` (of all
-    attempts) and `peak_bytes`: the largest resident memory of the process itself over all attempts, without its loader
-    workers. The seconds are noted every minute, so that a cut of power takes no more than the last one; what was held
-    when the power went is not known.
+    attempts), `cores` (each number of cores that an attempt was bound to) and `peak_bytes`: the largest resident memory
+    of the process itself over all attempts, without its loader workers. The seconds are noted every minute, so that a
+    cut of power takes no more than the last one; what was held when the power went is not known.
 
     Returns:
         The exit code, 128 + the signal's number where one ended it.
@@ -50,10 +51,9 @@ def run(outcome: Path, command: Sequence[str]) -> int:
 
     def note(exit_code: int | None, peak: int = 0) -> None:
         spent = before.get("wall_seconds", 0.0) + time.monotonic() - started
-        _write(
-            outcome,
-            {"exit_code": exit_code, "wall_seconds": spent, "peak_bytes": max(before.get("peak_bytes", 0), peak)},
-        )
+        most = max(before.get("peak_bytes", 0), peak)
+        cores = sorted({*before.get("cores", ()), _cores()})
+        _write(outcome, {"exit_code": exit_code, "wall_seconds": spent, "peak_bytes": most, "cores": cores})
 
     def note_on_the_way(*_: object) -> None:
         with contextlib.suppress(OSError):  # a full disk ends no training that goes on
@@ -77,14 +77,19 @@ def run(outcome: Path, command: Sequence[str]) -> int:
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
-def _write(outcome: Path, values: Mapping[str, float | None]) -> None:
+def _cores() -> int:
+    """Those that this process is bound to, and with it the training that it starts."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _write(outcome: Path, values: Mapping[str, Any]) -> None:
     """Whole or not at all."""
     temporary = outcome.with_name(f"{outcome.name}.tmp")
     temporary.write_text(json.dumps(values), encoding="utf-8")
     os.replace(temporary, outcome)
 
 
-def _earlier(outcome: Path) -> dict[str, float]:
+def _earlier(outcome: Path) -> dict[str, Any]:
     return json.loads(outcome.read_text(encoding="utf-8")) if outcome.is_file() else {}
 
 

@@ -100,6 +100,7 @@ def read_outcome(run: PlannedRun) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         outcome = json.loads(path.read_text(encoding="utf-8"))
-        return {key: outcome[key] for key in ("exit_code", "wall_seconds", "peak_bytes")}
+        read = {key: outcome[key] for key in ("exit_code", "wall_seconds", "peak_bytes")}
+        return read | {"cores": frozenset(map(int, outcome.get("cores", ())))}  # old ones do not say
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); remove it, and the run is taken up again") from None

@@ -12,6 +12,9 @@ from ocr_cml.compare.results import MB, Gain, Results, Row, by_chance, make_rows
 from ppocr_data.atomic import write_text
 from ppocr_data.errors import UserError
 
+_CHARTS = ("png", "svg")
+_DRAWN = ("compare", "compare_steps")
+
 
 def write_report(plan: Plan, command: str) -> str:
     """Write compare.md, the CSV files and the charts that there are runs for; returns the table's text.
@@ -33,22 +36,31 @@ def write_report(plan: Plan, command: str) -> str:
         write_text(plan.output / "compare.csv", runs_csv(plan, results))
         write_text(plan.output / "compare_steps.csv", steps_csv(plan, results))
         write_text(plan.output / "compare.md", markdown(plan, results, rows, command))
+        at_the_end, on_the_way = ([plan.output / f"{name}.{kind}" for kind in _CHARTS] for name in _DRAWN)
         if rows:
-            draw(rows, [plan.output / "compare.png", plan.output / "compare.svg"])
-        if courses := _courses(plan, results):
-            draw_course(courses, [plan.output / "compare_steps.png", plan.output / "compare_steps.svg"])
+            draw(rows, at_the_end)
+        if courses := _courses(rows, results):
+            draw_course(courses, on_the_way)
+        for file in (*(() if rows else at_the_end), *(() if courses else on_the_way)):
+            file.unlink(missing_ok=True)  # that of other runs
     except OSError as error:
         raise UserError(f"{plan.output}: the tables cannot be written: {error}; the runs are whole") from None
     return "\n".join([*lines, "", f"{len(results)} of {len(plan.runs)} runs, tables in {plan.output}", ""])
 
 
-def _courses(plan: Plan, results: Results) -> dict[str, list[tuple[tuple[int, float], ...]]]:
-    """By method the course of each seed; nothing where no run was evaluated twice."""
+def _courses(rows: Sequence[Row], results: Results) -> dict[str, list[tuple[tuple[int, float], ...]]]:
+    """Of each line of the table, by its label, the course of each seed; nothing where no run was evaluated twice."""
     found = {
-        method.name: [r.course for (name, _), r in results.items() if name == method.name] for method in plan.methods
+        row.label: [result.course(row.students) for (name, _), result in results.items() if name == row.method]
+        for row in rows
     }
     several = any(len(course) > 1 for seeds in found.values() for course in seeds)
-    return {name: seeds for name, seeds in found.items() if seeds} if several else {}
+    return found if several else {}
+
+
+def _called(run: tuple[str, int]) -> str:
+    """A run, by method and seed, as the text calls it."""
+    return f"{run[0]} (seed {run[1]})"
 
 
 def table(rows: Sequence[Row]) -> list[str]:
@@ -86,11 +98,12 @@ def markdown(plan: Plan, results: Results, rows: Sequence[Row], command: str) ->
         "",
         *_how_to_read(plan, results, rows),
     ]
-    missing = [f"{run.method} (seed {run.seed})" for run in plan.runs if (run.method, run.seed) not in results]
+    missing = [_called(key) for run in plan.runs if (key := (run.method, run.seed)) not in results]
     if missing:
         parts += ["", f"**Not finished:** {', '.join(missing)}."]
-    parts += ["", "![hmean of each method](compare.png)"]
-    if _courses(plan, results):
+    if rows:
+        parts += ["", "![hmean of each method](compare.png)"]
+    if _courses(rows, results):
         parts += ["", "![hmean of the mean student over the steps](compare_steps.png)"]
     parts += ["", "## Commands", "", f"    {command}", ""]
     parts += ["which runs, for each method and seed:", ""]
@@ -101,20 +114,32 @@ def markdown(plan: Plan, results: Results, rows: Sequence[Row], command: str) ->
 def _other_programs(results: Results) -> list[str]:
     """What runs by more than one state of the program say about their differences; nothing where all are of one."""
     made: dict[str, list[str]] = {}
-    for (method, seed), result in results.items():
+    for run, result in results.items():
         for state in result.programs or {"one that did not say"}:
-            made.setdefault(state, []).append(f"{method} (seed {seed})")
+            made.setdefault(state, []).append(_called(run))
     if len(made) < 2:
         return []
     listed = "; ".join(f"by {state}: {', '.join(runs)}" for state, runs in made.items())
     return [f"- **Not by one state of the program**, so that differences may come of that as well: {listed}."]
 
 
+def _cores_had(results: Results) -> list[str]:
+    """On how many cores the trainings ran, on which their seconds depend; nothing where none of them said."""
+    had: dict[str, list[str]] = {}
+    for run, result in results.items():
+        cores = " and ".join(map(str, sorted(result.cores))) or "an unknown number"
+        had.setdefault(cores, []).append(_called(run))
+    if len(had) > 1:
+        listed = "; ".join(f"on {cores}: {', '.join(runs)}" for cores, runs in had.items())
+        return [f"- **Not on as many cores each**, so that seconds a step are no comparison: {listed}."]
+    return [f"- Cores of each training: {cores}." for cores in had if cores != "an unknown number"]
+
+
 def _began_anew(results: Results) -> list[str]:
     """Students that `Global.on_divergence: restart` set back: they have learned for fewer steps than the others."""
     listed = [
-        f"{method} (seed {seed}), {student} at step {step}"
-        for (method, seed), result in results.items()
+        f"{_called(run)}, {student} at step {step}"
+        for run, result in results.items()
         for step, student in result.restarts
     ]
     return [f"- **Began anew**, with fewer steps than the others: {'; '.join(listed)}."] if listed else []
@@ -130,10 +155,7 @@ def _how_to_read(plan: Plan, results: Results, rows: Sequence[Row]) -> list[str]
         "more students. Peak memory: of the training process, without loader workers and without a GPU's memory. "
         "Parameters: of one exported student.",
     ]
-    if (jobs := plan.settings.jobs) > 1:
-        text.append(
-            f"- {jobs} trainings ran at once, each on its share of the cores: seconds a step are those of a share."
-        )
+    text += _cores_had(results)
     # Of those that the verdicts rest on: a gain needs a seed that both have finished.
     if seeds := min((row.gain_mean.seeds for row in rows if row.gain_mean and row.gain_mean.seeds > 1), default=0):
         text.append(

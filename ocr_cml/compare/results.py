@@ -33,10 +33,10 @@ class Evaluation:
     step: int
     scores: Mapping[str, Mapping[str, float]]
 
-    @property
-    def mean_student(self) -> float:
-        """The students' mean hmean."""
-        return statistics.fmean(score["hmean"] for name, score in self.scores.items() if name != ENSEMBLE)
+    def mean_of_first(self, students: int) -> float:
+        """The mean hmean of so many students, in the order of their initial weights."""
+        hmeans = [score["hmean"] for name, score in self.scores.items() if name != ENSEMBLE]
+        return statistics.fmean(hmeans[:students])
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Result:
         at_best: hmean of each student at that step, whose weights best/ holds as well.
         seconds: the median over log points of the seconds a step.
         peak_bytes, wall_seconds: of its process.
+        cores: how many the process was bound to, each number of all its attempts; empty where it did not say.
         parameters: of the best student, as deployed.
         teachers: hmean of each teacher, where the run scored them.
         evaluations: all of them, in their order.
@@ -69,13 +70,13 @@ class Result:
     parameters: int
     teachers: Mapping[str, float]
     evaluations: tuple[Evaluation, ...]
+    cores: frozenset[int] = frozenset()
     programs: frozenset[str] = frozenset()
     restarts: tuple[tuple[int, str], ...] = ()
 
-    @property
-    def course(self) -> tuple[tuple[int, float], ...]:
-        """Of each evaluation the step and the students' mean hmean."""
-        return tuple((evaluation.step, evaluation.mean_student) for evaluation in self.evaluations)
+    def course(self, students: int) -> tuple[tuple[int, float], ...]:
+        """Of each evaluation the step and the mean hmean of the first so many students."""
+        return tuple((evaluation.step, evaluation.mean_of_first(students)) for evaluation in self.evaluations)
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,9 @@ class Gain:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; what is not known is None."""
+    """One line of the table; what is not known is None. Of students alone `students` may be the first of a run's."""
 
+    method: str
     label: str
     students: int
     seeds: int
@@ -189,6 +191,7 @@ def read_result(run: PlannedRun, score: str) -> Result:
             seconds=statistics.median(pace.seconds_a_step for pace in paces(records)),
             peak_bytes=int(outcome["peak_bytes"]),
             wall_seconds=float(outcome["wall_seconds"]),
+            cores=outcome["cores"],
             parameters=deployed_parameters(json.dumps(run.config.students[best.student].spec)),
             teachers={name: s["hmean"] for r in records if "teacher" in r for name, s in r["teacher"].items()},
             evaluations=evaluations,
@@ -200,7 +203,7 @@ def read_result(run: PlannedRun, score: str) -> Result:
                 for name in event["students"]
             ),
         )
-    except (OSError, ValueError, KeyError, IndexError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: cannot be read ({error.__class__.__name__}: {error}); remove {run.folder} and train it again"
         ) from None
@@ -262,6 +265,7 @@ def _row(plan: Plan, method: Method, count: int, results: Results) -> Row | None
     pairs = [gains(plan, method, seed, results) for seed in own] if count == method.count else []
     paired = [pair for pair in pairs if pair is not None]
     return Row(
+        method=method.name,
         label=method.name if whole else f"{method.name} (first {count} of {most})",
         students=count,
         seeds=len(own),

@@ -97,11 +97,12 @@ def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
     Raises:
         ConfigError, WeightsError: before the first run, where one of them could not go on or begin; before a later one,
             where labels or teachers have changed meanwhile.
-        UserError: another process trains in one of the runs' folders.
+        UserError: another process trains in one of the runs' folders, or the records of a finished run are damaged.
         KeyboardInterrupt, Terminated: a signal came; the running trainings have saved their state.
     """
     from ocr_cml.compare.plan import missing_weights
     from ocr_cml.compare.report import write_report
+    from ocr_cml.compare.results import read_results
     from ocr_cml.compare.same_data import refuse_other_data
     from ocr_cml.compare.same_start import refuse_same_students
     from ocr_cml.log import LOG
@@ -110,6 +111,7 @@ def run_all(plan: Plan, environment: Mapping[str, str], command: str) -> str:
 
     todo = [run for run in plan.runs if not is_finished(run)]
     refuse_other_data(plan, today=bool(todo))
+    read_results(plan)  # a damaged record of what has finished is told before hours of training
     if missing := missing_weights(todo):
         hint = "train or fetch them first, or leave those methods out with -o only=[...]"
         raise WeightsError("\n".join([*missing, hint]))

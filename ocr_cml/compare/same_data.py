@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 
 from ocr_cml import assemble
 from ocr_cml.checkpoint import Progress
@@ -45,15 +46,35 @@ def refuse_other_data(plan: Plan, *, today: bool) -> None:
         )
 
 
+def refuse_other_labels_to_score(runs: Sequence[PlannedRun]) -> None:
+    """What is drawn and counted beside the table must be what the table's numbers count.
+
+    Raises:
+        ConfigError: the lines of a run's Eval.dataset.label_file_list are not those of its start.
+    """
+    for run in runs:
+        files = run.config.Eval.dataset.label_file_list
+        then, now = _progress_of(run).scored_on, _labels(files)
+        if then and now and then != now:
+            raise ConfigError(
+                f"{run.folder}: was scored with other lines of Eval.dataset.label_file_list ({' '.join(files)}) than "
+                "stand there now, which pictures would count; put them back as they were"
+            )
+
+
 def _recorded(run: PlannedRun) -> _Digests:
+    return _digests(run, _progress_of(run))
+
+
+def _progress_of(run: PlannedRun) -> Progress:
     """What a run's checkpoint says of its files; nothing where there is none, or an old one."""
     for folder in (run.folder / LATEST, previous_of(run.folder / LATEST), run.folder / BEST):
         try:
             state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-            return _digests(run, Progress.from_json(state["progress"]))
+            return Progress.from_json(state["progress"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # one that is damaged is told when it is opened
-    return {}
+    return Progress()
 
 
 def _todays(run: PlannedRun) -> _Digests:

@@ -10,7 +10,8 @@ from pydantic import Field
 from ocr_cml.losses import TERMS
 from ocr_cml.schema import Network, NotNegative, OneKey, Positive, Section
 
-_FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+_FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=40)]
+"""Longer ones leave no room in the charts."""
 
 
 class Method(Section):

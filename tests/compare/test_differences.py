@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -10,8 +11,10 @@ import pytest
 from compared import DML, finish, finish_both, plan_of
 
 from ocr_cml import config as configuration
+from ocr_cml.assemble import labels_digest
 from ocr_cml.compare import differences
 from ocr_cml.compare.differences import WINDOW, Answer, Compared, reference_of, write_differences
+from ocr_cml.compare.same_data import refuse_other_labels_to_score
 from ocr_cml.evaluate import Page
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.schema import Config
@@ -146,6 +149,24 @@ def test_what_cannot_be_compared_is_said_before_anything_is_trained(tmp_path: Pa
     assert reference_of(plan, "dml2") == "alone"
     with pytest.raises(ConfigError, match="no seed of dml2 and of alone has finished"):
         write_differences(plan, "dml2")
+
+
+def test_pictures_with_other_labels_than_the_numbers_beside_them_are_refused(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, seeds=[1])
+    finish_both(plan_of(tmp_path))
+    labels = tmp_path / "data" / "val.txt"
+    labels.parent.mkdir()
+    labels.write_text("a.jpg\t[]\n")
+    for run in plan.runs:
+        state = {"progress": {"step": 1, "scored_on": labels_digest([str(labels)])}}
+        (run.folder / "latest").mkdir()
+        (run.folder / "latest/state.json").write_text(json.dumps(state))
+    refuse_other_labels_to_score(plan.runs)
+    labels.write_text("b.jpg\t[]\n")
+    with pytest.raises(ConfigError, match=r"seed1: was scored with other lines of Eval\.dataset\."):
+        write_differences(plan, "dml2")
+    labels.unlink()  # said when it is read
+    refuse_other_labels_to_score(plan.runs)
 
 
 def test_pictures_are_of_the_weights_that_were_kept(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -38,6 +39,17 @@ def test_attempts_add_up(tmp_path: Path) -> None:
     found = json.loads(outcome.read_text(encoding="utf-8"))
     assert (found["exit_code"], found["peak_bytes"]) == (3, 2**50)
     assert 100 < found["wall_seconds"] < 160
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux")
+def test_the_cores_of_every_attempt_are_noted(tmp_path: Path) -> None:
+    outcome = tmp_path / "outcome.json"
+    cores = os.sched_getaffinity(0)
+    for attempt in ({min(cores)}, cores):
+        command = f"import os; os.sched_setaffinity(0, {attempt}); os.execv({sys.executable!r}, {[*MEASURED]!r} + "
+        command += f"[{str(outcome)!r}, {sys.executable!r}, '-c', 'pass'])"
+        assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
+    assert json.loads(outcome.read_text(encoding="utf-8"))["cores"] == sorted({1, len(cores)})
 
 
 def test_a_signal_that_ends_a_training_is_its_exit_code(tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import tiny
-from compared import ALONE, ONE, finish, finish_both, plan_of
+from compared import ALONE, DML, ONE, finish, finish_both, plan_of
 from matplotlib.figure import Figure
 
 from ocr_cml.compare import OUTCOME, chart
@@ -89,7 +90,9 @@ def test_the_course_is_drawn_of_runs_that_were_evaluated_twice(tmp_path: Path) -
     finish(plan.run("alone", 1), [0.10, 0.20], [0.50, 0.40])
     finish(plan.run("alone", 2), [0.30, 0.20], [0.60, 0.70])
     finish(plan.run("dml2", 1), [0.25, 0.15])
-    assert read_result(plan.run("alone", 1), "last").course == ((10, pytest.approx(0.15)), (20, pytest.approx(0.45)))
+    result = read_result(plan.run("alone", 1), "last")
+    assert result.course(2) == ((10, pytest.approx(0.15)), (20, pytest.approx(0.45)))
+    assert result.course(1) == ((10, 0.10), (20, 0.50))
     write_report(plan, "it")
     drawn = tmp_path / "out" / "compare_steps.svg"
     first = drawn.read_bytes()
@@ -154,6 +157,53 @@ def test_runs_of_several_states_of_the_program_are_told(tmp_path: Path) -> None:
     (line,) = said_by("aa", "aa", "bb", None)
     assert f"by ocr_cml aa, paddle 3.2.2: {names[0]}, {names[1]}; by ocr_cml bb, paddle 3.2.2: {names[2]}; " in line
     assert line.endswith(f"by one that did not say: {names[3]}.")
+
+
+def test_a_chart_shows_the_lines_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One student is held against the first of those alone, in the picture as well."""
+    drawn: list[Figure] = []
+    monkeypatch.setattr(chart, "save_figure", lambda figure, files: drawn.append(figure))
+    teachers = {"network": {"pretrained": "weights.pdparams", **tiny.STUDENT}}
+    plan = plan_of(tmp_path, [ALONE, DML, ONE], seeds=[1], teachers=teachers)
+    finish(plan.run("alone", 1), [0.1, 0.5], [0.5, 0.9])
+    finish(plan.run("dml2", 1), [0.2, 0.4], [0.6, 0.8])
+    finish(plan.run("one", 1), [0.3], [0.6])
+    write_report(plan, "command")
+    at_the_end, on_the_way = drawn
+    lines = {line.get_label(): list(line.get_ydata()) for line in on_the_way.axes[0].get_lines()}
+    expected = {"alone (first 1 of 2)": [0.1, 0.5], "alone": [0.3, 0.7], "dml2": [0.3, 0.7], "one": [0.3, 0.6]}
+    assert lines == {name: pytest.approx(values) for name, values in expected.items()}
+    rows = [label.get_text().partition(",")[0] for label in at_the_end.axes[0].get_yticklabels()]
+    assert rows == list(lines)
+
+
+def test_charts_of_other_runs_do_not_stay(tmp_path: Path) -> None:
+    finished = plan_of(tmp_path, seeds=[1])
+    finish(finished.run("alone", 1), [0.1, 0.5], [0.5, 0.9])
+    write_report(finished, "command")
+    assert len([*finished.output.glob("compare*.png"), *finished.output.glob("compare*.svg")]) == 4
+    write_report(plan_of(tmp_path, seeds=[7]), "command")
+    assert [*finished.output.glob("compare*.png"), *finished.output.glob("compare*.svg")] == []
+    assert ".png" not in (finished.output / "compare.md").read_text(encoding="utf-8")
+
+
+def test_on_how_many_cores_trainings_ran_is_told_by_what_they_noted(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+
+    def said_by(*cores: Sequence[int] | None) -> list[str]:
+        for run, each in zip(plan.runs, cores, strict=True):
+            finish(run, [0.5, 0.6], cores=each)
+        write_report(plan, "command")
+        written = (plan.output / "compare.md").read_text(encoding="utf-8").splitlines()
+        return [line for line in written if line.startswith(("- Cores", "- **Not on"))]
+
+    assert said_by(None, None, None, None) == []
+    assert said_by([1], [1], [1], [1]) == ["- Cores of each training: 1."]
+    names = [f"{run.method} (seed {run.seed})" for run in plan.runs]
+    assert said_by([1], [2], [1, 2], None) == [
+        "- **Not on as many cores each**, so that seconds a step are no comparison: "
+        f"on 1: {names[0]}; on 2: {names[1]}; on 1 and 2: {names[2]}; on an unknown number: {names[3]}."
+    ]
 
 
 def test_a_gain_over_fewer_seeds_than_the_method_has_says_so(tmp_path: Path) -> None:

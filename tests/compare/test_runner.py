@@ -66,6 +66,21 @@ def test_what_has_finished_is_not_trained_again(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("*")} == before
 
 
+@pytest.mark.parametrize("line", ['{"step": 1, "los', "5"])
+def test_damaged_records_are_told_before_the_next_training(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Any] = []
+    monkeypatch.setattr("ocr_cml.compare.runner.run_jobs", lambda jobs, *rest: begun.extend(jobs))
+    plan = plan_of(tmp_path)
+    finish(plan.run("alone", 1), [0.5, 0.6])
+    with (plan.run("alone", 1).folder / "metrics.jsonl").open("a") as records:
+        records.write(f"{line}\n")
+    with pytest.raises(UserError, match=r"seed1/metrics\.jsonl: cannot be read \(ValueError: damaged lines: 1\)"):
+        run_all(plan, {}, "the command")
+    assert begun == []
+
+
 def test_a_teacher_of_finished_runs_need_not_be_there_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     teachers = {"inference": {"inference_model": str(tmp_path / "gone")}}
     asks = {"name": "asks", "teacher": "inference", "terms": [tiny.LABELS, tiny.TEACHER]}
