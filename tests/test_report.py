@@ -17,6 +17,7 @@ import pytest
 from ocr_cml.records import Best
 from ocr_cml.report import read_run, write_report
 from ocr_cml.report.charts import Chart, Series, figure, thinned, ticks
+from ocr_cml.report.series import score_chart
 from ppocr_data.errors import UserError
 
 HOSTILE = "</pre><script>alert('x')</script><img src=x onerror=alert(1)>&\""
@@ -260,6 +261,30 @@ def test_an_empty_run_says_what_is_missing(tmp_path: Path, present: str) -> None
         assert f"{name} is missing or empty." in text
     for words in ("No evaluation is recorded.", "No step was logged.", "preview.jpg is missing.", "none yet"):
         assert words in text
+
+
+def test_more_networks_than_colours_are_told_apart(tmp_path: Path) -> None:
+    scores = {f"Student{number}": {"hmean": number / 10} for number in range(1, 10)} | {"ensemble": {"hmean": 0.95}}
+    run = make_run(tmp_path / "run", [{"step": step, "eval": scores} for step in (1, 2)])
+    chart, _, _ = score_chart(read_run(run)).partition("</svg>")
+    lines = re.findall(r'<polyline style="([^"]*)"((?: stroke-dasharray="[^"]*")?)', chart)
+    assert len(lines) == len(set(lines)) == 10
+
+
+@pytest.mark.parametrize("harm", ["networks", "picture", "size"])
+def test_a_damaged_entry_of_the_pictures_is_told(tmp_path: Path, harm: str) -> None:
+    box = [[20, 20], [100, 20], [100, 60]]
+    answer = {"hmean": 0.5, "tp": 1, "num_gt": 2, "num_det": 2, "boxes": [{"points": box, "score": 0.9, "right": None}]}
+    page = {"source": "val.txt:1", "size": [384, 192], "picture": "a.jpg", "maps": {}, "networks": {"Student": answer}}
+    page["truth"] = [{"points": box, "ignore": False}]
+    found = {"student": "Student", "step": 30, "images": 2, "of": 5, "box_thresh": 0.6, "curves": {}, "worst": [page]}
+    run = make_run(tmp_path / "run")
+    (run / "validation").mkdir()
+    for best, whole in (([page], True), ([page, {key: page[key] for key in page if key != harm}], False)):
+        (run / "validation/validation.json").write_text(json.dumps({**found, "best": best}))
+        text, _ = read(write_report(run))
+        assert ("validation/validation.json is damaged." in text) != whole
+        assert ("Best and worst" in text and 'id="best0"' in text) == whole
 
 
 def test_a_single_point_is_a_dot_inside_the_plot(tmp_path: Path) -> None:

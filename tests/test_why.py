@@ -19,6 +19,7 @@ from ocr_cml import assemble, config
 from ocr_cml.binding import Binding
 from ocr_cml.checkpoint import open_checkpoint, restore_layers
 from ocr_cml.cohort import BoundTerm, Cohort
+from ocr_cml.figures import save_figure
 from ocr_cml.losses import DBLoss, DMLLoss, decode_targets
 from ocr_cml.models import Detector, build_detector
 from ocr_cml.runtime import Normalization
@@ -26,7 +27,7 @@ from ocr_cml.why import runner as why
 from ocr_cml.why.data import crops, students, text_page
 from ocr_cml.why.evidence import Doubt, DoubtMeter, Evidence, NetworkEvidence, noise_curve, noisy, supervised_loss
 from ocr_cml.why.pull import Pull, _cohort, pulls, pulls_at, pulls_of
-from ocr_cml.why.report import draw_noise, pull_table, table, write
+from ocr_cml.why.report import draw_agreement, draw_doubt, draw_noise, pull_table, table, write
 from ocr_cml.why.runs import FinishedRun, agreement_of, label_of, other_crops, read_run
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.geometry import fill
@@ -337,6 +338,26 @@ def test_more_labels_than_colours_are_told_apart() -> None:
     draw_noise(figure, evidence, {"sigmas": [0, 0.1], "scale": "relative"})
     lines = [line for line in figure.axes[0].get_lines() if line.get_marker() == "o"]
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(lines) == 17
+
+
+def test_every_name_is_in_the_legend() -> None:
+    """Matplotlib leaves out a line whose label begins with `_`; a folder may be called so."""
+    doubt = doubt_of([0.1, 0.9], [0, 1])
+    names = ["_old", "学生", *(f"{place}" for place in range(15))]
+    evidence = [Evidence(name, [NetworkEvidence("r", "S", [1.0, 2.0], doubt)], [[(1, 0.5)]]) for name in names]
+    for draw, more in ((draw_noise, []), (draw_doubt, ["rightly certain"]), (draw_agreement, [])):
+        figure = Figure(figsize=(9, 5), layout="constrained")
+        draw(figure, evidence, {"sigmas": [0, 0.1], "scale": "relative"})
+        (legend,) = figure.legends
+        shown = [text.get_text() for text in legend.get_texts()]
+        assert [text.split(" (")[0].split(":")[0].strip() for text in shown] == [*names, *more]
+
+
+def test_letters_that_no_font_has_are_no_warning(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    figure = Figure()
+    figure.add_subplot().set_title("学生")
+    save_figure(figure, [tmp_path / "a.png"])
+    assert (tmp_path / "a.png").is_file() and not recwarn.list
 
 
 # --- the tool --------------------------------------------------------------------------------------------------------

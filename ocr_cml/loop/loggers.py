@@ -116,7 +116,7 @@ def _library(name: str) -> ModuleType:
 
 class _TensorBoard:
     def __init__(self, library: ModuleType, folder: Path, config_yaml: str, step: int) -> None:
-        self._writer = library.SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        self._writer = library.SummaryWriter(str(folder), purge_step=step + 1 if step else 0)
         self._writer.add_text("config.yml", f"```yaml\n{config_yaml}\n```", step)
 
     def record(self, entry: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ocr_cml.checkpoint_files import BEST, STATE, is_checkpoint
 from ocr_cml.records import ENSEMBLE, METRICS, Best, best_of, is_log_point, numbers, paces, records_in
+from ocr_cml.report.validation_record import ValidationRecord
 from ppocr_data.errors import UserError
 
 Scores = dict[str, dict[str, float]]
@@ -148,13 +149,12 @@ def _read_validation(run: Run) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(_text(path))
-        if all(key in found for key in ("student", "step", "images", "of", "box_thresh", "curves", "best", "worst")):
-            return found
-    except (ValueError, TypeError):
-        pass
-    run.notes.append(f"{'/'.join(_VALIDATION)} is damaged.")
-    return {}
+        found: dict[str, Any] = json.loads(_text(path))
+        ValidationRecord.model_validate(found)
+    except ValueError:  # pydantic's is one
+        run.notes.append(f"{'/'.join(_VALIDATION)} is damaged.")
+        return {}
+    return found
 
 
 def _recorded_best(state: Path) -> Best | None:

@@ -16,7 +16,7 @@ def score_chart(run: Run) -> str:
     """hmean of every student and the ensemble over time, and the teachers' as level lines."""
     if not run.evaluations:
         return missing("No evaluation is recorded.")
-    series = [Series(name, run.hmean(name), _colour(run, name)) for name in run.networks]
+    series = [Series(name, run.hmean(name), *_style(run, name)) for name in run.networks]
     start = min(run.evaluations)
     for number, (name, score) in enumerate(run.teachers.items(), start=1):
         if "hmean" in score:
@@ -26,12 +26,19 @@ def score_chart(run: Run) -> str:
 
 def colours(run: Run) -> dict[str, int]:
     """A network has one colour on the whole page; the teachers have the last."""
+    return {name: number % TEACHER_COLOUR for name, number in _places(run).items()}
+
+
+def _places(run: Run) -> dict[str, int]:
+    """Students and ensemble, numbered."""
     names = run.networks or list(dict.fromkeys(_learner(label) for label in _terms(run)))
-    return {name: number % TEACHER_COLOUR for number, name in enumerate(names)}
+    return {name: number for number, name in enumerate(names)}
 
 
-def _colour(run: Run, name: str) -> int:
-    return colours(run).get(name, TEACHER_COLOUR)
+def _style(run: Run, name: str) -> tuple[int, int]:
+    """Colour and dash of a network's line: where colours come again, its dashes are others."""
+    place = _places(run).get(name)
+    return (TEACHER_COLOUR, 0) if place is None else (place % TEACHER_COLOUR, place // TEACHER_COLOUR)
 
 
 def score_details(run: Run) -> list[Chart]:
@@ -39,7 +46,7 @@ def score_details(run: Run) -> list[Chart]:
     found = []
     if run.validation:
         curves = run.validation["curves"]
-        found.append(precision_recall([curve(name, points, _colour(run, name)) for name, points in curves.items()]))
+        found.append(precision_recall([curve(name, points, *_style(run, name)) for name, points in curves.items()]))
     pairs = [key for key in _keys(run) if key.startswith(AGREEMENT)]
     series = [
         Series(
@@ -87,7 +94,7 @@ def loss_charts(run: Run) -> list[Chart]:
     kinds: dict[str, list[Series]] = {}
     for label in _terms(run):
         kind, _, rest = label.partition("/")
-        colour = _colour(run, _learner(label))
+        colour, _ = _style(run, _learner(label))
         drawn = kinds.setdefault(kind, [])
         dash = sum(series.colour == colour for series in drawn)
         drawn.append(Series(rest.replace("<-", " ← ") or label, _values(run, label), colour, dash))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ocr_cml.figures import line_style, save_figure
+from ocr_cml.figures import line_style, named, save_figure
 from ppocr_data.atomic import write_text
 from ppocr_data.errors import UserError
 
@@ -125,7 +125,8 @@ def _drawn(
     settings: Mapping[str, Any],
 ) -> Figure:
     """Drawn by Agg, without a display."""
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    height = max(4.5, 0.6 + 0.22 * len(evidence))  # room for the legend
+    figure = Figure(figsize=(9, height), layout="constrained")
     draw(figure, evidence, settings)
     return figure
 
@@ -156,15 +157,16 @@ def draw_doubt(figure: Figure, evidence: Sequence[Evidence], _: Mapping[str, Any
         bars.plot([place] * len(dots), dots, "o", color=style["color"], markersize=4, markeredgecolor="black")
         points = entry.reliability()
         error = entry.mean_of("error")
-        label = entry.label if error is None else f"{entry.label}: error {error:.3f}"
+        label = named(entry.label) if error is None else f"{named(entry.label)}: error {error:.3f}"
         diagram.plot([p for p, _, _ in points], [o for _, o, _ in points], marker="o", **style, label=label)
-    bars.set_xticks(range(len(evidence)), [entry.label for entry in evidence], rotation=20)
+    many = len(evidence) > 4
+    bars.set_xticks(range(len(evidence)), [entry.label for entry in evidence], rotation=90 if many else 20)
     bars.set_ylabel("mean entropy on held-out text pixels, nats")
     bars.grid(axis="y", alpha=0.3)
     diagram.plot([0, 1], [0, 1], "--", color="grey", linewidth=1, label="rightly certain")
     diagram.set_xlabel("probability of text")
     diagram.set_ylabel("share of text by the labels")
-    _finish(diagram)
+    _finish(diagram, figure)
 
 
 def draw_agreement(figure: Figure, evidence: Sequence[Evidence], _: Mapping[str, Any]) -> None:
@@ -202,13 +204,10 @@ def _mean_series(runs: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int,
 
 def _named(entry: Evidence) -> str:
     count = len(entry.networks)
-    return f"{entry.label} ({count} network{'s' * (count > 1)})"
+    return f"{named(entry.label)} ({count} network{'s' * (count > 1)})"
 
 
-def _finish(axes: Axes, figure: Figure | None = None) -> None:
-    """A grid and the legend, outside of the axes where `figure` is given."""
+def _finish(axes: Axes, figure: Figure) -> None:
+    """A grid, and the legend beside the axes, where many names hide no line."""
     axes.grid(alpha=0.3)
-    if figure is None:
-        axes.legend(frameon=False)
-    else:
-        figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside center right", frameon=False, handlelength=3)

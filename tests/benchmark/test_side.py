@@ -34,6 +34,16 @@ def test_a_request_prepares_and_the_next_repeat() -> None:
     assert all(answer["cpu"] >= 0 for answer in given)
 
 
+@pytest.mark.skipif(worker.resource is None, reason="Windows counts by hundredths of a second")
+def test_cpu_seconds_are_finer_than_a_tick() -> None:
+    taken = []
+    for _ in range(20):
+        before = worker._cpu_seconds()
+        sum(range(100_000))  # about two milliseconds
+        taken.append(worker._cpu_seconds() - before)
+    assert min(taken) > 0
+
+
 def test_an_error_is_an_answer_and_the_next_request_is_served() -> None:
     def broken(at: int) -> Callable[[], dict]:
         return lambda: {"value": 1 // at}

@@ -58,9 +58,9 @@ def test_the_tool_says_so_before_it_makes_anything(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("step", "purged"), [(0, None), (5, 6)])
+@pytest.mark.parametrize(("step", "purged"), [(0, 0), (5, 6)])
 def test_tensorboard_forgets_the_steps_that_are_made_again(
-    step: int, purged: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    step: int, purged: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: dict[str, Any] = {}
 
