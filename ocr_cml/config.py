@@ -14,7 +14,7 @@ import yaml
 
 from ocr_cml.compat import translate
 from ocr_cml.schema import Config
-from ocr_cml.wellformed import as_meant, named_section_problems, placed, validate
+from ocr_cml.wellformed import as_meant, named_section_problems, validate
 from ocr_cml.words import mistakes
 from ocr_cml.workable import problems_of
 from ocr_cml.yaml_source import Source, apply_override, read_yaml
@@ -74,7 +74,7 @@ def from_source(source: Source, *, recorded: bool = False) -> Config:
     problems += named_section_problems(source)
     meant = as_meant(Config, source, config, problems)
     if meant is not None and not recorded:
-        problems += [placed(source, path, text) for path, text in problems_of(meant)]
+        problems += [source.placed(path, text) for path, text in problems_of(meant)]
     problems = [*source.problems, *problems]
     if problems or config is None:
         name = f"{source.name}: " if source.name else ""

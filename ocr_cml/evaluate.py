@@ -98,9 +98,7 @@ class Evaluator:
             for pages in batches(self.dataset, self.batch_size, self._indices):
                 images = np.stack([page.image for page in pages])
                 maps = {name: network(images) for name, network in networks.items()}
-                if ENSEMBLE in metrics:
-                    maps[ENSEMBLE] = np.stack([maps[name] for name in ensemble_of]).mean(axis=0, dtype=np.float32)
-                yield pages, maps
+                yield pages, with_ensemble(maps, ensemble_of)
 
         def judge(answer: tuple[list[Page], dict[str, np.ndarray]]) -> None:
             pages, maps = answer
@@ -126,6 +124,14 @@ class Evaluator:
 def scored(networks: Iterable[str], ensemble_of: Collection[str]) -> list[str]:
     """The names of what `Evaluator.score` scores: every network's, and `ensemble` where two or more make one."""
     return [*networks, *([ENSEMBLE] if len(ensemble_of) > 1 else [])]
+
+
+def with_ensemble(maps: Mapping[str, np.ndarray], ensemble_of: Collection[str]) -> dict[str, np.ndarray]:
+    """The maps `[N,h,w]` by name, and where two or more make one the mean of theirs as `ensemble`, behind them."""
+    if len(ensemble_of) < 2:
+        return dict(maps)
+    mean = np.stack([maps[name] for name in ensemble_of]).mean(axis=0, dtype=np.float32)
+    return {**maps, ENSEMBLE: np.asarray(mean)}
 
 
 def table(scores: Mapping[str, Mapping[str, float]]) -> str:

@@ -44,7 +44,7 @@ def validate(
             else:
                 place = without_union_tags(path, source)
                 worded[place] = _joined(worded[place], _reworded(item)) if place in worded else _reworded(item)
-        problems += [placed(source, path, text) for path, text in worded.items()]
+        problems += [source.placed(path, text) for path, text in worded.items()]
         return None
 
 
@@ -103,12 +103,6 @@ def _reworded(item: Mapping[str, Any]) -> str:
 
 def _unknown(word: str, known: Iterable[str], what: str) -> str:
     return f"unknown {what} {word!r}; {hint(word, sorted(known))}"
-
-
-def placed(source: Source, path: KeyPath, text: str) -> str:
-    """A message with its dotted key and its place: of a section, also what was given for keys of it with `-o`."""
-    places = [*filter(None, [source.where(path)]), *source.given_below(path)]
-    return f"{'.'.join(path)}: {text}" + (f" ({', '.join(dict.fromkeys(places))})" if places else "")
 
 
 # --- sections whose fields are the arguments of a named class -------------------------------------------------------
@@ -170,7 +164,7 @@ def _check_term_values(entry: Mapping[str, Any], place: KeyPath, source: Source,
     except ConfigError as error:
         key, colon, text = str(error).partition(": ")
         inside = tuple(key.split(".")[1:]) if colon and key.startswith(f"{name}.") else ()
-        problems.append(placed(source, (*place, name, *inside), text if inside else str(error)))
+        problems.append(source.placed((*place, name, *inside), text if inside else str(error)))
 
 
 def _check_part(
@@ -180,7 +174,7 @@ def _check_part(
     name = str(chosen.get("name", ""))
     if name not in table:
         text = _unknown(name, table, path[-1].lower()) if name else "name is missing"
-        problems.append(placed(source, (*path, "name"), text))
+        problems.append(source.placed((*path, "name"), text))
         return
     validate(arguments_of(table[name]), arguments, path, source, problems)
 
@@ -189,15 +183,15 @@ def _check_one_key(
     entry: Any, table: Mapping[str, type[BaseModel]], path: KeyPath, what: str, source: Source, problems: list[str]
 ) -> None:
     if not isinstance(entry, Mapping) or len(entry) != 1:
-        problems.append(placed(source, path, f"expected one {what}, `- Name: {{arguments}}`"))
+        problems.append(source.placed(path, f"expected one {what}, `- Name: {{arguments}}`"))
         return
     ((name, arguments),) = entry.items()
     if name not in table:
-        problems.append(placed(source, path, _unknown(str(name), table, what)))
+        problems.append(source.placed(path, _unknown(str(name), table, what)))
     elif arguments is None or isinstance(arguments, Mapping):
         validate(table[name], arguments or {}, (*path, str(name)), source, problems)
     else:
-        problems.append(placed(source, (*path, str(name)), f"expected arguments, `{name}: {{key: value}}`"))
+        problems.append(source.placed((*path, str(name)), f"expected arguments, `{name}: {{key: value}}`"))
 
 
 def _list(data: Any, *keys: str) -> list[Any]:

@@ -61,6 +61,30 @@ class Source:
         below = (place for key, place in self.lines.items() if len(key) > len(path) and key[: len(path)] == path)
         return sorted({place for place in below if place.startswith("-o ")})
 
+    def placed(self, path: KeyPath, text: str) -> str:
+        """A message with its dotted key and place: of a section, also what was given for keys of it with `-o`."""
+        places = [*filter(None, [self.where(path)]), *self.given_below(path)]
+        return f"{'.'.join(path)}: {text}" + (f" ({', '.join(dict.fromkeys(places))})" if places else "")
+
+    def forget(self, path: KeyPath) -> None:
+        """What is at `path` and under it stands nowhere any more."""
+        for known in self._from(path):
+            del self.lines[known]
+
+    def move(self, old: KeyPath, new: KeyPath) -> None:
+        """The key at `old` now stands at `new`, with all that is under it."""
+        for known in self._from(old):
+            self.lines[new + known[len(old) :]] = self.lines.pop(known)
+
+    def take_lines(self, at: KeyPath, other: Source, written_at: KeyPath) -> None:
+        """What stands at `at` was written in another source: mistakes in it name the place there."""
+        self.forget(at)
+        for known in other._from(written_at):
+            self.lines[at + known[len(written_at) :]] = other.lines[known]
+
+    def _from(self, path: KeyPath) -> list[KeyPath]:
+        return [known for known in self.lines if known[: len(path)] == path]
+
 
 _MOST_NODES = 50_000
 """Entries of a configuration with all its aliases written out. Ten lines of aliases can stand for billions."""
@@ -260,7 +284,7 @@ def _assign(source: Source, keys: KeyPath, value: Any) -> None:
                 node[key] = {}
                 source.lines.setdefault(path, f"-o {'.'.join(keys)}")
             node = node[key]
-    _forget_lines(source, path)
+    source.forget(path)
     source.lines[path] = f"-o {'.'.join(keys)}"
 
 
@@ -275,9 +299,3 @@ def _list_index(items: list[Any], key: str) -> int | str:
         return f"has {key!r} at the positions {', '.join(map(str, matches))}; name one by its position"
     names = [next(iter(item)) for item in items if isinstance(item, dict) and len(item) == 1]
     return f"is a list without {key!r}; it has {', '.join(names) or f'{len(items)} entries'}"
-
-
-def _forget_lines(source: Source, path: KeyPath) -> None:
-    """Keys under an overridden one no longer stand where the file had them."""
-    for known in [known for known in source.lines if known[: len(path)] == path]:
-        del source.lines[known]

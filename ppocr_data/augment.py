@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from . import geometry
-from .op import Op, Record
-from .warps import USUAL, Step, Warp, pending_warp, settle
+from ppocr_data import geometry
+from ppocr_data.op import Op, Record
+from ppocr_data.warps import USUAL, Step, Warp, pending_warp, settle
 
 _MOST_PASTED = 30
 _PLACES_TRIED = 50

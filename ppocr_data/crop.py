@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from pydantic import Field, field_validator
 
-from . import geometry
-from .op import STRIDE, Op, Record
-from .warps import Warp, pending_warp
+from ppocr_data import geometry
+from ppocr_data.op import STRIDE, Op, Record
+from ppocr_data.warps import Warp, pending_warp
 
 
 class Crop(Op):

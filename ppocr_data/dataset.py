@@ -12,11 +12,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .errors import DataError
-from .labels import LabelReport, OnBad, Sample, read_images, read_labels
-from .op import Op, Record
-from .transforms import DetResizeForTest, check_eval_ops, check_train_ops
-from .warps import settle
+from ppocr_data.errors import DataError
+from ppocr_data.labels import LabelReport, OnBad, Sample, read_images, read_labels
+from ppocr_data.op import Op, Record
+from ppocr_data.transforms import DetResizeForTest, check_eval_ops, check_train_ops
+from ppocr_data.warps import settle
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -81,7 +81,7 @@ class DetDataset:
     ) -> DetDataset:
         """Open PaddleOCR label files; image names are relative to `data_dir`. Raises DataError for bad labels."""
         reports = _read_all(label_files, data_dir, on_bad, allow_outside)
-        problems = [problem for report in reports for problem in report.problems]
+        problems = [str(problem) for report in reports for problem in report.problems]
         groups = [report.samples for report in reports]
         return cls(groups, ops, ratio_list=ratio_list, seed=seed, on_bad=on_bad, problems=problems)
 

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from .errors import DataError
-from .op import Op, Record
+from ppocr_data.errors import DataError
+from ppocr_data.op import Op, Record
 
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 # In a JPEG's coded data, ff 00 is a byte of data, ff d0..d7 are restart marks, and ff ff is filling.

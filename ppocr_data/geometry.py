@@ -9,7 +9,7 @@ import numpy as np
 import pyclipper
 import shapely
 
-from .op import Record
+from ppocr_data.op import Record
 
 _SUBPIXEL_BITS = 4
 _SUBPIXEL = 1 << _SUBPIXEL_BITS

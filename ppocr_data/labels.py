@@ -26,11 +26,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from . import geometry
-from .errors import DataError
-from .folders import visible_files
+from ppocr_data import geometry
+from ppocr_data.errors import DataError
+from ppocr_data.folders import visible_files
 
 OnBad = Literal["error", "skip"]
+ProblemKind = Literal["bad-line", "missing", "crossing", "no-area"]
+"""Of those of `ppocr_data.check` what the reader finds."""
 
 DONT_CARE = ("###", "*")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -61,16 +63,43 @@ class Sample:
         return int((~self.ignore).sum())
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """What is wrong with a line of a label file, or with a text in it; in words "labels.txt:12: text 3 ('word'): ...".
+
+    source: "labels.txt:12". kind, reason: what is wrong. text: the number of the text in its line, from 1; None where
+    the line is meant. word: its transcription, where it has one. points: its outline as it is in the file, float32
+    `[K,2]`, of "crossing" and "no-area".
+    """
+
+    source: str
+    kind: ProblemKind
+    reason: str
+    text: int | None = None
+    word: str | None = None
+    points: np.ndarray | None = None
+
+    def __str__(self) -> str:
+        word = "" if self.word is None else f" ({self.word[:20]!r})"
+        return f"{self.source}: " + ("" if self.text is None else f"text {self.text}{word}: ") + self.reason
+
+
 @dataclass(frozen=True, slots=True)
 class LabelReport:
-    """What reading label files gave: the usable samples, and one line a problem ("labels.txt:12: ...")."""
+    """What reading label files gave: the usable samples, and what is wrong."""
 
     samples: tuple[Sample, ...]
-    problems: tuple[str, ...]
+    problems: tuple[Problem, ...]
 
 
 class _BadLine(Exception):
     """The line cannot be used at all."""
+
+    def __init__(
+        self, reason: str, text: int | None = None, word: str | None = None, *, kind: ProblemKind = "bad-line"
+    ) -> None:
+        super().__init__(reason)
+        self.reason, self.text, self.word, self.kind = reason, text, word, kind
 
 
 def read_label_file(path: Path, data_dir: Path, *, allow_outside: bool = False) -> list[Sample]:
@@ -94,7 +123,7 @@ def read_labels(path: Path, data_dir: Path, *, allow_outside: bool = False, on_b
     if not allow_outside and not data_dir.is_dir():
         raise DataError(f"{data_dir}: no such folder; it is the data_dir in which the images of {path} are looked for")
     samples: list[Sample] = []
-    problems: list[str] = []
+    problems: list[Problem] = []
     for number, raw in enumerate(_read_bytes(path).split(b"\n"), start=1):
         line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
         if not line.strip():
@@ -103,9 +132,9 @@ def read_labels(path: Path, data_dir: Path, *, allow_outside: bool = False, on_b
         try:
             sample, found = _parse_line(line, data_dir, source, allow_outside)
         except _BadLine as bad:
-            problems.append(f"{source}: {bad}")
+            problems.append(Problem(source, bad.kind, bad.reason, bad.text, bad.word))
         else:
-            problems.extend(f"{source}: {problem}" for problem in found)
+            problems.extend(found)
             samples.append(sample)
     if problems and on_bad == "error":
         raise DataError(_summary(path, problems))
@@ -150,17 +179,17 @@ def _read_bytes(path: Path) -> bytes:
     return data
 
 
-def _summary(path: Path, problems: list[str]) -> str:
+def _summary(path: Path, problems: Sequence[Problem]) -> str:
     head = f"{path}: {len(problems)} bad {'entry' if len(problems) == 1 else 'entries'} in this label file"
     advice = "Mend these lines; of a training set Train.dataset.on_bad_sample: skip leaves them out."
-    return "\n  ".join([head, *problems[:_SHOWN], *_more(problems), advice])
+    return "\n  ".join([head, *map(str, problems[:_SHOWN]), *_more(problems), advice])
 
 
-def _more(problems: list[str]) -> list[str]:
+def _more(problems: Sequence[object]) -> list[str]:
     return [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
 
 
-def _parse_line(line: bytes, data_dir: Path, source: str, allow_outside: bool) -> tuple[Sample, list[str]]:
+def _parse_line(line: bytes, data_dir: Path, source: str, allow_outside: bool) -> tuple[Sample, list[Problem]]:
     try:
         text = line.decode("utf-8").strip("\r\n")
     except UnicodeDecodeError as error:
@@ -178,14 +207,15 @@ def _parse_line(line: bytes, data_dir: Path, source: str, allow_outside: bool) -
         raise _BadLine("what follows the tab must be a JSON list, [] for an image without text")
     polygons, texts, ignore, problems = [], [], [], []
     for number, entry in enumerate(entries, start=1):
-        given, word, skip = _parse_entry(entry, f"text {number}")
-        points, problem = _check_outline(given)
-        if problem:
-            problems.append(f"text {number} ({word[:20]!r}): {problem}")
+        given, word, skip = _parse_entry(entry, number)
+        points, wrong = _check_outline(given)
+        if wrong:
+            kind, reason = wrong
+            problems.append(Problem(source, kind, reason, number, word, None if kind == "bad-line" else given))
         if points is not None:
             polygons.append(points)
             texts.append(word)
-            ignore.append(skip or problem is not None)
+            ignore.append(skip or wrong is not None)
     return Sample(image, tuple(polygons), tuple(texts), np.array(ignore, bool), source), problems
 
 
@@ -207,7 +237,8 @@ def _image_path(name: str, data_dir: Path, allow_outside: bool) -> Path:
     if not exists:
         hint = "; folders are parted by / here" if "\\" in name else ""
         seen_from = "" if path.is_absolute() else f", which is seen from {Path.cwd()}"
-        raise _BadLine(f"no such image: {path}; image names are relative to data_dir{seen_from}{hint}")
+        reason = f"no such image: {path}; image names are relative to data_dir{seen_from}{hint}"
+        raise _BadLine(reason, kind="missing")
     return path
 
 
@@ -217,25 +248,24 @@ def _in_another_form(folder: Path, name: str) -> Path | None:
     return next((folder / form for form in sorted(forms) if _is_file(folder / form)), None)
 
 
-def _parse_entry(entry: Any, where: str) -> tuple[np.ndarray, str, bool]:
+def _parse_entry(entry: Any, number: int) -> tuple[np.ndarray, str, bool]:
     """The points (finite float32 `[K,2]`, K >= 3), text and don't-care flag of one entry of the JSON list."""
     if not isinstance(entry, dict):
-        raise _BadLine(f'{where}: must be {{"transcription": ..., "points": ...}}, is {str(entry)[:40]}')
+        raise _BadLine(f'must be {{"transcription": ..., "points": ...}}, is {str(entry)[:40]}', number)
     word = entry.get("transcription", "" if "score" in entry else None)  # a detector's box says where, not what
     if not isinstance(word, str):
-        raise _BadLine(f"{where}: transcription must be a string ('###' where nobody can read it)")
+        raise _BadLine("transcription must be a string ('###' where nobody can read it)", number)
     points = entry.get("points")
     if not isinstance(points, list) or not all(_is_point(p) for p in points):
-        raise _BadLine(f"{where} ({word[:20]!r}): points must be [[x, y], ...], numbers")
+        raise _BadLine("points must be [[x, y], ...], numbers", number, word)
     if len(points) < 3:
-        raise _BadLine(f"{where} ({word[:20]!r}): {len(points)} points; a polygon needs at least 4")
+        raise _BadLine(f"{len(points)} points; a polygon needs at least 4", number, word)
     # Compared as Python numbers: json reads integers of any length, which would not fit an array.
     if not all(abs(value) <= _LARGEST_COORDINATE for point in points for value in point):
-        raise _BadLine(f"{where} ({word[:20]!r}): a coordinate is NaN, infinite or beyond {_LARGEST_COORDINATE:.0f}")
-    try:
-        marked = [flag(entry, key, f"{where} ({word[:20]!r})") for key in ("ignore", "difficult")]
-    except DataError as error:
-        raise _BadLine(str(error)) from None
+        raise _BadLine(f"a coordinate is NaN, infinite or beyond {_LARGEST_COORDINATE:.0f}", number, word)
+    marked = [_flag(entry, key) for key in ("ignore", "difficult")]
+    if wrong := next((each for each in marked if isinstance(each, str)), None):
+        raise _BadLine(wrong, number, word)
     return np.array(points, np.float32), word, word.strip() in DONT_CARE or any(marked)
 
 
@@ -245,23 +275,31 @@ def flag(entry: Mapping[str, Any], key: str, where: str) -> bool:
     Raises:
         DataError: it is something else, and what was meant cannot be known.
     """
+    found = _flag(entry, key)
+    if isinstance(found, str):
+        raise DataError(f"{where}: {found}")
+    return found
+
+
+def _flag(entry: Mapping[str, Any], key: str) -> bool | str:
+    """The yes or no, or in words what is there instead."""
     value = entry.get(key)
     if value is None or (isinstance(value, (bool, int)) and value in (0, 1)):
         return bool(value)
-    raise DataError(f"{where}: {key} must be true or false, is {str(value)[:40]!r}")
+    return f"{key} must be true or false, is {str(value)[:40]!r}"
 
 
 def _is_point(point: Any) -> bool:
     return isinstance(point, list) and len(point) == 2 and all(type(value) in (int, float) for value in point)
 
 
-def _check_outline(points: np.ndarray) -> tuple[np.ndarray | None, str | None]:
-    """The points to go on with (None: leave the polygon out) and what is wrong, None where nothing is."""
+def _check_outline(points: np.ndarray) -> tuple[np.ndarray | None, tuple[ProblemKind, str] | None]:
+    """The points to go on with (None: leave the polygon out), and by kind and in words what is wrong with it."""
     hull = geometry.convex_hull(points)
     if len(hull) < 3 or geometry.area(hull) < _NO_AREA:
-        return None, "the polygon has no area"
+        return None, ("no-area", "the polygon has no area")
     if len(points) < 4:
-        return hull, "3 points; a polygon needs at least 4"
+        return hull, ("bad-line", "3 points; a polygon needs at least 4")
     if not geometry.is_simple(points):
-        return hull, "the outline crosses or touches itself; give the points in order around the text"
+        return hull, ("crossing", "the outline crosses or touches itself; give the points in order around the text")
     return points, None

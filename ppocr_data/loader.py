@@ -12,10 +12,10 @@ from types import TracebackType
 
 import numpy as np
 
-from .dataset import DetDataset
-from .errors import DataError
-from .op import Record
-from .workers import WorkerPool
+from ppocr_data.dataset import DetDataset
+from ppocr_data.errors import DataError
+from ppocr_data.op import Record
+from ppocr_data.workers import WorkerPool
 
 MAPS = ("shrink_map", "shrink_mask", "threshold_map", "threshold_mask")
 _PERMUTATION = 1

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .decode import MOST_MEGAPIXELS, inspect
+from ppocr_data.decode import MOST_MEGAPIXELS, inspect
 
 _SIDE = 16
 _CLOSE = 0.2  # bits that differ, as a share of those set in one and in the other; other scenes have 0.26 and more

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from ppocr_data import in_use
+from ppocr_data.digests import sha256_of
 from ppocr_data.errors import DataError
 from ppocr_data.locks import lock
 from ppocr_data.synth_fonts import Font, load_fonts
@@ -172,7 +173,7 @@ def _foreign(folder: Path) -> str | None:
         made, file = {_name(i) for i in range(counts[part])}, folder / f"{part}.txt"
         if (folder / part).is_dir():
             names |= {f"{part}/{path.name}" for path in (folder / part).iterdir() if path.name not in made}
-        if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() != labels.get(part):
+        if file.is_file() and sha256_of(file) != labels.get(part):
             return f"has a {file.name} that was changed (without it the set is made anew)"
     added = sorted(names - OURS)
     return f"holds {added[0]}, which is not of the synthetic set" if added else None
@@ -186,7 +187,7 @@ def _is_whole(folder: Path, parameters: dict[str, Any]) -> bool:
     try:
         labels = manifest["labels_sha256"]
         return all(
-            labels[part] == hashlib.sha256((folder / f"{part}.txt").read_bytes()).hexdigest()
+            labels[part] == sha256_of(folder / f"{part}.txt")
             and {path.name for path in (folder / part).iterdir()} >= {_name(i) for i in range(parameters[part])}
             for part in PARTS
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import string
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ppocr_data.digests import sha256_of
 from ppocr_data.errors import DataError
 
 LATIN = string.ascii_letters + string.digits
@@ -103,7 +103,7 @@ def _shipped() -> list[Path]:
 
 def _load(path: Path) -> Font:
     try:
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        sha256 = sha256_of(path)
         face = _open(path, 24)
         shapes = {c: _shape(face, c) for c in LATIN + PUNCTUATION}
         missing = _shape(face, NEVER_MAPPED)

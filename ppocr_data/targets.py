@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from . import geometry
-from .errors import ConfigError
-from .op import Op, Record
+from ppocr_data import geometry
+from ppocr_data.errors import ConfigError
+from ppocr_data.op import Op, Record
 
 _PADDLEOCR_RISE = 0.2
 _DRAWN_AT_ONCE = 40_000

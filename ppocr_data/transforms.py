@@ -17,13 +17,13 @@ import cv2
 import numpy as np
 from pydantic import Field, ValidationError, field_validator
 
-from .augment import ColorJitter, CopyPaste, IaaAugment
-from .crop import Crop, EastRandomCropData, RandomWindow
-from .decode import DecodeImage
-from .errors import ConfigError
-from .op import STRIDE, Op, Record
-from .spelling import hint
-from .targets import MakeBorderMap, MakeShrinkMap, check_shrink_ratios
+from ppocr_data.augment import ColorJitter, CopyPaste, IaaAugment
+from ppocr_data.crop import Crop, EastRandomCropData, RandomWindow
+from ppocr_data.decode import DecodeImage
+from ppocr_data.errors import ConfigError
+from ppocr_data.op import STRIDE, Op, Record
+from ppocr_data.spelling import hint
+from ppocr_data.targets import MakeBorderMap, MakeShrinkMap, check_shrink_ratios
 
 
 class DetLabelEncode(Op):

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from .geometry import about, transform
-from .op import Record
+from ppocr_data.geometry import about, transform
+from ppocr_data.op import Record
 
 _LARGEST_CANVAS = 50e6
 _LONGEST_SIDE = 32000

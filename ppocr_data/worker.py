@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .errors import UserError
+from ppocr_data.errors import UserError
 
 POLL_SECONDS = 0.5
 

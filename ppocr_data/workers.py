@@ -19,8 +19,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .errors import DataError
-from .worker import POLL_SECONDS, Worker, WorkerLostError
+from ppocr_data.errors import DataError
+from ppocr_data.worker import POLL_SECONDS, Worker, WorkerLostError
 
 LOG = logging.getLogger(__name__)
 _AHEAD = 2

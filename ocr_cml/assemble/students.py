@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from ocr_cml.models.detector import Detector
 from ocr_cml.models.weight_files import find_weights, read_weights
 from ocr_cml.models.weights import UNUSED_WHEN_FROZEN, LoadReport, holds_by_name, load_into, select, under
 from ocr_cml.schema import Config, Network
+from ppocr_data.digests import sha256_of
 from ppocr_data.errors import ConfigError, WeightsError
 from ppocr_data.spelling import hint
 
@@ -66,8 +66,7 @@ def start_record(config: Config) -> dict[str, str]:
     record = {}
     for name, network in config.students.items():
         if where := start_of(config, network):
-            file = find_weights(model_store.weight_file(where), name)
-            record[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+            record[name] = sha256_of(find_weights(model_store.weight_file(where), name))
     return record
 
 

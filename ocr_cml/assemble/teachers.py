@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from ocr_cml.models.weight_files import find_weights, read_weights
 from ocr_cml.models.weights import LoadReport, load_into, select
 from ocr_cml.runtime import FrozenDetector, LayerDetector, Normalization, open_detector
 from ocr_cml.schema import Config
+from ppocr_data.digests import sha256_of
 from ppocr_data.errors import ConfigError, ModelError, WeightsError
 
 
@@ -93,9 +93,6 @@ def teacher_record(config: Config) -> dict[str, dict[str, str]]:
             files = _answering(model_store.resolve(network.inference_model))
         else:
             files = [find_weights(model_store.weight_file(str(network.pretrained)), name)]
-        digest = hashlib.sha256()
-        for path in files:
-            digest.update(path.read_bytes())
         named = str(network.inference_model or network.pretrained)
-        record[name] = {"path": named, "sha256": digest.hexdigest()}
+        record[name] = {"path": named, "sha256": sha256_of(*files)}
     return record

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors.numpy import load_file
 from ocr_cml.checkpoint.arrays import Arrays
 from ocr_cml.checkpoint.progress import Progress
 from ocr_cml.checkpoint_files import LATEST, STATE, is_checkpoint, previous_of
+from ppocr_data.digests import sha256_of
 from ppocr_data.errors import WeightsError
 
 FORMAT = 1
@@ -78,14 +78,9 @@ def open_checkpoint(folder: Path) -> Checkpoint:
                 raise WeightsError(f"{folder}: {STATE} names {name!r}, which is no file of this folder")
             if not (folder / name).is_file():
                 raise WeightsError(f"{folder}: {name} is missing")
-            if digest(folder / name) != expected:
+            if sha256_of(folder / name) != expected:
                 raise WeightsError(f"{folder}: {name} is damaged (its SHA-256 is not the one that was written)")
         stems = tuple(n.removesuffix(".safetensors") for n in state["sha256"] if n.endswith(".safetensors"))
         return Checkpoint(folder, Progress.from_json(state["progress"]), stems)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{folder}: {STATE} cannot be read ({error.__class__.__name__}: {error})") from None
-
-
-def digest(path: Path) -> str:
-    """A file's SHA-256."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -16,8 +16,9 @@ from safetensors.numpy import save_file
 
 from ocr_cml.checkpoint.arrays import Arrays
 from ocr_cml.checkpoint.progress import Progress
-from ocr_cml.checkpoint.reading import FORMAT, digest, open_checkpoint
+from ocr_cml.checkpoint.reading import FORMAT, open_checkpoint
 from ocr_cml.checkpoint_files import STATE, previous_of, temporary_of
+from ppocr_data.digests import sha256_of
 from ppocr_data.errors import UserError, WeightsError
 
 
@@ -42,7 +43,7 @@ def save(folder: Path, files: Mapping[str, Arrays], progress: Progress, config_y
             f"{stem}.safetensors": _write(temporary / f"{stem}.safetensors", arrays) for stem, arrays in files.items()
         }
         _write_text(temporary / "config.yml", config_yaml)
-        hashes["config.yml"] = digest(temporary / "config.yml")
+        hashes["config.yml"] = sha256_of(temporary / "config.yml")
         state = {"format": FORMAT, "progress": asdict(progress), "sha256": hashes}
         _write_text(temporary / STATE, json.dumps(state, indent=1))
         _sync_folder(temporary)
@@ -56,7 +57,7 @@ def _write(path: Path, arrays: Arrays) -> str:
     save_file({name: np.asarray(value, order="C") for name, value in arrays.items()}, path)
     with path.open("rb") as file:
         os.fsync(file.fileno())
-    return digest(path)
+    return sha256_of(path)
 
 
 def _write_text(path: Path, text: str) -> None:

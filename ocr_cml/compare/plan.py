@@ -20,7 +20,7 @@ from ocr_cml.compare.outcome import PlannedRun, students_kept
 from ocr_cml.compare.schema import CompareConfig, Method, references
 from ocr_cml.models.weight_files import find_weights
 from ocr_cml.schema import Config, Network
-from ocr_cml.wellformed import as_meant, placed, validate
+from ocr_cml.wellformed import as_meant, validate
 from ocr_cml.words import mistakes
 from ocr_cml.yaml_source import KeyPath, Source, apply_override, read_yaml
 from ppocr_data.errors import ConfigError, ModelError, WeightsError
@@ -76,7 +76,7 @@ def make_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
     given: CompareConfig | None = validate(CompareConfig, source.data, (), source, problems)
     meant: CompareConfig | None = as_meant(CompareConfig, source, given, problems)
     if meant is not None:
-        problems += [placed(source, where, text) for where, text in list_problems(meant) + own_problems(meant, to_base)]
+        problems += [source.placed(where, text) for where, text in list_problems(meant) + own_problems(meant, to_base)]
     problems = [*source.problems, *problems]
     if problems or given is None:
         raise ConfigError(f"{path} has {mistakes(problems)}")
@@ -90,7 +90,7 @@ def make_plan(path: str | Path, overrides: Sequence[str] = ()) -> Plan:
         except ConfigError as error:
             problems += [line for line in str(error).splitlines() if line not in problems]
     wrong = reference_problems(settings, methods) + drop_problems(settings, methods, configs)
-    problems += [placed(source, where, text) for where, text in wrong]
+    problems += [source.placed(where, text) for where, text in wrong]
     if problems:
         raise ConfigError(f"{path} has {mistakes(problems)}")
     return Plan(settings, tuple(methods), tuple(_runs(settings, methods, configs, source)))
@@ -121,7 +121,7 @@ def _config_of(settings: CompareConfig, method: Method, written: Source) -> Conf
     if getattr(settings.teachers, method.teacher, None) is not None:
         moved[_TEACHER] = ("teachers", method.teacher)
     for at, written_at in moved.items():
-        _take_lines(source, at, written, written_at)
+        source.take_lines(at, written, written_at)
     for assignment in method.overrides:
         apply_override(source, assignment)
     try:
@@ -156,15 +156,6 @@ def _teacher(settings: CompareConfig, method: Method, models: dict[str, Any], pl
         text = f"{method.teacher}, and the base has no such frozen network; describe one at teachers.{method.teacher}"
         raise ConfigError(f"{'.'.join((*place, 'teacher'))}: {text}")
     return found
-
-
-def _take_lines(source: Source, at: KeyPath, written: Source, written_at: KeyPath) -> None:
-    """Mistakes in what was put at `at` are to name the place where it was written."""
-    for known in [known for known in source.lines if known[: len(at)] == at]:
-        del source.lines[known]
-    for known, line in written.lines.items():
-        if known[: len(written_at)] == written_at:
-            source.lines[at + known[len(written_at) :]] = line
 
 
 def _runs(

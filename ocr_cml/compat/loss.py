@@ -24,7 +24,7 @@ def translate_loss(reading: Reading) -> None:
         if name != "DistillationDMLLoss":
             ignored |= dict.fromkeys(key for key in _IGNORED_BY_PADDLEOCR if key in arguments)
         reading.source.data["Loss"]["loss_config_list"][int(path[2])] = {native: arguments}
-        reading.move_lines(path, (*path[:-1], native))
+        reading.source.move(path, (*path[:-1], native))
     if ignored:
         reading.note(
             ("Loss", "loss_config_list"),
@@ -44,7 +44,7 @@ def _wrap_single(reading: Reading) -> None:
     place = reading.source.lines.pop(("Loss", "name"), None)
     path: KeyPath = ("Loss", "loss_config_list", "0", name)
     for key in arguments:
-        reading.move_lines(("Loss", key), (*path, key))
+        reading.source.move(("Loss", key), (*path, key))
     for length in range(2, len(path) + 1) if place else ():
         reading.source.lines[path[:length]] = str(place)
     reading.source.data["Loss"] = {"name": "CombinedLoss", **own, "loss_config_list": [{name: arguments}]}

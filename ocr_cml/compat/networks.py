@@ -29,7 +29,7 @@ def refuse_other_models(reading: Reading) -> None:
         for key, known in (("model_type", (None, "det")), ("algorithm", accepted)):
             if network.get(key) not in known:
                 raise ConfigError(
-                    reading.at(
+                    reading.source.placed(
                         (*path, key),
                         f"{network[key]!r} is not supported; this package trains text detectors: model_type det, "
                         "algorithm DB, one network or several (DistillationModel)",
@@ -95,7 +95,7 @@ def _name_single(reading: Reading) -> None:
     added = models or {}
     student = added.get("Student")
     for key in own:
-        reading.move_lines(("Architecture", key), ("Architecture", "Models", "Student", key))
+        reading.source.move(("Architecture", key), ("Architecture", "Models", "Student", key))
     if place := reading.source.where(("Architecture",)):
         reading.source.lines.setdefault(("Architecture", "Models", "Student"), place)
     named = {"Student": _merged(own, student) if isinstance(student, dict) else own}

@@ -41,28 +41,15 @@ class Reading:
         """Whether a key was written with `-o` rather than in the file."""
         return (self.source.where(path) or "").startswith("-o ")
 
-    def at(self, path: KeyPath, text: str) -> str:
-        """A sentence with its dotted key and its place, as every message about a configuration is worded."""
-        place = self.source.where(path)
-        return f"{'.'.join(path)}: {text}" + (f" ({place})" if place else "")
-
     def note(self, path: KeyPath, text: str) -> None:
         """Say that a key is read differently, and why."""
-        self.notes.append(self.at(path, text))
+        self.notes.append(self.source.placed(path, text))
 
     def problem(self, path: KeyPath, text: str) -> None:
         """Say that a key cannot be honoured, and what to do."""
-        self.source.problems.append(self.at(path, text))
+        self.source.problems.append(self.source.placed(path, text))
 
     def take(self, holder: dict[str, Any], path: KeyPath, key: str) -> Any:
         """Remove a key from the mapping at `path`, with its lines; returns its value, None where it is not there."""
-        value = holder.pop(key, None)
-        for known in [known for known in self.source.lines if known[: len(path) + 1] == (*path, key)]:
-            del self.source.lines[known]
-        return value
-
-    def move_lines(self, old: KeyPath, new: KeyPath) -> None:
-        """The key at `old` now stands at `new`, with all that is under it."""
-        for known in [known for known in self.source.lines if known[: len(old)] == old]:
-            moved = new + known[len(old) :]
-            self.source.lines[moved] = self.source.lines.pop(known)
+        self.source.forget((*path, key))
+        return holder.pop(key, None)

@@ -111,7 +111,7 @@ def translate_optimizer(reading: Reading) -> None:
     if regularizer.get("name") == "L2Decay":
         regularizer["name"] = "L2"
     if "weight_decay" in section and not regularizer:
-        reading.move_lines(("Optimizer", "weight_decay"), ("Optimizer", "regularizer", "factor"))
+        reading.source.move(("Optimizer", "weight_decay"), ("Optimizer", "regularizer", "factor"))
         section["regularizer"] = {"name": "L2", "factor": section.pop("weight_decay")}
     if section.get("name") == "AdamW" and not section.get("regularizer"):
         section["regularizer"] = {"name": "L2", "factor": _ADAMW_DECAY}
@@ -125,7 +125,7 @@ def translate_optimizer(reading: Reading) -> None:
             ("Optimizer", "clip_norm_global"),
             "is read as clip_norm: the gradient of each student is clipped; PaddleOCR clips all students' together",
         )
-        reading.move_lines(("Optimizer", "clip_norm_global"), (*path, "clip_norm"))
+        reading.source.move(("Optimizer", "clip_norm_global"), (*path, "clip_norm"))
         section["clip_norm"] = section.pop("clip_norm_global")
 
 
@@ -168,7 +168,7 @@ def translate_data(reading: Reading) -> None:
                     "is read as limit_type: resize_long, with sides rounded to multiples of 32; PaddleOCR rounds them "
                     "up to multiples of 128",
                 )
-                reading.move_lines((*path, "resize_long"), (*path, "limit_side_len"))
+                reading.source.move((*path, "resize_long"), (*path, "limit_side_len"))
                 arguments |= {"limit_side_len": arguments.pop("resize_long"), "limit_type": "resize_long"}
             elif name == "MakeShrinkMap" and arguments.get("total_epoch") is not None:
                 _shrink_schedule(reading, path, arguments["total_epoch"])
@@ -196,7 +196,7 @@ def _random_crop(reading: Reading, path: KeyPath, arguments: dict[str, Any]) -> 
         "PaddleOCR's may cut through text, keeps the rest of it as a label, and never enlarges",
     )
     reading.source.data[path[0]]["dataset"]["transforms"][int(path[3])] = {"EastRandomCropData": arguments}
-    reading.move_lines(path, (*path[:-1], "EastRandomCropData"))
+    reading.source.move(path, (*path[:-1], "EastRandomCropData"))
 
 
 def _loader(reading: Reading, part: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 
 from ocr_cml import checkpoint, optim
-from ocr_cml.checkpoint import Arrays, Checkpoint
+from ocr_cml.checkpoint import Arrays, Checkpoint, Progress
 from ocr_cml.cohort import Cohort
 from ocr_cml.distributed import average_gradients, average_statistics
 from ocr_cml.loop.divergence import LossScale
@@ -156,8 +156,14 @@ class Learners:
                 files[f"{name}.mean"] = _arrays(self.means[name].values)
         return files
 
+    def note_in(self, progress: Progress) -> None:
+        """What `restore` needs beside the arrays of `state`."""
+        if self.loss_scale.used:
+            progress.loss_scale = self.loss_scale.value, self.loss_scale.good_turns
+        progress.mean_updates = {name: mean.updates for name, mean in self.means.items()}
+
     def restore(self, found: Checkpoint) -> None:
-        """The inverse of `state`, for the students that the checkpoint's run still had.
+        """The inverse of `state` and `note_in`, for the students that the checkpoint's run still had.
 
         Raises:
             WeightsError: the checkpoint is one of another cohort, or holds students alone, as `best/` does.

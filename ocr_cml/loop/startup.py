@@ -119,12 +119,15 @@ def _networks(training: Training) -> list[str]:
 def _origin(student: paddle.nn.Layer, loaded: LoadReport) -> str:
     """How much of a student was loaded, whatever was allowed to be missing, and which of its parts were not."""
     sizes = {key: int(value.size) for key, value in student.state_dict().items()}
-    kept = {*loaded.missing, *(text.partition(" ")[0] for text in loaded.misshapen)}
+    kept = {*loaded.missing, *loaded.misshapen}
     share = 1 - sum(sizes[key] for key in kept) / sum(sizes.values())
     parts = dict.fromkeys(key.partition(".")[0] for key in sizes)
     seeded = [part for part in parts if kept.issuperset(key for key in sizes if under(key, [part]))]
     seeded += dict.fromkeys(".".join(key.split(".")[:2]) for key in sorted(kept) if not under(key, seeded))
     rest = f"; from the seed: {', '.join(seeded)}" if seeded else ""
+    if loaded.unexpected:
+        count, first = len(loaded.unexpected), loaded.unexpected[0]
+        rest += f"; of the file {count} {'have' if count > 1 else 'has'} no place here: {first}{', ...' * (count > 1)}"
     return f"{share:.1%} loaded from {loaded.source}{rest}{_left_aside(loaded)}"
 
 

@@ -138,9 +138,7 @@ class Training:
         if self.rank != 0:
             return
         files = self.learners.state() if name == LATEST else self.learners.answers()
-        if self.loss_scale.used:
-            self.progress.loss_scale = self.loss_scale.value, self.loss_scale.good_turns
-        self.progress.mean_updates = {student: mean.updates for student, mean in self.learners.means.items()}
+        self.learners.note_in(self.progress)
         self.saved_step = self.progress.step if name == LATEST else self.saved_step
         kept = configuration.dump(self.run.as_recorded(self.config))
         checkpoint.save(self.run.path / name, files, self.progress, kept)

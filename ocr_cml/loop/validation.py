@@ -19,10 +19,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ocr_cml.evaluate import MapFunction, Page, batches
+from ocr_cml.evaluate import MapFunction, Page, batches, scored, with_ensemble
 from ocr_cml.metrics import Counts, Overlap, overlap
 from ocr_cml.postprocess import DBPostProcess
-from ocr_cml.records import ENSEMBLE, Best
+from ocr_cml.records import Best
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.spread import evenly
 
@@ -67,7 +67,7 @@ class Examination:
     ) -> None:
         self.dataset, self.postprocess = dataset, postprocess
         self._students, self._teachers = students, teachers
-        self.names = [*students, *([ENSEMBLE] if len(students) > 1 else []), *teachers]
+        self.names = [*scored(students, students), *teachers]
         self.indices = evenly(len(dataset), MOST_IMAGES)
         lenient = postprocess.model_copy(update={"box_thresh": min(_THRESHOLDS[0], postprocess.box_thresh)})
         self.answers: dict[str, dict[str, Answer]] = {}
@@ -80,9 +80,7 @@ class Examination:
         """Probability maps `[N,h,w]` of uint8 images `[h,w,3]` by each network, the students' mean among them."""
         batch = np.stack(images)
         found = {name: network(batch) for name, network in self._students.items()}
-        if ENSEMBLE in self.names:
-            found[ENSEMBLE] = np.asarray(np.mean(list(found.values()), axis=0, dtype=np.float32))
-        return found | {name: network(batch) for name, network in self._teachers.items()}
+        return with_ensemble(found, found) | {name: network(batch) for name, network in self._teachers.items()}
 
     def curve(self, name: str) -> list[dict[str, float]]:
         """Precision and recall of a network at each box threshold, from the highest down."""

@@ -81,7 +81,7 @@ class LoadReport:
         source: where the weights came from.
         missing: the network's keys that kept their initial values because the weights lack them.
         unexpected: keys of the weights that the network has not.
-        misshapen: keys whose shapes differ and that were allowed to be missing, with both shapes.
+        misshapen: of keys whose shapes differ and that were allowed to be missing what is wrong, in words.
         left_aside: what else the file holds, as `select` says: other networks and how many arrays each has.
     """
 
@@ -89,7 +89,7 @@ class LoadReport:
     source: str
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
-    misshapen: tuple[str, ...] = ()
+    misshapen: Mapping[str, str] = field(default_factory=dict)
     left_aside: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -130,7 +130,7 @@ def load_into(
         raise WeightsError(_complaint(source, fit.share, wanted, frozen, told, weights))
     for key, value in fit.loadable.items():
         targets[key].set_value(value)
-    return LoadReport(fit.share, source, tuple(fit.missing), tuple(fit.unexpected), tuple(fit.misshapen.values()))
+    return LoadReport(fit.share, source, tuple(fit.missing), tuple(fit.unexpected), fit.misshapen)
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +21,6 @@ from ppocr_data.near_duplicates import close_pairs, image_fingerprint
 
 _BLANK = 3.0  # standard deviation of each colour's levels below which a picture shows nothing
 _ODD_SIZE = 4.0  # times the median of the longer sides, or a part of it
-_PROBLEM = re.compile(r"(?P<source>.*?:\d+): (?:text (?P<text>\d+)(?: \((?P<word>.*?)\))?: )?(?P<reason>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +65,7 @@ def check(
         for path, folder in zip(label_files, folders, strict=True)
     ]
     samples = [sample for report in reports for sample in report.samples]
-    findings = [
-        finding for path, report in zip(label_files, reports, strict=True) for finding in _problems(path, report)
-    ]
+    findings = [finding for report in reports for finding in _problems(report)]
     findings += [
         Finding("bad-line", str(path), "no line, so there is nothing to train on", None)
         for path, report in zip(label_files, reports, strict=True)
@@ -105,32 +99,12 @@ def check(
 # --- what the label reader refuses ------------------------------------------------------------------------------------
 
 
-def _problems(path: Path, report: LabelReport) -> Iterator[Finding]:
+def _problems(report: LabelReport) -> Iterator[Finding]:
     """The reader's problems, with the outlines as they stand in the file."""
-    lines = path.read_bytes().split(b"\n") if report.problems else []
     images = {sample.source: sample.image for sample in report.samples}
     for problem in report.problems:
-        found = _PROBLEM.fullmatch(problem)
-        if found is None:
-            raise AssertionError(f"a problem without a place: {problem}")
-        source, reason, number = found["source"], found["reason"], int(found["text"] or 0)
-        kind, entry = _kind_of(reason), dict[str, Any]()
-        if number and kind in ("crossing", "no-area"):
-            entry = _entry(lines[int(source.rpartition(":")[2]) - 1], number)
-        points = np.array(entry["points"], np.float32) if entry else None
-        yield Finding(kind, source, reason, images.get(source), number or None, entry.get("transcription", ""), points)
-
-
-def _kind_of(reason: str) -> str:
-    for kind, words in (("missing", "no such image"), ("crossing", "crosses or touches"), ("no-area", "no area")):
-        if words in reason:
-            return kind
-    return "bad-line"
-
-
-def _entry(line: bytes, number: int) -> dict[str, Any]:
-    """Text `number` (from 1) of a label line that the reader could parse."""
-    return json.loads(line.partition(b"\t")[2])[number - 1]
+        image, word = images.get(problem.source), problem.word or ""
+        yield Finding(problem.kind, problem.source, problem.reason, image, problem.text, word, problem.points)
 
 
 def _numbers(sample: Sample, problems: Sequence[Finding]) -> list[int | None]:

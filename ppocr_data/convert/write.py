@@ -171,7 +171,7 @@ def _part(path: Path, data_dir: Path, records: Sequence[Record]) -> Part:
         boxes=sum(len(record.texts) for record in records),
         ignored=sum(len(record.texts) - record.readable for record in records),
         empty=sum(not record.readable for record in records),
-        problems=read_labels(path, data_dir, on_bad="skip").problems,
+        problems=tuple(map(str, read_labels(path, data_dir, on_bad="skip").problems)),
     )
 
 

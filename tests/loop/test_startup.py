@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
 
@@ -65,6 +66,17 @@ def test_what_was_not_loaded_is_named_and_counts(tiny_set: Path, tmp_path: Path)
     with tiny.Run(data) as trainer:
         said = startup.overview(trainer)
     assert f"{share:.1%} loaded from {tmp_path / 'backbone.safetensors'}; from the seed: neck, head" in said
+
+
+def test_what_a_file_holds_in_vain_is_named(tiny_set: Path, tmp_path: Path) -> None:
+    weights = read_weights(tiny.teacher_weights(tmp_path / "whole.safetensors"))
+    save_weights({**weights, "backbone.stage9.weight": np.ones(3, np.float32)}, tmp_path / "more.safetensors")
+    data = tiny.settings(tiny_set, tmp_path / "run", terms=[tiny.LABELS], students=1)
+    start = {"pretrained": str(tmp_path / "more.safetensors"), "pretrained_share": 0.9}
+    data["Architecture"]["Models"]["Student"] |= start
+    with tiny.Run(data) as trainer:
+        said = startup.overview(trainer)
+    assert "100.0% loaded from" in said and "; of the file 1 has no place here: backbone.stage9.weight" in said
 
 
 def test_evaluation_images_that_are_trained_on_are_counted(

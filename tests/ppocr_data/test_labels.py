@@ -184,7 +184,7 @@ def test_skip_mends_what_it_can_and_lists_everything(tmp_path: Path) -> None:
     assert sample.ignore.tolist() == [False, True]
     # The hull of the bow tie is the square whose corners it visits in the wrong order.
     assert sorted(sample.polygons[1].tolist()) == sorted(SQUARE)
-    assert [p.removeprefix(f"{path}:").split(":")[0] for p in report.problems] == ["1", "2", "2", "3"]
+    assert [str(p).removeprefix(f"{path}:").split(":")[0] for p in report.problems] == ["1", "2", "2", "3"]
 
 
 def test_folder_and_list_of_images(tmp_path: Path) -> None:

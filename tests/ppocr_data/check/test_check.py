@@ -73,7 +73,7 @@ def test_what_a_training_would_refuse(folder: Path) -> None:
         line(
             "a.png",
             entry("flat", flat),
-            entry("x) y", crossing),
+            entry("x): no such image", crossing),
             entry("far", [[300, 1], [340, 1], [340, 9], [300, 9]]),
             entry("hull", WORD),  # of the crossing one, and no duplicate of it
         ),
@@ -95,7 +95,11 @@ def test_what_a_training_would_refuse(folder: Path) -> None:
     assert report.broken == 7
     by_kind = {finding.kind: finding for finding in report.findings}
     assert by_kind["crossing"].points is not None and by_kind["crossing"].points.tolist() == crossing
-    assert by_kind["crossing"].word == "x) y" and by_kind["no-area"].word == "flat" and by_kind["outside"].word == "far"
+    assert (
+        by_kind["crossing"].word == "x): no such image"
+        and by_kind["no-area"].word == "flat"
+        and by_kind["outside"].word == "far"
+    )
     assert by_kind["unreadable"].reason == "the file is truncated; copy it again"
     assert all(f.reason and not f.reason.startswith("text ") for f in report.findings)
 
