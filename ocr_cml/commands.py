@@ -118,6 +118,13 @@ def evaluate(config_path: str, overrides: Sequence[str], *, json_path: str | Non
     return 0
 
 
+_NOT_BOTH = {
+    "all": "is for a checkpoint alone (--to-paddleocr without Global.save_inference_dir); ",
+    "ensemble": "is for an inference model alone (Global.save_inference_dir without --to-paddleocr); ",
+}
+"""Students that only one of the two can hold."""
+
+
 def export(
     config_path: str, overrides: Sequence[str], *, student: str = "best", to_paddleocr: str | None = None
 ) -> int:
@@ -153,7 +160,8 @@ def export(
     _tell(trained.better_elsewhere())
     choices = ["best", *(choice for choice, possible in several.items() if possible), *students]
     if name not in choices[1:]:
-        raise ConfigError(f"--student {name}: choose one of {', '.join(choices)}")
+        why = _NOT_BOTH.get(name, "")
+        raise ConfigError(f"--student {name}: {why}choose one of {', '.join(choices)}")
     if to_paddleocr:
         _write_checkpoint(students, name, Path(to_paddleocr))
     if target:

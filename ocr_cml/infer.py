@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from ocr_cml import inference_yml
+from ocr_cml.inference_yml import InferenceConfig
 from ocr_cml.overlap import ahead
 from ocr_cml.pictures import as_bgr, draw, find_images, left_out, read_image, save_picture, writable_name
 from ocr_cml.postprocess import DBPostProcess
@@ -147,6 +149,20 @@ def load_detector(
     return TextDetector(open_detector(folder, engine, device, threads))
 
 
+def without_settings(model: Path) -> str:
+    """How a model without `inference.yml`, as PaddleOCR's older ones are, is read; nothing of one that has it."""
+    stated = inference_yml.beside(model)
+    if stated.is_file() or not model.exists():
+        return ""
+    config = InferenceConfig()
+    post, resize = config.postprocess, config.resize
+    return (
+        f"{model}: has no {stated.name} beside it, so images are resized by limit_side_len {resize.limit_side_len}, "
+        f"limit_type {resize.limit_type}, and maps are read with thresh {post.thresh:g}, box_thresh "
+        f"{post.box_thresh:g}, unclip_ratio {post.unclip_ratio:g}; PaddleOCR's runtime has limits of its own"
+    )
+
+
 def detect_files(
     detector: TextDetector,
     paths: Sequence[Path],
@@ -156,7 +172,7 @@ def detect_files(
 ) -> Summary:
     """Write `results.txt`, a line an image in the order of `paths`, and a picture of each with its polygons.
 
-    While it grows it is called `results.txt.part`.
+    While it grows it is called `results.txt.part`. Pictures of an earlier call's images go when it is whole.
 
     An image that cannot be read gets no line; its message is kept and the others are done.
 
@@ -178,11 +194,9 @@ def detect_files(
         for path in paths
     ):
         raise DataError(f"{output}: holds the images, which the pictures would overwrite; choose another --output")
-    if len(written) < len({path.resolve() for path in paths}):
-        raise DataError(
-            f"{output}: several images have one name, and so would their pictures; look at one folder a call"
-        )
+    _refuse_one_name(paths, output)
     _refuse_foreign(output, written)
+    earlier = _earlier_pictures(output) - written
     unwritable = {path: text for path in paths if (text := _unwritable(str(path)))}
     summary = Summary(failures=list(unwritable.values()))
     paths = [path for path in paths if path not in unwritable]
@@ -202,6 +216,8 @@ def detect_files(
                 summary.boxes += len(found.polygons)
         if summary.images:
             part.replace(output / RESULTS)
+            for picture in earlier:
+                picture.unlink(missing_ok=True)
         else:
             part.unlink()
     except OSError as error:
@@ -213,6 +229,27 @@ def _unwritable(path: str) -> str:
     """Why a line cannot begin with this path; nothing where it can."""
     bad = {"\t", "\n", "\r"} & set(path)
     return f"{path!r}: {RESULTS} cannot hold a name with a tab or a line end; rename the image" if bad else ""
+
+
+def _refuse_one_name(paths: Iterable[Path], output: Path) -> None:
+    """Raise DataError where two images would have one picture."""
+    owners: dict[str, Path] = {}
+    for path in paths:
+        other = owners.setdefault(writable_name(path), path)
+        if other.resolve() != path.resolve():
+            raise DataError(
+                f"{output}: {other} and {path} have one name, and so would their pictures; look at one folder a call"
+            )
+
+
+def _earlier_pictures(output: Path) -> set[Path]:
+    """The pictures that an earlier call has made, by its results, whole or cut short."""
+    found = set()
+    for name in (RESULTS, f"{RESULTS}.part"):
+        if (output / name).is_file():
+            text = (output / name).read_text(encoding="utf-8", errors="surrogateescape")
+            found |= {line.partition("\t")[0] for line in text.split("\n") if _is_result(line)}
+    return {picture for path in found if (picture := (output / writable_name(Path(path))).resolve()).is_file()}
 
 
 def _refuse_foreign(output: Path, pictures: Iterable[Path]) -> None:

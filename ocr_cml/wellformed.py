@@ -93,7 +93,10 @@ def _joined(first: str, second: str) -> str:
 
 def _reworded(item: Mapping[str, Any]) -> str:
     if item["type"] == "missing":
-        return "is missing; give it a value"
+        place = item["loc"][-1]
+        return (
+            f"is too short; value {place + 1} is missing" if isinstance(place, int) else "is missing; give it a value"
+        )
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "value_error":
         return message

@@ -80,6 +80,7 @@ def test_one_network_is_not_scored_under_several_names(
     code, out, err = tool("eval", "-c", two, "-o", f"Global.pretrained_model={tiny_teacher}")
     assert (code, out) == (2, "")
     assert f"{tiny_teacher}: is one network, and not Student by name, and this configuration has Student, St" in err
+    assert err.rstrip().endswith("give a configuration with one student")
 
 
 def test_of_a_cohort_another_student_than_the_best_is_told_and_not_exported_as_the_best(

@@ -822,3 +822,20 @@ def test_a_viewer_that_is_asked_for_is_called_by_its_name_here(write: Write) -> 
     (told,) = [note for note in notes if "use_visualdl" in note]
     assert "it is called -o Global.loggers=[visualdl] here" in told
     assert any("use_wandb" in note and "no meaning" in note for note in notes)
+
+
+@pytest.mark.parametrize(("given", "read_as"), [("true", "poly"), ("false", "quad")])
+def test_polygons_as_older_versions_ask_for_them(write: Write, given: str, read_as: str) -> None:
+    begins = "PostProcess: {name: DBPostProcess, "
+    path = write(changed(SINGLE, begins, f"{begins}use_polygon: {given}, "))
+    assert read(path)[0].PostProcess.box_type == read_as
+
+
+def test_a_decay_beside_another_is_told_and_leads_to_no_other_key(write: Write) -> None:
+    path = write(changed(SINGLE, "Optimizer:\n", "Optimizer:\n  weight_decay: 0.01\n"))
+    with pytest.raises(ConfigError) as error:
+        read(path)
+    assert "Optimizer.weight_decay: stands beside regularizer, and both say the same thing; keep reg" in str(
+        error.value
+    )
+    assert "ema_decay" not in str(error.value)

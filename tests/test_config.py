@@ -323,6 +323,7 @@ def test_a_section_of_another_shape_is_refused(key: str, value: str) -> None:
         ("Global.seed='7'", ["Global.seed", '"7"']),
         ("Global.seed=true", ["Global.seed", "true"]),
         ("Global.eval_batch_step=100", ["Global.eval_batch_step"]),
+        ("Global.eval_batch_step=[3]", ["Global.eval_batch_step: is too short; value 2 is missing"]),
         ("Global.amp_dtype=int8", ["Global.amp_dtype", "'bfloat16'"]),
         (f"{LR}=1e-3x", [LR, '"1e-3x"']),
         (f"{LR}=0", [LR, "greater than 0"]),

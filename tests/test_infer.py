@@ -17,7 +17,16 @@ import onnx_models
 import pytest
 
 import ocr_cml
-from ocr_cml.infer import TextDetector, detect_files, draw, find_images, left_out, load_detector, read_image
+from ocr_cml.infer import (
+    TextDetector,
+    detect_files,
+    draw,
+    find_images,
+    left_out,
+    load_detector,
+    read_image,
+    without_settings,
+)
 from ocr_cml.pictures import save_picture
 from ocr_cml.postprocess import DBPostProcess
 from ppocr_data.errors import DataError, ModelError
@@ -344,9 +353,30 @@ def test_two_images_of_one_name_are_refused(model: Path, photos: Path, tmp_path:
     other = tmp_path / "other"
     other.mkdir()
     shutil.copy(photos / "img_1.png", other / "img_1.png")
-    with pytest.raises(DataError, match="several images have one name, and so would their pictures"):
+    with pytest.raises(DataError, match=r"photos/img_1\.png and .*other/img_1\.png have one name, and so would"):
         detect_files(load_detector(model), [photos / "img_1.png", other / "img_1.png"], tmp_path / "found")
     assert not (tmp_path / "found").exists()
+
+
+@pytest.mark.parametrize("results", ["results.txt", "results.txt.part"])
+def test_pictures_of_an_earlier_call_go_and_others_stay(
+    results: str, model: Path, photos: Path, tmp_path: Path
+) -> None:
+    found, detector = tmp_path / "found", load_detector(model)
+    detect_files(detector, [photos / "img_1.png", photos / "img_2.png"], found)
+    (found / "results.txt").rename(found / results)  # as a kill leaves them
+    (found / "notes.png").write_bytes(b"mine")
+    detect_files(detector, [photos / "img_2.png", photos / "img_3.png"], found)
+    assert {path.name for path in found.iterdir()} == {"results.txt", "notes.png", "img_2.png", "img_3.png"}
+    assert len(read_label_file(found / "results.txt", photos, allow_outside=True)) == 2
+
+
+def test_a_model_without_its_settings_says_how_it_is_read(model: Path, photos: Path, tmp_path: Path) -> None:
+    assert without_settings(model) == without_settings(tmp_path / "absent") == ""
+    bare = shutil.copytree(model, tmp_path / "bare")
+    (bare / "inference.yml").unlink()
+    assert without_settings(bare).startswith(f"{bare}: has no inference.yml beside it, so images are resized by limit_")
+    assert "limit_side_len 736, limit_type min, and maps are read with thresh 0.3, box_t" in without_settings(bare)
 
 
 def test_a_name_that_no_line_can_hold_fails_alone(model: Path, photos: Path, tmp_path: Path) -> None:

@@ -45,7 +45,9 @@ def build_students(
         paddle.seed(mixed(config.Global.seed, position))
         students[name] = build_detector(network.spec)
         where = None if replaced else start_of(config, network)
-        key = "Global.pretrained_model" if config.Global.pretrained_model else f"Architecture.Models.{name}.pretrained"
+        key = f"Architecture.Models.{name}.pretrained"
+        if config.Global.pretrained_model:
+            key = "Global.pretrained_model" + f", for {name}" * (len(config.students) > 1)
         try:
             if where and trained:
                 reports[name] = load_trained(students[name], name, where, list(config.students))
@@ -129,11 +131,14 @@ def students_of(config: Config, checkpoint: Checkpoint, *, averaged: bool = Fals
 
 def _anothers(where: str, file: Path, name: str, students: Sequence[str]) -> WeightsError:
     """A file with one network would else be that of every student: scored, and exported, under each name."""
-    owner = file.name.partition(".")[0]
-    holds = f"holds {owner} and no {name}" if Path(where).is_dir() else f"is one network, and not {name} by name"
+    listed = ", ".join(students)
+    if Path(where).is_dir():
+        holds = f"holds {file.name.partition('.')[0]} and no {name}"
+        remedy = "the config.yml of the run that made it (-c RUN/config.yml), or "
+    else:
+        holds, remedy = f"is one network, and not {name} by name", ""
     return WeightsError(
-        f"{where}: {holds}, and this configuration has {', '.join(students)}; give the config.yml of the run that made "
-        "it (-c RUN/config.yml), or a configuration with one student"
+        f"{where}: {holds}, and this configuration has {listed}; give {remedy}a configuration with one student"
     )
 
 

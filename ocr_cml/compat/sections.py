@@ -110,7 +110,11 @@ def translate_optimizer(reading: Reading) -> None:
     regularizer = reading.section("Optimizer", "regularizer")
     if regularizer.get("name") == "L2Decay":
         regularizer["name"] = "L2"
-    if "weight_decay" in section and not regularizer:
+    if section.get("weight_decay") is not None and regularizer:
+        text = "stands beside regularizer, and both say the same thing; keep regularizer.factor"
+        reading.problem((*path, "weight_decay"), text)
+        reading.take(section, path, "weight_decay")
+    elif "weight_decay" in section:
         reading.source.move(("Optimizer", "weight_decay"), ("Optimizer", "regularizer", "factor"))
         section["regularizer"] = {"name": "L2", "factor": section.pop("weight_decay")}
     if section.get("name") == "AdamW" and not section.get("regularizer"):
@@ -132,6 +136,9 @@ def translate_optimizer(reading: Reading) -> None:
 def translate_scoring(reading: Reading) -> None:
     """PostProcess and Metric: one post-process for all, every student scored."""
     process = reading.section("PostProcess")
+    if "use_polygon" in process and "box_type" not in process:  # of older versions
+        reading.source.move(("PostProcess", "use_polygon"), ("PostProcess", "box_type"))
+        process["box_type"] = "poly" if process.pop("use_polygon") else "quad"
     if process.get("name") == "DistillationDBPostProcess":
         process["name"] = "DBPostProcess"
         for key in ("model_name", "key"):

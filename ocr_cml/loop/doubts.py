@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ocr_cml import assemble
 from ocr_cml.binding import TEACHERS, auxiliary_weights, ever_counts, idle_arguments, stated_terms
+from ocr_cml.checkpoint import is_checkpoint, open_checkpoint
 from ocr_cml.evaluate import without_text
 from ocr_cml.loop.training import Training
 from ocr_cml.optim import idle_settings, term_weight, warmup
@@ -32,6 +35,7 @@ def doubts(training: Training) -> Iterator[str]:
         yield f"{name} has no effect with {why}"
     yield from filter(None, (_late_height(training), _rate_of_zero(training), _seen_in_training(training)))
     yield from _overruled_weights(training)
+    yield from _better_starts(training)
     yield from _without_pull(training)
     yield from _weights_of_single_teachers(training)
     yield from _untaught_branches(training)
@@ -80,6 +84,23 @@ def _overruled_weights(training: Training) -> list[str]:
         for name, network in training.config.students.items()
         if network.pretrained
     ]
+
+
+def _better_starts(training: Training) -> Iterator[str]:
+    """Students that start from a run of several, none of them from its best."""
+    config = training.config
+    starts: dict[str, list[str]] = {}
+    for name, network in config.students.items() if not training.progress.step else ():
+        if where := assemble.start_of(config, network):
+            starts.setdefault(where, []).append(name)
+    for where, names in starts.items():
+        found = open_checkpoint(Path(where)) if is_checkpoint(Path(where)) else None
+        if found and (best := found.progress.best) and best.student not in names and best.student in found.stems:
+            yield (
+                f"{', '.join(names)} starts as that of its name in {where}, whose best student is {best.student} "
+                f"(hmean {best.hmean:.4f}); to start from the best write it into a file (tools/export_model.py "
+                "--to-paddleocr FILE) and name that"
+            )
 
 
 def _without_pull(training: Training) -> list[str]:

@@ -112,3 +112,19 @@ def test_auxiliary_branches_that_nothing_teaches_are_told(tiny_set: Path, tmp_pa
     assert text.startswith("Architecture.Models.Student.Head.aux_in_channels: its branches are computed in every step")
     data["Loss"]["loss_config_list"] = [{"DBLoss": {"aux_weight_p2": 0.4}}]
     assert told(data, "aux_in_channels") == []
+
+
+def test_a_start_from_a_run_whose_best_student_has_another_name_is_told(tiny_set: Path, tmp_path: Path) -> None:
+    best = tiny.fit(tiny.settings(tiny_set, tmp_path / "run"), max_steps=1).progress.best
+    assert best is not None
+    state = tmp_path / "run/best/state.json"
+    for student, expected in (("Student", []), ("Student2", ["Student"]), ("Gone", [])):
+        said = json.loads(state.read_text())
+        said["progress"]["best"] = {"student": student, "hmean": 0.25, "step": 1}
+        state.write_text(json.dumps(said))
+        one = tiny.settings(tiny_set, tmp_path / student, terms=[tiny.LABELS], students=1)
+        one["Architecture"]["Models"]["Student"]["pretrained"] = str(tmp_path / "run/best")
+        found = told(one, "whose best student is Student2 (hmean 0.2500)")
+        assert [text.partition(" starts")[0] for text in found] == expected
+    both = tiny.settings(tiny_set, tmp_path / "both", Global__pretrained_model=str(tmp_path / "run/best"))
+    assert told(both, "whose best student") == []
