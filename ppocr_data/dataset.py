@@ -14,7 +14,7 @@ import numpy as np
 
 from ppocr_data.errors import DataError
 from ppocr_data.labels import LabelReport, OnBad, Sample, read_images, read_labels
-from ppocr_data.op import Op, Record
+from ppocr_data.op import Op, Record, first_of
 from ppocr_data.transforms import DetResizeForTest, check_eval_ops, check_train_ops
 from ppocr_data.warps import settle
 
@@ -129,11 +129,11 @@ class DetDataset:
         return self.samples[self._epoch_order(epoch)[index]].source
 
     def _make(self, sample: Sample, epoch: int, rng: np.random.Generator) -> Record:
-        record = _record(sample, epoch)
+        record = record_of(sample, epoch)
         # The list holds a crop: `check_train_ops` has seen to it.
         record["defer_warp"] = True
         if sample.labelled:
-            record["ext"] = self._another
+            record["ext"] = self.another
         try:
             for op in self.ops:
                 record = op(record if op.takes_pending_warp else settle(record), rng)
@@ -141,14 +141,14 @@ class DetDataset:
             raise DataError(f"{sample.source}: image {sample.image}: cannot be augmented ({error.err})") from error
         return record
 
-    def _another(self, rng: np.random.Generator) -> Record | None:
+    def another(self, rng: np.random.Generator) -> Record | None:
         """Another sample, decoded, for CopyPaste; None where it cannot be read and `on_bad` is "skip".
 
         The skip needs no word here: the image is named when its own turn comes.
         """
         sample = self.samples[rng.integers(len(self.samples))]
         try:
-            return self.ops[0](_record(sample, 0), rng)
+            return self.ops[0](record_of(sample, 0), rng)
         except DataError:
             if self.on_bad == "error":
                 raise
@@ -185,7 +185,9 @@ class EvalDataset:
         if not samples:
             raise DataError("the evaluation set is empty")
         self.samples, self.ops = list(samples), list(ops)
-        self.resize = next(op for op in ops if isinstance(op, DetResizeForTest))
+        resize = first_of(ops, DetResizeForTest)
+        assert resize is not None, "the ops were checked"
+        self.resize = resize
 
     @classmethod
     def from_label_files(
@@ -214,14 +216,15 @@ class EvalDataset:
         Raises:
             DataError: the image cannot be used.
         """
-        record = _record(self.samples[index], 0)
+        record = record_of(self.samples[index], 0)
         rng = np.random.default_rng(0)
         for op in self.ops:
             record = op(record, rng)
         return {key: record[key] for key in ("image", "image_hw", "polygons", "ignore", "texts", "source")}
 
 
-def _record(sample: Sample, epoch: int) -> Record:
+def record_of(sample: Sample, epoch: int) -> Record:
+    """A sample as the first transform is given it."""
     return {
         "path": sample.image,
         "polygons": list(sample.polygons),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -48,3 +49,11 @@ class Op(BaseModel):
     def __call__(self, record: Record, rng: np.random.Generator) -> Record:
         """Return the transformed record. Raises DataError where the sample cannot be used."""
         raise NotImplementedError
+
+
+_Op = TypeVar("_Op", bound=Op)
+
+
+def first_of(ops: Iterable[Op], kind: type[_Op]) -> _Op | None:
+    """The first transform of a kind; None where there is none."""
+    return next((op for op in ops if isinstance(op, kind)), None)

@@ -12,6 +12,7 @@ from ocr_cml.assemble.data import (
     prepare_embedded_set,
     resize_rule,
     samples_a_step,
+    shrink_rule,
     unlabelled_dataset,
     unlabelled_images,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "refuse_twins",
     "resize_rule",
     "samples_a_step",
+    "shrink_rule",
     "side_by_side",
     "start_of",
     "start_record",

@@ -17,6 +17,8 @@ from ppocr_data import synth
 from ppocr_data.dataset import DetDataset, EvalDataset
 from ppocr_data.errors import DataError
 from ppocr_data.labels import read_images
+from ppocr_data.op import first_of
+from ppocr_data.targets import MakeShrinkMap
 from ppocr_data.transforms import DetResizeForTest, NormalizeImage, build_op
 
 _UNLABELLED = 2000
@@ -25,17 +27,22 @@ _UNLABELLED = 2000
 
 def normalization(config: Config) -> Normalization:
     """How pixels become the students' input, as the training transforms state it."""
-    for entry in config.Train.dataset.transforms:
-        op = build_op(entry)
-        if isinstance(op, NormalizeImage):
-            return Normalization(op.mean, op.std, op.scale)
-    return Normalization()
+    op = first_of(map(build_op, config.Train.dataset.transforms), NormalizeImage)
+    return Normalization() if op is None else Normalization(op.mean, op.std, op.scale)
 
 
 def resize_rule(config: Config) -> DetResizeForTest:
     """The one resize rule of evaluation, export and inference."""
-    ops = [build_op(entry) for entry in config.Eval.dataset.transforms]
-    return next(op for op in ops if isinstance(op, DetResizeForTest))
+    rule = first_of(map(build_op, config.Eval.dataset.transforms), DetResizeForTest)
+    assert rule is not None, "the configuration was checked to have one"
+    return rule
+
+
+def shrink_rule(config: Config) -> MakeShrinkMap:
+    """How the labels' text is shrunk in training."""
+    rule = first_of(map(build_op, config.Train.dataset.transforms), MakeShrinkMap)
+    assert rule is not None, "the configuration was checked to have one"
+    return rule
 
 
 def prepare_embedded_set(config: Config, *, training: bool = True) -> None:

@@ -20,7 +20,7 @@ from ocr_cml.benchmark.plain_training import losses, step
 from ocr_cml.metrics import IOU
 from ocr_cml.normalization import Normalization
 from ppocr_data import geometry
-from ppocr_data.dataset import DetDataset
+from ppocr_data.dataset import DetDataset, record_of
 from ppocr_data.op import Op
 from ppocr_data.transforms import build_ops
 
@@ -90,15 +90,7 @@ def targets(path: str, size: int) -> Round:
 def _sample(ops: Sequence[Op], dataset: DetDataset, epoch: int, index: int) -> dict[str, np.ndarray]:
     """A sample whose every step is carried out on whole images, then normalised to float32 `[3,H,W]`."""
     sample, rng = dataset.samples[index], np.random.default_rng([1, epoch, index])
-    record: dict[str, Any] = {
-        "path": sample.image,
-        "polygons": list(sample.polygons),
-        "ignore": sample.ignore,
-        "texts": list(sample.texts),
-        "source": sample.source,
-        "epoch": epoch,
-        "ext": dataset._another,
-    }
+    record = {**record_of(sample, epoch), "ext": dataset.another}
     for op in ops:
         record = op(record, rng)
     maps = {name: record[name].astype(np.float32) for name in ("shrink_map", "shrink_mask", "threshold_mask")}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import paddle
 
-from ocr_cml import environment, words
+from ocr_cml import assemble, environment, words
 from ocr_cml.binding import TEACHERS
 from ocr_cml.environment import cpu_cores
 from ocr_cml.evaluate import table
@@ -22,7 +22,6 @@ from ocr_cml.losses.maps import TEXT_LEVEL
 from ocr_cml.models.weights import under
 from ocr_cml.runtime import LayerDetector
 from ppocr_data.spread import evenly
-from ppocr_data.targets import MakeShrinkMap
 
 if TYPE_CHECKING:
     from ocr_cml.models.weights import LoadReport
@@ -170,22 +169,22 @@ def _check_teachers(training: Training) -> None:
         return
     training.run.record({"step": training.progress.step, "teacher": scores})
     LOG.info("teachers on the evaluation set, with this run's post-process\n%s", table(scores))
-    labelled = training.labelled
-    records = [labelled[0, index] for index in evenly(len(labelled), _CROPS)] if labelled is not None else []
+    if (labelled := training.labelled) is None:
+        return
+    records = [labelled[0, index] for index in evenly(len(labelled), _CROPS)]
     crops = [Crop(record["image"], record["polygons"], record["ignore"]) for record in records]
-    shrink = next(op for op in training.dataset.ops if isinstance(op, MakeShrinkMap))
+    shrink = assemble.shrink_rule(training.config)
     times = training.timetable
     first, last = training.progress.step, times.last_step - 1  # steps to come, counted from 0
     now, end = (shrink.schedule.at(int(step / times.steps_per_epoch)) for step in (first, last))
     ratios = sorted({*RATIOS, now, end})
-    if crops:
-        for name, (teacher, _) in training.cohort.teachers.items():
-            thresh, dilation = _target_of(training, name)
-            fits = sweep(
-                *(teacher, crops), thresh=thresh, dilation=dilation, ratios=ratios, min_text_size=shrink.min_text_size
-            )
-            line, contradicts = verdict(name, fits, now, dilation, until=end)
-            (LOG.warning if contradicts else LOG.info)("%s", line)
+    for name, (teacher, _) in training.cohort.teachers.items():
+        thresh, dilation = _target_of(training, name)
+        fits = sweep(
+            *(teacher, crops), thresh=thresh, dilation=dilation, ratios=ratios, min_text_size=shrink.min_text_size
+        )
+        line, contradicts = verdict(name, fits, now, dilation, until=end)
+        (LOG.warning if contradicts else LOG.info)("%s", line)
 
 
 def _target_of(training: Training, teacher: str) -> tuple[float, int]:

@@ -24,6 +24,17 @@ class Timetable:
     samples: int
     samples_a_step: int
 
+    @classmethod
+    def of(cls, config: Config, labelled: int, unlabelled: int, taken: tuple[int, int]) -> Timetable:
+        """That of a run: an epoch is counted by its labelled images, or by the others where there are none.
+
+        Args:
+            config: the validated configuration.
+            labelled, unlabelled: images of either kind.
+            taken: those of a step, labelled and unlabelled.
+        """
+        return cls(config, *((labelled, taken[0]) if labelled else (unlabelled, taken[1])))
+
     @property
     def steps_per_epoch(self) -> float:
         """Optimizer steps in which every sample is seen once; not a whole number, as batches straddle epochs."""

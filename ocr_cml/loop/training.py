@@ -76,7 +76,7 @@ class Training:
         self.learners = Learners(self.cohort, config.Optimizer, self.loss_scale, restartable, world_size, device)
         self.labelled, self.unlabelled = assemble.labelled_dataset(config), assemble.unlabelled_dataset(config)
         taken = assemble.samples_a_step(config, world_size)
-        self.timetable = Timetable(config, len(self.dataset), taken[0] or taken[1])
+        self.timetable = Timetable.of(config, len(self.labelled or ()), len(self.unlabelled or ()), taken)
         self.evaluator = Evaluator(
             assemble.eval_dataset(config),
             config.PostProcess,

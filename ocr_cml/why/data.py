@@ -15,7 +15,7 @@ from ocr_cml.models import Detector
 from ocr_cml.runtime import LayerDetector
 from ocr_cml.schema import Config
 from ocr_cml.why.evidence import Doubt, DoubtMeter, Scale, noise_curve
-from ocr_cml.why.runs import FinishedRun, shrink_rule
+from ocr_cml.why.runs import FinishedRun
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.errors import ConfigError
 from ppocr_data.geometry import fill
@@ -54,7 +54,7 @@ def crops(config: Config, count: int, batch_size: int) -> list[Batch]:
 def pages(config: Config, count: int) -> list[TextPage]:
     """Held-out images with their text pixels, evenly spread over the set."""
     dataset = assemble.eval_dataset(config)
-    return [text_page(dataset, index, shrink_rule(config)) for index in evenly(len(dataset), count)]
+    return [text_page(dataset, index, assemble.shrink_rule(config)) for index in evenly(len(dataset), count)]
 
 
 def text_page(dataset: EvalDataset, index: int, rule: MakeShrinkMap) -> TextPage:

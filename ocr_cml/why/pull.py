@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ocr_cml import assemble
-from ocr_cml.binding import stated_terms
 from ocr_cml.checkpoint import Checkpoint, Progress, open_checkpoint, restore_layers
 from ocr_cml.cohort import BoundTerm, Cohort
 from ocr_cml.loop.timetable import Timetable
@@ -95,7 +94,7 @@ def pulls_of(config: Config, students: dict[str, Detector], batches: Sequence[Ba
         UserError: a teacher cannot be loaded.
     """
     cohort = _cohort(config, students, threads)
-    return pulls(cohort, _supervised(config, cohort), batches, 1.0)
+    return pulls(cohort, _supervised(cohort), batches, 1.0)
 
 
 def pulls_at(
@@ -122,7 +121,7 @@ def pulls_at(
     left_out = _restore_connectors(cohort, found)
     cohort.terms = [term for term in cohort.terms if term.binding.label not in left_out]
     progress = _schedules_at(run.config, cohort.terms, found.progress)
-    return pulls(cohort, _supervised(run.config, cohort), batches, progress), left_out
+    return pulls(cohort, _supervised(cohort), batches, progress), left_out
 
 
 def _cohort(config: Config, students: dict[str, Detector], threads: int) -> Cohort:
@@ -135,10 +134,9 @@ def _cohort(config: Config, students: dict[str, Detector], threads: int) -> Coho
     return cohort
 
 
-def _supervised(config: Config, cohort: Cohort) -> list[str]:
-    """The labels of the terms that are between a student and the labels."""
-    stated = stated_terms(config)
-    return [t.binding.label for t in cohort.terms if stated[t.binding.term].cls.role == "supervised"]
+def _supervised(cohort: Cohort) -> list[str]:
+    """The names of the terms that are between a student and the labels."""
+    return [term.binding.label for term in cohort.terms if term.binding.guide is None]
 
 
 def _restore_connectors(cohort: Cohort, found: Checkpoint) -> list[str]:
@@ -157,8 +155,6 @@ def _schedules_at(config: Config, terms: Sequence[BoundTerm], progress: Progress
     """How much of the weights' schedules was over at a checkpoint, in [0, 1]; without schedules nothing is read."""
     if not any(isinstance(term.weight, WeightSchedule) for term in terms):
         return 1.0
-    labelled = assemble.labelled_dataset(config)
-    dataset = labelled if labelled is not None else assemble.unlabelled_dataset(config)
-    assert dataset is not None, "the configuration was checked to have images"
+    labelled, unlabelled = assemble.labelled_dataset(config), assemble.unlabelled_dataset(config)
     taken = progress.samples_a_step or assemble.samples_a_step(config, 1)
-    return Timetable(config, len(dataset), taken[0] or taken[1]).fraction(progress.step)
+    return Timetable.of(config, len(labelled or ()), len(unlabelled or ()), taken).fraction(progress.step)

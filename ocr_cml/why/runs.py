@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ocr_cml import assemble
 from ocr_cml import config as configuration
 from ocr_cml.checkpoint import open_checkpoint
 from ocr_cml.records import AGREEMENT, METRICS, read_records
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError
-from ppocr_data.targets import MakeShrinkMap
-from ppocr_data.transforms import build_op
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def check_comparable(runs: Sequence[FinishedRun]) -> None:
     for run in runs[1:]:
         if run.config.Eval.dataset != first.config.Eval.dataset:
             raise ConfigError(f"{run.folder}: is evaluated on other images than {first.folder} (Eval.dataset differs)")
-        if shrink_rule(run.config) != shrink_rule(first.config):
+        if assemble.shrink_rule(run.config) != assemble.shrink_rule(first.config):
             raise ConfigError(
                 f"{run.folder}: learned other shrunken text than {first.folder} (MakeShrinkMap differs), so their "
                 "losses and their doubt on its edges cannot be compared"
@@ -113,9 +112,3 @@ def agreement_of(records: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
         if values:
             series.append((int(record["step"]), statistics.fmean(values)))
     return series
-
-
-def shrink_rule(config: Config) -> MakeShrinkMap:
-    """How the labels' text is shrunk in training."""
-    ops = [build_op(entry) for entry in config.Train.dataset.transforms]
-    return next(op for op in ops if isinstance(op, MakeShrinkMap))

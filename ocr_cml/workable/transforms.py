@@ -9,7 +9,7 @@ from ocr_cml.schema import EVALUATED, LABELLED, UNLABELLED, Config
 from ocr_cml.yaml_source import KeyPath
 from ppocr_data.crop import Crop
 from ppocr_data.errors import ConfigError
-from ppocr_data.op import Op
+from ppocr_data.op import Op, first_of
 from ppocr_data.transforms import NormalizeImage, build_op, check_eval_ops, check_train_ops
 
 _Op = TypeVar("_Op", bound=Op)
@@ -30,8 +30,8 @@ def transform_problems(config: Config) -> list[tuple[KeyPath, str]]:
             check(ops)
         except ConfigError as error:
             problems.append((where, str(error)))
-        normalize = _first(NormalizeImage, ops)
-        if normalize is not None and normalize != (_first(NormalizeImage, labelled) or NormalizeImage()):
+        normalize = first_of(ops, NormalizeImage)
+        if normalize is not None and normalize != (first_of(labelled, NormalizeImage) or NormalizeImage()):
             text = "NormalizeImage differs from that of Train.dataset; pixels are normalised by one rule, that one"
             problems.append((where, text))
         size, other = _crop_size(ops), _crop_size(labelled)
@@ -43,11 +43,7 @@ def transform_problems(config: Config) -> list[tuple[KeyPath, str]]:
     return problems
 
 
-def _first(kind: type[_Op], ops: Sequence[Op]) -> _Op | None:
-    return next((op for op in ops if isinstance(op, kind)), None)
-
-
 def _crop_size(ops: Sequence[Op]) -> tuple[int, int] | None:
     """Width and height of a training list's crops; None where it has no crop, which is refused by itself."""
-    crop = _first(Crop, ops)
+    crop = first_of(ops, Crop)
     return None if crop is None else crop.size
