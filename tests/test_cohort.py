@@ -15,9 +15,9 @@ from ocr_cml.cohort import BoundTerm, Cohort
 from ocr_cml.inference_yml import InferenceConfig
 from ocr_cml.losses import DBLoss, DMLLoss, TeacherLoss
 from ocr_cml.losses.db import dice_loss
+from ocr_cml.losses.divergences import bernoulli_kl
 from ocr_cml.losses.kd.at import ATLoss
 from ocr_cml.losses.kd.ofd import OFDLoss
-from ocr_cml.losses.mutual import bernoulli_kl
 from ocr_cml.losses.targets import Targets, decode_targets
 from ocr_cml.losses.teacher import dilated_target
 from ocr_cml.models import Detector, DetOutput, build_detector

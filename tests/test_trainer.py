@@ -22,7 +22,7 @@ from ocr_cml.cohort import Cohort
 from ocr_cml.evaluate import Evaluator
 from ocr_cml.loop.signals import Interrupted
 from ocr_cml.losses.db import dice_loss
-from ocr_cml.losses.mutual import bernoulli_kl
+from ocr_cml.losses.divergences import bernoulli_kl
 from ocr_cml.losses.targets import decode_targets
 from ocr_cml.losses.teacher import TeacherLoss
 from ocr_cml.models import DetOutput

@@ -5,14 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
+from ocr_cml.compare.results import Row
 from ocr_cml.figures import line_style, save_figure
-
-if TYPE_CHECKING:
-    from ocr_cml.compare.results import Row
 
 _KINDS = (("mean", "mean student", "o", 0.18), ("best", "best student", "s", 0.0), ("ensemble", "ensemble", "^", -0.18))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ocr_cml import assemble
 from ocr_cml.binding import TEACHERS, auxiliary_weights, ever_counts, idle_arguments, stated_terms
@@ -14,10 +13,8 @@ from ocr_cml.loop.training import Training
 from ocr_cml.optim import idle_settings, term_weight, warmup
 from ocr_cml.pictures import read_image
 from ppocr_data.errors import DataError
+from ppocr_data.labels import Sample
 from ppocr_data.spread import evenly
-
-if TYPE_CHECKING:
-    from ppocr_data.labels import Sample
 
 _LOOKED_AT = 8
 """Images of each set of which it is asked whether they show their texts."""

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 
 from ppocr_data.atomic import replacing
+from ppocr_data.dataset import DetDataset
 from ppocr_data.errors import UserError
 from ppocr_data.spread import evenly
-
-if TYPE_CHECKING:
-    from ppocr_data.dataset import DetDataset
 
 _PANEL = 256  # side of one of a sample's four panels, pixels
 _GAP = 4  # between panels

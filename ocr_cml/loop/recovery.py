@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ocr_cml import checkpoint
 from ocr_cml.log import LOG
@@ -11,9 +10,7 @@ from ocr_cml.loop import divergence
 from ocr_cml.loop.training import Training
 from ocr_cml.records import IN_EVALUATION
 from ppocr_data.errors import UserError
-
-if TYPE_CHECKING:
-    from ppocr_data.loader import Batch
+from ppocr_data.loader import Batch
 
 _MOST_RESTARTS = 3
 

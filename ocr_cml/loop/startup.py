@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from typing import TYPE_CHECKING
 
 import paddle
 
@@ -19,12 +18,9 @@ from ocr_cml.loop.doubts import doubts
 from ocr_cml.loop.training import Training
 from ocr_cml.losses import TeacherLoss
 from ocr_cml.losses.maps import TEXT_LEVEL
-from ocr_cml.models.weights import under
+from ocr_cml.models.weights import LoadReport, under
 from ocr_cml.runtime import LayerDetector
 from ppocr_data.spread import evenly
-
-if TYPE_CHECKING:
-    from ocr_cml.models.weights import LoadReport
 
 _CROPS = 12
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import paddle
 from paddle import Tensor, nn
 
+from ocr_cml.losses.targets import Targets
 from ocr_cml.models.detector import DetOutput, as_float32
 from ppocr_data.errors import ConfigError, ModelError
 from ppocr_data.spelling import hint
-
-if TYPE_CHECKING:
-    from ocr_cml.losses.targets import Targets
 
 Role = Literal["supervised", "mutual", "teacher"]
 """supervised: learns from labels; mutual: its guide is a peer that learns as well; teacher: its guide is frozen."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import paddle
 import paddle.nn.functional as F
@@ -13,10 +13,8 @@ from ocr_cml.losses.base import Role, require, require_choice
 from ocr_cml.losses.focal import focal_loss
 from ocr_cml.losses.maps import in_float32, weighted_mean
 from ocr_cml.losses.targets import Targets
+from ocr_cml.models.detector import DetOutput
 from ppocr_data.errors import ModelError
-
-if TYPE_CHECKING:
-    from ocr_cml.models.detector import DetOutput
 
 MainLoss = Literal["DiceLoss", "BCELoss"]
 MAIN_LOSSES: tuple[str, ...] = ("DiceLoss", "BCELoss")
@@ -200,9 +198,12 @@ class DBLoss(nn.Layer):
         error = paddle.abs(output.threshold_prob - targets.threshold_map)
         band = (error * border).sum() / (border.sum() + self.eps)
         if self.main_loss_type == "DiceFocalLoss":
-            steep = output.k * (output.shrink_prob - output.threshold_prob)
             shape = self._dice_focal(output.shrink_logit, output.shrink_prob, targets)
-            return self.alpha * shape + self.beta * band + self._dice_focal(steep, output.binary_prob, targets)
+            return (
+                self.alpha * shape
+                + self.beta * band
+                + self._dice_focal(output.binary_logit, output.binary_prob, targets)
+            )
         shape = main_loss(
             self.main_loss_type,
             output.shrink_logit,

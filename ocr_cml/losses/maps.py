@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 
+from ocr_cml.losses.targets import Targets
 from ocr_cml.models.detector import DetOutput, as_float32
-
-if TYPE_CHECKING:
-    from ocr_cml.losses.targets import Targets
 
 TEXT_LEVEL = 0.3
 """Probability from which a pixel counts as text: the threshold of PP-OCR's post-processing."""

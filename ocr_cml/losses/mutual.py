@@ -1,86 +1,22 @@
-"""The mutual term: each student imitates its peers (Zhang et al., Deep Mutual Learning, CVPR 2018).
-
-A text map is a Bernoulli distribution a pixel. All divergences are computed from logits, so that none overflows.
-"""
+"""The mutual term: each student imitates its peers (Zhang et al., Deep Mutual Learning, CVPR 2018)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import paddle
-import paddle.nn.functional as F
 from paddle import Tensor, nn
 
 from ocr_cml.losses.base import Role, require, require_choice
-from ocr_cml.losses.maps import balanced_mean, guide_logit, in_float32, logit, resized, text_region, weighted_mean
+from ocr_cml.losses.divergences import DIVERGENCES, Divergence
+from ocr_cml.losses.maps import guide_logit, in_float32, resized
+from ocr_cml.losses.pixels import Balance, check_pixel_arguments, mean_over, pixel_weight
 from ocr_cml.losses.targets import Targets
-from ocr_cml.models.detector import CLIPPED
+from ocr_cml.models.detector import DetOutput
 from ppocr_data.errors import ModelError
 
-if TYPE_CHECKING:
-    from ocr_cml.models.detector import DetOutput
-
-Divergence = Literal["kl", "js", "symmetric_kl", "ppocr"]
-Balance = Literal["pixels", "text"]
 MapName = Literal["shrink", "threshold", "binary"]
-
-
-def bernoulli_kl(guide: Tensor, learner: Tensor) -> Tensor:
-    """KL(sigmoid(guide) || sigmoid(learner)) of every pixel, from logits; no gradient into the guide.
-
-    sigmoid(u) (u - z) + softplus(z) - softplus(u): zero where equal, finite for any finite logits; its gradient with
-    respect to z is sigmoid(z) - sigmoid(u).
-    """
-    with paddle.no_grad():
-        q = F.sigmoid(guide)
-        entropy = F.softplus(guide) - q * guide
-    return F.softplus(learner) - q * learner - entropy
-
-
-def bernoulli_js(guide: Tensor, learner: Tensor) -> Tensor:
-    """Jensen-Shannon divergence of every pixel, from logits, in [0, log 2]; no gradient into the guide.
-
-    Half of KL(p || m) + KL(q || m) with m = (p + q) / 2. The mixture is the minimiser of that sum over m, so that the
-    gradient through it vanishes and it may be held constant.
-    """
-    with paddle.no_grad():
-        mixture = _log_mean(guide, learner) - _log_mean(-guide, -learner)
-        from_guide = bernoulli_kl(guide, mixture)
-    p = F.sigmoid(learner)
-    from_learner = p * (learner - mixture) + F.softplus(mixture) - F.softplus(learner)
-    return 0.5 * (from_learner + from_guide)
-
-
-def _log_mean(a: Tensor, b: Tensor) -> Tensor:
-    """log((sigmoid(a) + sigmoid(b)) / 2)."""
-    log_a, log_b = F.log_sigmoid(a), F.log_sigmoid(b)
-    return paddle.maximum(log_a, log_b) + paddle.log1p(paddle.expm1(-paddle.abs(log_a - log_b)) / 2)
-
-
-def bernoulli_symmetric_kl(guide: Tensor, learner: Tensor) -> Tensor:
-    """Half of KL(q || p) + KL(p || q) of every pixel, which is (p - q)(z - u) / 2; no gradient into the guide."""
-    guide = guide.detach()
-    return 0.5 * (F.sigmoid(learner) - F.sigmoid(guide)) * (learner - guide)
-
-
-def ppocr_divergence(guide: Tensor, learner: Tensor, eps: float = 1e-5) -> Tensor:
-    """PaddleOCR's DMLLoss of every pixel: half of q ln(q/p) + p ln(p/q), without the part of 1 - p.
-
-    That part weighs a disagreement on sure text as much as one on sure background; without it, text counts for little.
-    Its eps leave about 1e-5 where both are equal. Gradient flows into both arguments; DMLLoss detaches the guide.
-    """
-    q, p = F.sigmoid(guide), F.sigmoid(learner)
-    ratio = (q + eps) / (p + eps)
-    return 0.5 * (q * paddle.log(ratio + eps) + p * paddle.log(1.0 / ratio + eps))
-
-
-DIVERGENCES = {
-    "kl": bernoulli_kl,
-    "js": bernoulli_js,
-    "symmetric_kl": bernoulli_symmetric_kl,
-    "ppocr": ppocr_divergence,
-}
 
 
 class DMLLoss(nn.Layer):
@@ -138,13 +74,13 @@ class DMLLoss(nn.Layer):
         learner = in_float32(learner)
         seen = guide_logit(guide, learner.shrink_logit)
         weight = pixel_weight(seen, targets, self.use_mask, self.confidence)
-        region = text_region(seen, targets) if self.balance == "text" else None
+        mean = mean_over(self.balance, seen, targets, weight)
         means = []
         for name in self.maps:
             ours = _logit_of(learner, name)
             theirs = seen if name == "shrink" else resized(_logit_of(in_float32(guide), name).detach(), ours)
             value = DIVERGENCES[self.divergence](theirs / self.temperature, ours / self.temperature)
-            means.append(weighted_mean(value, weight) if region is None else balanced_mean(value, region, weight))
+            means.append(mean(value))
         return paddle.add_n(means) * self.temperature**2
 
 
@@ -156,30 +92,4 @@ def _logit_of(output: DetOutput, name: str) -> Tensor:
         raise ModelError(f"DMLLoss.maps: the network gives no {name} map; compare the shrink map")
     if name == "threshold":
         return output.threshold_logit
-    return output.k * (output.shrink_prob - output.threshold_prob)
-
-
-def pixel_weight(guide: Tensor, targets: Targets, use_mask: bool, confidence: float | None) -> Tensor | None:
-    """Which pixels count, as 0 and 1 `[N,1,H,W]`, or None for all.
-
-    Args:
-        guide: the guide's logits.
-        targets: give the don't-care text.
-        use_mask: leave that text out.
-        confidence: leave out pixels where the guide's max(q, 1 - q) is below this.
-    """
-    weight = targets.care_mask if use_mask else None
-    if confidence is None:
-        return weight
-    sure = (paddle.abs(guide) >= logit(confidence)).astype("float32")
-    return sure if weight is None else sure * weight
-
-
-def check_pixel_arguments(term: str, temperature: float, confidence: float | None, balance: str) -> None:
-    """Raise ConfigError unless the arguments that terms on soft maps share are valid."""
-    require(temperature > 0, f"{term}.temperature: must be above 0, is {temperature}")
-    valid = confidence is None or 0.5 <= confidence <= 1 - CLIPPED
-    require(
-        valid, f"{term}.confidence: max(q, 1 - q) lies in [0.5, {1 - CLIPPED}], as maps are clipped; is {confidence}"
-    )
-    require_choice(term, "balance", balance, ("pixels", "text"))
+    return output.binary_logit

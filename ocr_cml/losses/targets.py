@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from paddle import Tensor
 
 from ocr_cml.batches import on_device
-
-if TYPE_CHECKING:
-    from ppocr_data.loader import Batch
+from ppocr_data.loader import Batch
 
 
 @dataclass(frozen=True)

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import paddle
 from paddle import Tensor, nn
 
 from ocr_cml.losses.base import Role, require, require_choice
 from ocr_cml.losses.db import MainLoss, check_db_arguments, dice_loss, idle_main_loss_arguments, main_loss
+from ocr_cml.losses.divergences import bernoulli_kl
 from ocr_cml.losses.maps import (
     TEXT_LEVEL,
-    balanced_mean,
     dilated,
     guide_logit,
     in_float32,
     logit,
-    text_region,
-    weighted_mean,
 )
-from ocr_cml.losses.mutual import Balance, bernoulli_kl, check_pixel_arguments, pixel_weight
+from ocr_cml.losses.pixels import Balance, check_pixel_arguments, mean_over, pixel_weight
 from ocr_cml.losses.targets import Targets
+from ocr_cml.models.detector import DetOutput
 from ppocr_data.errors import ModelError
-
-if TYPE_CHECKING:
-    from ocr_cml.models.detector import DetOutput
 
 
 def dilated_target(guide: Tensor, thresh: float, dilation: int) -> Tensor:
@@ -119,11 +115,7 @@ class TeacherLoss(nn.Layer):
 
     def _soft(self, learner: DetOutput, seen: Tensor, weight: Tensor | None, targets: Targets) -> Tensor:
         value = bernoulli_kl(seen / self.temperature, learner.shrink_logit / self.temperature)
-        if self.balance == "text":
-            mean = balanced_mean(value, text_region(seen, targets), weight)
-        else:
-            mean = weighted_mean(value, weight)
-        return self.alpha * self.temperature**2 * mean
+        return self.alpha * self.temperature**2 * mean_over(self.balance, seen, targets, weight)(value)
 
     def _dilated(self, learner: DetOutput, seen: Tensor, weight: Tensor | None, targets: Targets) -> Tensor:
         if learner.threshold_logit is None:

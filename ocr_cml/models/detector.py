@@ -75,10 +75,15 @@ class DetOutput:
             raise ValueError("this output has no threshold map: the network is in eval mode, or gives only P")
         return F.sigmoid(self.threshold_logit)
 
+    @property
+    def binary_logit(self) -> Tensor:
+        """k (P - T), of which B is the sigmoid. Raises ValueError where there is no threshold map."""
+        return self.k * (self.shrink_prob - self.threshold_prob)
+
     @cached_property
     def binary_prob(self) -> Tensor:
         """B = sigmoid(k (P - T)): the differentiable binarization (Liao et al., AAAI 2020, equation 2)."""
-        return F.sigmoid(self.k * (self.shrink_prob - self.threshold_prob))
+        return F.sigmoid(self.binary_logit)
 
     def detached(self) -> DetOutput:
         """The same maps as fixed numbers that hold no activations; without features and auxiliary answers."""

@@ -6,14 +6,9 @@ import numpy as np
 import paddle
 import pytest
 
+from ocr_cml.losses.divergences import bernoulli_js, bernoulli_kl, bernoulli_symmetric_kl, ppocr_divergence
 from ocr_cml.losses.maps import text_region
-from ocr_cml.losses.mutual import (
-    DMLLoss,
-    bernoulli_js,
-    bernoulli_kl,
-    bernoulli_symmetric_kl,
-    ppocr_divergence,
-)
+from ocr_cml.losses.mutual import DMLLoss
 
 
 def sigmoid(x):

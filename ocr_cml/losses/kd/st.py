@@ -7,8 +7,8 @@ from typing import ClassVar
 from paddle import Tensor, nn
 
 from ocr_cml.losses.base import Role, require
+from ocr_cml.losses.divergences import bernoulli_kl
 from ocr_cml.losses.maps import guide_logit, weighted_mean
-from ocr_cml.losses.mutual import bernoulli_kl
 from ocr_cml.losses.targets import Targets
 from ocr_cml.models.detector import DetOutput, as_float32
 
