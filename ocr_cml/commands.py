@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ocr_cml.cli import check_writable, command_line, write_json
 from ocr_cml.environment import process_threads, tune_process
+from ocr_cml.run_files import BEST, LATEST, TRAIN_LOG
 from ppocr_data.errors import ConfigError, DataError, UserError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
     device = assemble.use_device(settings)
     rank, world_size = distributed.start()
     with contextlib.closing(RunFolder(settings, is_owner=rank == 0)) as run:
-        log = run.path / "train.log" if rank == 0 else None
+        log = run.path / TRAIN_LOG if rank == 0 else None
         try:
             start_logging(log)
         except OSError as error:
@@ -67,9 +68,9 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
             raise
     if rank == 0:
         if best is None:
-            print(f"best student=none step={trainer.progress.step} dir={run.path / 'latest'}")
+            print(f"best student=none step={trainer.progress.step} dir={run.path / LATEST}")
         else:
-            print(f"best student={best.student} hmean={best.hmean:.4f} step={best.step} dir={run.path / 'best'}")
+            print(f"best student={best.student} hmean={best.hmean:.4f} step={best.step} dir={run.path / BEST}")
     return 0
 
 
@@ -223,8 +224,6 @@ def _refuse_unnamed_weights(settings: Config, config_path: str, overrides: Seque
     Raises:
         ConfigError: `Global.pretrained_model` is not given, or something else is in its place.
     """
-    from ocr_cml.checkpoint_files import BEST, LATEST
-
     given = {key.strip(): value.strip() for key, _, value in (override.partition("=") for override in overrides)}
     if "Global.checkpoints" in given:
         raise ConfigError(

@@ -16,12 +16,12 @@ import paddle
 from paddle import Tensor, nn
 
 from ocr_cml import inference_yml
-from ocr_cml.checkpoint_files import is_checkpoint
 from ocr_cml.inference_yml import InferenceConfig
 from ocr_cml.log import LOG
 from ocr_cml.normalization import Normalization
 from ocr_cml.paddle_to_onnx import ConversionError, NoRoomError, to_onnx
 from ocr_cml.postprocess import DBPostProcess
+from ocr_cml.run_files import is_checkpoint
 from ocr_cml.runtime import open_detector, probe_images
 from ppocr_data.errors import ModelError
 from ppocr_data.locks import is_held, lock

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ocr_cml.checkpoint_files import is_checkpoint
+from ocr_cml.run_files import is_checkpoint
 from ppocr_data.errors import ModelError
 
 _FOREIGN_NAMES = frozenset({"run_program", "read"})

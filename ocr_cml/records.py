@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from ppocr_data.atomic import write_text
 
-METRICS = "metrics.jsonl"
 ENSEMBLE = "ensemble"
 """The name under which the mean map of the students is scored and exported."""
 AGREEMENT = "agreement/"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ocr_cml import assemble
 from ocr_cml.checkpoint import Checkpoint, is_checkpoint, open_checkpoint
-from ocr_cml.checkpoint_files import STATE
 from ocr_cml.models.detector import Detector
+from ocr_cml.run_files import STATE
 from ocr_cml.schema import Config
 from ppocr_data.errors import WeightsError
 

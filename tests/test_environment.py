@@ -85,7 +85,7 @@ def test_after_paddle_it_refuses(repository: Path) -> None:
 
 
 def test_the_packages_that_tools_import_first_do_not_import_paddle(repository: Path) -> None:
-    names = "ocr_cml.checkpoint_files, ocr_cml.commands, ocr_cml.cli, ocr_cml.model_files"
+    names = "ocr_cml.run_files, ocr_cml.commands, ocr_cml.cli, ocr_cml.model_files"
     script = f"import sys, {names}; sys.exit('paddle' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=repository, check=False).returncode == 0
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ocr_cml.assemble.seeds import mixed
 from ocr_cml.log import LOG
-from ocr_cml.records import METRICS
+from ocr_cml.run_files import METRICS
 from ocr_cml.runtime import Normalization
 from ocr_cml.schema import Config
 from ppocr_data import synth

@@ -8,7 +8,6 @@ from pathlib import Path
 from ocr_cml import inference_yml, model_store
 from ocr_cml.assemble.data import normalization
 from ocr_cml.binding import stated_terms
-from ocr_cml.checkpoint_files import is_checkpoint
 from ocr_cml.config import load_record
 from ocr_cml.fastest import fastest
 from ocr_cml.log import LOG
@@ -16,6 +15,7 @@ from ocr_cml.model_files import find_files
 from ocr_cml.models import Detector, build_detector
 from ocr_cml.models.weight_files import find_weights, read_weights
 from ocr_cml.models.weights import LoadReport, load_into, select
+from ocr_cml.run_files import CONFIG, is_checkpoint
 from ocr_cml.runtime import FrozenDetector, LayerDetector, Normalization, open_detector
 from ocr_cml.schema import Config
 from ppocr_data.digests import sha256_of
@@ -59,7 +59,7 @@ def _load(layer: Detector, name: str, source: str) -> tuple[Path, LoadReport]:
 
 def _pixels_of(file: Path, config: Config, name: str) -> Normalization:
     """How a teacher's own training turned pixels into its input, where a run's record beside its weights says so."""
-    ours, record = normalization(config), file.parent / "config.yml"
+    ours, record = normalization(config), file.parent / CONFIG
     if not (record.is_file() and is_checkpoint(file.parent)):
         return ours
     try:

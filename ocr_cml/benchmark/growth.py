@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ocr_cml.benchmark import inputs, recipe
 from ocr_cml.benchmark.measure import OURS, Row, rows_of
 from ocr_cml.benchmark.side import ROOT, Side
-from ocr_cml.records import METRICS
+from ocr_cml.run_files import METRICS
 from ppocr_data.errors import UserError
 
 if TYPE_CHECKING:

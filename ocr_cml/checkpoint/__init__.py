@@ -16,7 +16,7 @@ from ocr_cml.checkpoint.arrays import Arrays, arrays_of, optimizer_arrays, resto
 from ocr_cml.checkpoint.progress import Progress
 from ocr_cml.checkpoint.reading import Checkpoint, find, open_checkpoint
 from ocr_cml.checkpoint.writing import finish_interrupted_save, save, swap_with_previous
-from ocr_cml.checkpoint_files import BEST, LATEST, is_checkpoint, is_kept, previous_of
+from ocr_cml.run_files import BEST, LATEST, is_checkpoint, is_kept, previous_of
 
 __all__ = [
     "BEST",

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from ocr_cml.checkpoint.arrays import Arrays
 from ocr_cml.checkpoint.progress import Progress
-from ocr_cml.checkpoint_files import LATEST, STATE, is_checkpoint, previous_of
+from ocr_cml.run_files import LATEST, STATE, is_checkpoint, previous_of
 from ppocr_data.digests import sha256_of
 from ppocr_data.errors import WeightsError
 

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from ocr_cml.checkpoint.arrays import Arrays
 from ocr_cml.checkpoint.progress import Progress
 from ocr_cml.checkpoint.reading import FORMAT, open_checkpoint
-from ocr_cml.checkpoint_files import STATE, previous_of, temporary_of
+from ocr_cml.run_files import CONFIG, STATE, previous_of, temporary_of
 from ppocr_data.digests import sha256_of
 from ppocr_data.errors import UserError, WeightsError
 
@@ -42,8 +42,8 @@ def save(folder: Path, files: Mapping[str, Arrays], progress: Progress, config_y
         hashes = {
             f"{stem}.safetensors": _write(temporary / f"{stem}.safetensors", arrays) for stem, arrays in files.items()
         }
-        _write_text(temporary / "config.yml", config_yaml)
-        hashes["config.yml"] = sha256_of(temporary / "config.yml")
+        _write_text(temporary / CONFIG, config_yaml)
+        hashes[CONFIG] = sha256_of(temporary / CONFIG)
         state = {"format": FORMAT, "progress": asdict(progress), "sha256": hashes}
         _write_text(temporary / STATE, json.dumps(state, indent=1))
         _sync_folder(temporary)

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 from ocr_cml import assemble, config
-from ocr_cml.checkpoint_files import BEST, LATEST
 from ocr_cml.compare.outcome import PlannedRun
 from ocr_cml.compare.plan import Plan
 from ocr_cml.compare.results import read_results
@@ -21,6 +20,7 @@ from ocr_cml.evaluate import Page, batches
 from ocr_cml.fastest import fastest
 from ocr_cml.metrics import overlap
 from ocr_cml.postprocess import DBPostProcess
+from ocr_cml.run_files import BEST, LATEST
 from ocr_cml.runtime import FrozenDetector
 from ocr_cml.trained import load_trained
 from ppocr_data.atomic import replacing

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ocr_cml.checkpoint_files import BEST, LATEST, is_kept
+from ocr_cml.run_files import BEST, CONFIG, LATEST, is_kept
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError
 
@@ -80,7 +80,7 @@ def _record_of(folder: Path) -> Path | None:
     What failed before it saved anything is no run yet: its cause may be mended, by other values too.
     """
     begun = _ended_well(folder) or any(is_kept(folder / name) for name in (LATEST, BEST))
-    recorded = folder / "config.yml"
+    recorded = folder / CONFIG
     return recorded if begun and recorded.is_file() else None
 
 

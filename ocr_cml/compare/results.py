@@ -19,7 +19,8 @@ from ocr_cml.compare.plan import Plan
 from ocr_cml.compare.schema import Method
 from ocr_cml.models import build_detector
 from ocr_cml.models.weights import UNUSED_WHEN_FROZEN
-from ocr_cml.records import ENSEMBLE, METRICS, Best, best_of, paces, read_records
+from ocr_cml.records import ENSEMBLE, Best, best_of, paces, read_records
+from ocr_cml.run_files import METRICS
 from ppocr_data.errors import UserError
 
 MB = 1024 * 1024

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from ocr_cml import assemble
 from ocr_cml.checkpoint import Progress
-from ocr_cml.checkpoint_files import BEST, LATEST, STATE, previous_of
 from ocr_cml.compare.outcome import PlannedRun
 from ocr_cml.compare.plan import Plan
+from ocr_cml.run_files import BEST, LATEST, STATE, previous_of
 from ppocr_data.errors import ConfigError, UserError
 
 _Digests = dict[tuple[str, str], str]

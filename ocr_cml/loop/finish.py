@@ -13,6 +13,7 @@ from ocr_cml.fastest import answering
 from ocr_cml.log import LOG
 from ocr_cml.loop import validation
 from ocr_cml.loop.training import Training
+from ocr_cml.run_files import VALIDATION
 from ppocr_data.errors import UserError
 
 
@@ -63,7 +64,7 @@ def _examine(training: Training) -> None:
         "looked at %d evaluation images with the best weights in %.1f s: %s",
         len(examination.indices),
         time.perf_counter() - began,
-        training.run.path / validation.FOLDER,
+        training.run.path / VALIDATION,
     )
 
 

@@ -17,6 +17,7 @@ from ocr_cml.loop import validation
 from ocr_cml.loop.training import Training
 from ocr_cml.optim import term_weight
 from ocr_cml.records import Best
+from ocr_cml.run_files import CONFIG
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError, WeightsError
 
@@ -124,7 +125,7 @@ def _keep_or_forget_best(training: Training, reason: str) -> None:
 def _recorded(found: Checkpoint) -> Config | None:
     """The configuration that made a checkpoint; None of one that this version does not read."""
     try:
-        return load_record(found.folder / "config.yml")
+        return load_record(found.folder / CONFIG)
     except ConfigError:
         return None
 

@@ -11,7 +11,8 @@ from ocr_cml import config as configuration
 from ocr_cml.changed_keys import different_keys
 from ocr_cml.checkpoint import BEST, LATEST, finish_interrupted_save, is_kept, previous_of
 from ocr_cml.loop.loggers import Logger, close, tell
-from ocr_cml.records import METRICS, Records
+from ocr_cml.records import Records
+from ocr_cml.run_files import CONFIG, METRICS, PREVIEW, REPORT, TRAIN_LOG, VALIDATION
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError
 from ppocr_data.locks import is_held, lock
@@ -23,7 +24,7 @@ _OTHER_STEPS = re.compile(r"Train\..*\.batch_size_per_card$|Optimizer\.accumulat
 """Keys that say how many images a step takes: it must stay as many, by another number of processes perhaps."""
 _SIGNS = (_LOCK, METRICS, *(name for folder in (LATEST, BEST) for name in (folder, previous_of(Path(folder)).name)))
 """By which a folder is known as a run's; a run makes the first before anything else."""
-_WRITTEN = ("config.yml", "preview.jpg", "report.html", "train.log", "validation")
+_WRITTEN = (CONFIG, PREVIEW, REPORT, TRAIN_LOG, VALIDATION)
 
 
 def is_trained_in(folder: Path) -> bool:
@@ -109,7 +110,7 @@ class RunFolder:
         if self._records is None:
             return
         try:
-            configuration.save(self.as_recorded(config), self.path / "config.yml")
+            configuration.save(self.as_recorded(config), self.path / CONFIG)
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -136,7 +137,7 @@ class RunFolder:
                 f"{LATEST}/ is gone; put that back, move the folder away, or choose another (a new run begins from "
                 f"these weights with -o Global.pretrained_model={self.path / BEST})"
             )
-        recorded = self.path / "config.yml"
+        recorded = self.path / CONFIG
         if not recorded.is_file():
             raise ConfigError(self._taken("its config.yml is missing"))
         # A run that began from another's checkpoint goes on from its own: the same command, given again, is no rewind.

@@ -19,6 +19,7 @@ from ocr_cml.loop.training import Training
 from ocr_cml.losses import TeacherLoss
 from ocr_cml.losses.maps import TEXT_LEVEL
 from ocr_cml.models.weights import LoadReport, under
+from ocr_cml.run_files import PREVIEW
 from ocr_cml.runtime import LayerDetector
 from ppocr_data.spread import evenly
 
@@ -33,8 +34,8 @@ def look(training: Training) -> None:
             LOG.warning("%s", doubt)
         for problem in training.dataset.problems:
             LOG.warning("left out or mended: %s", problem)
-        preview.draw(training.dataset, training.run.path / "preview.jpg")
-        LOG.info("preview: %s shows training samples as the networks see them", training.run.path / "preview.jpg")
+        preview.draw(training.dataset, training.run.path / PREVIEW)
+        LOG.info("preview: %s shows training samples as the networks see them", training.run.path / PREVIEW)
     unfinished = training.progress.step < training.timetable.last_step
     made_by = program.state_on(training.device, training.gradients.precision)
     if unfinished and training.rank == 0 and training.run.last("program") != made_by:

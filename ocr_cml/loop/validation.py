@@ -23,10 +23,10 @@ from ocr_cml.evaluate import MapFunction, Page, batches, scored, with_ensemble
 from ocr_cml.metrics import Counts, Overlap, overlap
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.records import Best
+from ocr_cml.run_files import VALIDATION, VALIDATION_RECORD
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.spread import evenly
 
-FOLDER, FILE = "validation", "validation.json"
 MOST_IMAGES = 200
 SHOWN = 10  # best, and as many worst
 _THRESHOLDS = tuple(round(0.05 * number, 2) for number in range(2, 20))  # 0.1 to 0.95
@@ -125,8 +125,8 @@ def record(examination: Examination, best: Best, run: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    folder = run / FOLDER
-    temporary = folder.with_name(f"{FOLDER}.tmp")
+    folder = run / VALIDATION
+    temporary = folder.with_name(f"{VALIDATION}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     order = examination.ranked(best.student)
@@ -149,26 +149,26 @@ def record(examination: Examination, best: Best, run: Path) -> None:
         "curves": {name: examination.curve(name) for name in examination.names},
         **pages,
     }
-    (temporary / FILE).write_text(json.dumps(found), encoding="utf-8")
+    (temporary / VALIDATION_RECORD).write_text(json.dumps(found), encoding="utf-8")
     forget(run)
     os.replace(temporary, folder)
 
 
 def forget(run: Path) -> None:
     """Remove `RUN/validation`, if it is one of ours: somebody may have put a folder of that name there."""
-    if (run / FOLDER / FILE).is_file():
+    if (run / VALIDATION / VALIDATION_RECORD).is_file():
         # Under another name first: half removed, it would be nobody's, and in the way for ever.
-        gone = run / f".{FOLDER}.gone"
+        gone = run / f".{VALIDATION}.gone"
         shutil.rmtree(gone, ignore_errors=True)
         with contextlib.suppress(OSError):  # what would take its place says what is wrong
-            (run / FOLDER).rename(gone)
+            (run / VALIDATION).rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
 
 
 def is_recorded(best: Best, run: Path) -> bool:
     """Whether `RUN/validation` is already that of this best checkpoint."""
     try:
-        found = json.loads((run / FOLDER / FILE).read_text(encoding="utf-8"))
+        found = json.loads((run / VALIDATION / VALIDATION_RECORD).read_text(encoding="utf-8"))
         return (found["student"], found["step"], found["hmean"]) == (best.student, best.step, best.hmean)
     except (OSError, ValueError, KeyError, TypeError):
         return False

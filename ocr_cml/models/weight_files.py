@@ -14,9 +14,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ocr_cml.checkpoint_files import BEST, LATEST, is_checkpoint
 from ocr_cml.models import pdparams
 from ocr_cml.models.pdparams import Weights, read_pdparams
+from ocr_cml.run_files import BEST, LATEST, is_checkpoint
 from ppocr_data.atomic import replacing
 from ppocr_data.errors import WeightsError
 

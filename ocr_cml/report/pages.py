@@ -19,6 +19,7 @@ from ocr_cml.report.run import Run, read_run
 from ocr_cml.report.series import as_teacher, colours, loss_charts, pace_charts, score_chart, score_details
 from ocr_cml.report.template import code, facts, fold, missing, page, section, table
 from ocr_cml.report.validation import gallery
+from ocr_cml.run_files import PREVIEW, REPORT
 from ocr_cml.words import duration
 from ppocr_data.atomic import write_text
 from ppocr_data.errors import UserError
@@ -44,7 +45,7 @@ def write_report(runs: Path | Sequence[Path], output: Path | None = None) -> Pat
     paths = [Path(runs)] if isinstance(runs, (str, Path)) else [Path(path) for path in runs]
     found = [read_run(path) for path in paths]
     if len(found) == 1:
-        target, html = paths[0] / "report.html", page(f"{found[0].name}: training report", _report(found[0]))
+        target, html = paths[0] / REPORT, page(f"{found[0].name}: training report", _report(found[0]))
     else:
         names = ", ".join(run.name for run in distinct(found))
         target, html = paths[0] / "compare.html", page(f"Comparison of {names}", comparison(found))
@@ -72,7 +73,7 @@ def _report(run: Run) -> str:
         section("Best and worst validation pictures", gallery(run, colours(run))),
         section("Losses", charts(loss_charts(run)) if run.logged else missing("No step was logged.")),
         section("Learning rate and speed", charts(pace_charts(run))),
-        section("What the networks see", _preview(run.path / "preview.jpg")),
+        section("What the networks see", _preview(run.path / PREVIEW)),
     ]
     if warnings:
         parts.append(section("Warnings", f'<div class="warnings">{code(chr(10).join(warnings))}</div>'))

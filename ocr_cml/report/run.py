@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ocr_cml.checkpoint_files import BEST, STATE, is_checkpoint
-from ocr_cml.records import ENSEMBLE, METRICS, Best, best_of, is_log_point, numbers, paces, records_in
+from ocr_cml.records import ENSEMBLE, Best, best_of, is_log_point, numbers, paces, records_in
 from ocr_cml.report.validation_record import ValidationRecord
+from ocr_cml.run_files import BEST, CONFIG, METRICS, STATE, TRAIN_LOG, VALIDATION, VALIDATION_RECORD, is_checkpoint
 from ppocr_data.errors import UserError
 
 Scores = dict[str, dict[str, float]]
 """Network name -> precision, recall, hmean and counts."""
 
-_FILES = (METRICS, "config.yml", "train.log")
-_VALIDATION = ("validation", "validation.json")
+_FILES = (METRICS, CONFIG, TRAIN_LOG)
+_VALIDATION = (VALIDATION, VALIDATION_RECORD)
 _LOG_LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ ([A-Z]+) (.*)", re.DOTALL)
 
 
@@ -93,8 +93,8 @@ def read_run(path: Path) -> Run:
     run = Run(path, path.resolve().name)
     texts = {name: _text(path / name) for name in _FILES}
     run.notes += [f"{name} is missing or empty." for name, text in texts.items() if not text.strip()]
-    run.config = texts["config.yml"]
-    run.log, run.times = _log_messages(texts["train.log"])
+    run.config = texts[CONFIG]
+    run.log, run.times = _log_messages(texts[TRAIN_LOG])
     _read_metrics(run, texts[METRICS])
     run.validation = _read_validation(run)
     run.best = _recorded_best(path / BEST / STATE) or best_of(run.evaluations.items())

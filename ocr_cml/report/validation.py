@@ -10,6 +10,7 @@ from typing import Any
 from ocr_cml.report.charts import Chart, Series
 from ocr_cml.report.run import Run
 from ocr_cml.report.template import missing
+from ocr_cml.run_files import VALIDATION
 
 # Boxes lie on photos, not on the page: one set of bright colours, for the light and the dark page alike.
 _BRIGHT = ("#4aa8ff", "#ff9340", "#3ee08f", "#cf9bff", "#ffd83d", "#ff7cc0", "#48e5f5", "#ff5c5c")
@@ -126,7 +127,7 @@ def _points(points: Sequence[Sequence[float]]) -> str:
 
 def _picture(run: Run, name: str) -> str:
     """A recorded JPEG as a data URI; "" where it is gone. `name` is a plain file name, whatever the record says."""
-    path = run.path / "validation" / name.replace("\\", "/").rpartition("/")[2]
+    path = run.path / VALIDATION / name.replace("\\", "/").rpartition("/")[2]
     if not path.is_file():
         return ""
     return f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -11,7 +11,8 @@ from typing import Any
 from ocr_cml import assemble
 from ocr_cml import config as configuration
 from ocr_cml.checkpoint import open_checkpoint
-from ocr_cml.records import AGREEMENT, METRICS, read_records
+from ocr_cml.records import AGREEMENT, read_records
+from ocr_cml.run_files import CONFIG, METRICS
 from ocr_cml.schema import Config
 from ppocr_data.errors import ConfigError, UserError
 
@@ -50,7 +51,7 @@ def read_run(text: str) -> FinishedRun:
         UserError: its records cannot be read.
     """
     label, folder = label_of(text)
-    missing = [name for name in ("config.yml", METRICS) if not (folder / name).is_file()]
+    missing = [name for name in (CONFIG, METRICS) if not (folder / name).is_file()]
     if missing:
         raise ConfigError(
             f"{folder}: is no finished run, it has no {missing[0]}; name a folder that tools/train.py wrote "
@@ -60,7 +61,7 @@ def read_run(text: str) -> FinishedRun:
         records, damaged = read_records(folder / METRICS)
     except OSError as error:
         raise UserError(f"{folder / METRICS}: cannot be read: {error.strerror}") from None
-    return FinishedRun(label, folder, configuration.load_record(folder / "config.yml"), records, damaged)
+    return FinishedRun(label, folder, configuration.load_record(folder / CONFIG), records, damaged)
 
 
 def check_comparable(runs: Sequence[FinishedRun]) -> None:

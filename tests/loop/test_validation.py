@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from ocr_cml.loop.validation import FILE, FOLDER, Examination, _quality, forget, is_recorded, record
+from ocr_cml.loop.validation import Examination, _quality, forget, is_recorded, record
 from ocr_cml.metrics import Counts, overlap
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.records import Best
+from ocr_cml.run_files import VALIDATION, VALIDATION_RECORD
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.transforms import build_ops
 
@@ -79,7 +80,7 @@ def test_what_is_written_can_be_read_back(tmp_path: Path) -> None:
     record(examined(tmp_path), best, run)
     assert is_recorded(best, run) and not is_recorded(Best("Student2", 0.5, 7), run)
     assert not is_recorded(Best("Student", 0.6, 7), run)  # scored otherwise
-    found = json.loads((run / FOLDER / FILE).read_text())
+    found = json.loads((run / VALIDATION / VALIDATION_RECORD).read_text())
     assert (found["images"], found["of"], found["student"], found["step"]) == (3, 3, "Student", 7)
     assert list(found["curves"]) == ["Student", "Student2", "ensemble", "Teacher"]
     assert [page["source"].rpartition(":")[2] for page in found["best"]] == ["1", "2"]
@@ -92,8 +93,8 @@ def test_what_is_written_can_be_read_back(tmp_path: Path) -> None:
     wrong = [box["right"] for box in found["worst"][0]["networks"]["Student"]["boxes"]]
     assert sorted(wrong) == [False, True]
     for page in found["best"] + found["worst"]:
-        assert cv2.imread(str(run / FOLDER / page["picture"])).shape == (SIDE, SIDE, 3)
-        grey = cv2.imread(str(run / FOLDER / page["maps"]["Student"]), cv2.IMREAD_GRAYSCALE)
+        assert cv2.imread(str(run / VALIDATION / page["picture"])).shape == (SIDE, SIDE, 3)
+        grey = cv2.imread(str(run / VALIDATION / page["maps"]["Student"]), cv2.IMREAD_GRAYSCALE)
         assert grey[30, 30] == pytest.approx(0.9 * 255, abs=6)
     assert not (run / "validation.tmp").exists()
     record(examined(tmp_path), best, run)  # a second time replaces it
@@ -101,9 +102,9 @@ def test_what_is_written_can_be_read_back(tmp_path: Path) -> None:
 
 
 def test_a_damaged_record_counts_as_none(tmp_path: Path) -> None:
-    (tmp_path / FOLDER).mkdir()
+    (tmp_path / VALIDATION).mkdir()
     for text in ("", "[]", "{}", '{"student": "Student"'):
-        (tmp_path / FOLDER / FILE).write_text(text)
+        (tmp_path / VALIDATION / VALIDATION_RECORD).write_text(text)
         assert not is_recorded(Best("Student", 0.5, 7), tmp_path)
 
 
@@ -124,12 +125,12 @@ def test_matches_name_the_detection_of_each_ground_truth() -> None:
 def test_a_folder_of_that_name_that_is_not_ours_stays(tmp_path: Path) -> None:
     """Somebody's images, put there while a run was training."""
     run = tmp_path / "run"
-    (run / FOLDER).mkdir(parents=True)
-    (run / FOLDER / "mine.jpg").touch()
+    (run / VALIDATION).mkdir(parents=True)
+    (run / VALIDATION / "mine.jpg").touch()
     with pytest.raises(OSError):
         record(examined(tmp_path), Best("Student", 0.5, 7), run)
     forget(run)
-    assert (run / FOLDER / "mine.jpg").exists()
+    assert (run / VALIDATION / "mine.jpg").exists()
 
 
 def test_a_removal_that_is_cut_short_is_in_nobodys_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +139,7 @@ def test_a_removal_that_is_cut_short_is_in_nobodys_way(tmp_path: Path, monkeypat
     record(examined(tmp_path), Best("Student", 0.5, 7), run)
 
     def killed(folder: Path, **_: object) -> None:
-        for file in [folder / FILE, *folder.glob("best*")]:
+        for file in [folder / VALIDATION_RECORD, *folder.glob("best*")]:
             file.unlink(missing_ok=True)
 
     with monkeypatch.context() as patched:
@@ -147,7 +148,7 @@ def test_a_removal_that_is_cut_short_is_in_nobodys_way(tmp_path: Path, monkeypat
     record(examined(tmp_path), Best("Student", 0.6, 9), run)
     assert is_recorded(Best("Student", 0.6, 9), run)
     record(examined(tmp_path), Best("Student", 0.7, 11), run)
-    assert [file.name for file in run.iterdir()] == [FOLDER]
+    assert [file.name for file in run.iterdir()] == [VALIDATION]
 
 
 def test_boxes_are_shown_that_reach_the_threshold(tmp_path: Path) -> None:
@@ -157,7 +158,7 @@ def test_boxes_are_shown_that_reach_the_threshold(tmp_path: Path) -> None:
     examination = Examination(dataset(tmp_path, [[(LEFT, "a")]]), post, students, {}, batch_size=1)
     (tmp_path / "run").mkdir()
     record(examination, Best("Student", 0.5, 7), tmp_path / "run")
-    found = json.loads((tmp_path / "run" / FOLDER / FILE).read_text())
+    found = json.loads((tmp_path / "run" / VALIDATION / VALIDATION_RECORD).read_text())
     assert [box["score"] for box in found["best"][0]["networks"]["Student"]["boxes"]] == [0.5]
     assert {point["box_thresh"]: point["num_det"] for point in found["curves"]["Student"]}[0.5] == 1
 
@@ -169,7 +170,7 @@ def test_the_size_of_a_page_is_its_width_and_height(tmp_path: Path) -> None:
     examination = Examination(data, POST, {"Student": lambda images: np.stack([wide] * len(images))}, {}, batch_size=1)
     (tmp_path / "run").mkdir()
     record(examination, Best("Student", 0.5, 7), tmp_path / "run")
-    found = json.loads((tmp_path / "run" / FOLDER / FILE).read_text())
+    found = json.loads((tmp_path / "run" / VALIDATION / VALIDATION_RECORD).read_text())
     assert found["best"][0]["size"] == [2 * SIDE, SIDE]
 
 

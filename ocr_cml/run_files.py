@@ -1,12 +1,19 @@
-"""Where checkpoints lie in a run folder, while they are written and afterwards, and how a folder is known for one.
+"""What lies in a run folder, and how a folder is known for a checkpoint.
 
-For all who only ask where, or whether: opening one is `ocr_cml.checkpoint`'s, which needs Paddle.
+For all who only ask where, or whether: opening a checkpoint is `ocr_cml.checkpoint`'s, which needs Paddle.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+CONFIG = "config.yml"
+"""The configuration with every default; in each checkpoint as well."""
+METRICS = "metrics.jsonl"
+"""The records, see `ocr_cml.records`."""
+TRAIN_LOG, PREVIEW, REPORT = "train.log", "preview.jpg", "report.html"
+VALIDATION, VALIDATION_RECORD = "validation", "validation.json"
+"""The folder of the best student's pictures, and in it what is said of them."""
 LATEST, BEST = "latest", "best"
 """What a run goes on from, and its best students alone."""
 STATE = "state.json"
