@@ -21,7 +21,8 @@ _SMALLEST_PASTED = 4
 class IaaAugment(Op):
     """Flips, rotations and scales, as imgaug names them, composed into one warp, so pixels are interpolated once.
 
-    Polygons move with the pixels and are cut to the new canvas; those outside are dropped. In a record with
+    Polygons are cut to the image, move with its pixels, and are cut to the new canvas: beyond the image there is
+    nothing but filling. Those outside are dropped. In a record with
     `defer_warp` the pixels wait for the crop, which then makes its few pixels straight from the original ones; where
     an op between the two needs them, for that op.
     """
@@ -36,6 +37,7 @@ class IaaAugment(Op):
     def __call__(self, record: Record, rng: np.random.Generator) -> Record:
         """Warp image and polygons."""
         pending = pending_warp(record)
+        record = geometry.clip_record(record, record["polygons"], *pending.size)
         own, size = np.eye(3), pending.size
         for step in USUAL if self.augmenter_args is None else self.augmenter_args:
             matrix, size = step.matrix(*size, rng)

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ppocr_data.decode import raise_where_memory_is_short
 from ppocr_data.errors import DataError
 from ppocr_data.labels import LabelReport, OnBad, Sample, read_images, read_labels
 from ppocr_data.op import Op, Record, first_of
@@ -138,6 +139,7 @@ class DetDataset:
             for op in self.ops:
                 record = op(record if op.takes_pending_warp else settle(record), rng)
         except cv2.error as error:
+            raise_where_memory_is_short(error)
             raise DataError(f"{sample.source}: image {sample.image}: cannot be augmented ({error.err})") from error
         return record
 

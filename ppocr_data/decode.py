@@ -82,6 +82,7 @@ class DecodeImage(Op):
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         except cv2.error as error:
+            raise_where_memory_is_short(error)
             raise ValueError(f"cannot be decoded ({error.err})") from error
         if image is None:
             raise ValueError("cannot be decoded; it is damaged")
@@ -91,6 +92,12 @@ class DecodeImage(Op):
 
     def _too_large(self, width: int, height: int) -> str:
         return f"{width}x{height} pixels are more than max_megapixels: {self.max_megapixels:g}; scale it down"
+
+
+def raise_where_memory_is_short(error: cv2.error) -> None:
+    """Raise MemoryError for what is no property of the image, and may be another time."""
+    if error.code == cv2.Error.StsNoMem:
+        raise MemoryError(error.err) from error
 
 
 def _turned_back(image: np.ndarray, data: bytes) -> np.ndarray:

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from ppocr_data import in_use
+from ppocr_data.decode import MOST_MEGAPIXELS
 from ppocr_data.digests import sha256_of
 from ppocr_data.errors import DataError
 from ppocr_data.locks import lock
@@ -35,6 +36,8 @@ MANIFEST = "dataset.json"
 OURS = {*PARTS, *(f"{part}.txt" for part in PARTS), MANIFEST}
 ASKED = ("train", "val", "size", "seed")
 """Of the parameters, those that a user chooses in numbers."""
+LARGEST_SIDE = 65500
+"""Of a JPEG, as OpenCV writes them."""
 SMALLEST_SIDE = 96
 JPEG_QUALITY = 95
 
@@ -118,6 +121,11 @@ def _prepare(
         raise DataError(f"synthetic set: train and val must be at least 1, not {train} and {val}")
     if min(size) < SMALLEST_SIDE:
         raise DataError(f"synthetic set: size must be at least {SMALLEST_SIDE} on each side, not {size[0]}x{size[1]}")
+    if max(size) > LARGEST_SIDE or size[0] * size[1] > MOST_MEGAPIXELS * 1e6:
+        raise DataError(
+            f"synthetic set: size must be at most {LARGEST_SIDE} on each side and {MOST_MEGAPIXELS:g} megapixels, not "
+            f"{size[0]}x{size[1]}"
+        )
     if seed < 0:
         raise DataError(f"synthetic set: seed must be 0 or more, not {seed}")
     faces = load_fonts(None if fonts is None else Path(fonts))

@@ -23,6 +23,8 @@ import numpy as np
 from ppocr_data.errors import UserError
 
 POLL_SECONDS = 0.5
+_SHORT_OF_MEMORY = 77
+"""Exit code of a worker whose task found no memory."""
 
 
 class WorkerLostError(Exception):
@@ -101,7 +103,10 @@ class Worker:
         self.process.join(POLL_SECONDS)
         code = self.process.exitcode
         why = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
-        hint = "; the machine may be out of memory: lower num_workers or the batch size" if code == -9 else ""
+        if code == _SHORT_OF_MEMORY:
+            why = "ran out of memory"
+        short = code in (-9, _SHORT_OF_MEMORY)
+        hint = "; the machine may be out of memory: lower num_workers or the batch size" if short else ""
         return f"data worker {self.number} (pid {self.process.pid}) {why}{hint}"
 
     def close(self) -> None:
@@ -137,6 +142,8 @@ def _run(
                 result = work(task)
             except UserError as error:
                 results.send(error)
+            except MemoryError:
+                os._exit(_SHORT_OF_MEMORY)  # another process may have more
             except Exception:  # noqa: BLE001 - told to the parent, traceback and all
                 results.send(RuntimeError(f"a data worker failed on {task}:\n{traceback.format_exc()}"))
             else:

@@ -106,6 +106,8 @@ def convert(
         raise DataError(f"{val_source.labels}: the validation is the training set itself; name another one")
     refuse_to_replace(output, [each.labels for each in sources])
     readings = [FORMATS[data_format](each.images, each.labels, progress) for each in sources]
+    if val_source:
+        _refuse_shared(sources, readings)
     notes = [note for reading in readings for note in reading.notes]
     if val_source:
         chosen, note, rule = (readings[0].records, readings[1].records), "", ""
@@ -140,6 +142,19 @@ def _check_source(source: Source, written: Sequence[Path]) -> None:
 
 def _same(one: Source, other: Source) -> bool:
     return one.images.resolve() == other.images.resolve() and one.labels.resolve() == other.labels.resolve()
+
+
+def _refuse_shared(sources: Sequence[Source], readings: Sequence[Reading]) -> None:
+    """Folders may lie in each other, and several label files may be of one folder."""
+    train, val = (
+        {(source.images / record.image).resolve() for record in reading.records}
+        for source, reading in zip(sources, readings, strict=True)
+    )
+    if shared := sorted(train & val):
+        raise DataError(
+            f"{sources[1].labels}: {len(shared)} of its {len(val)} images are training images as well, such as "
+            f"{shared[0]}; name folders or label files that share none"
+        )
 
 
 def _with_text(records: list[Record]) -> list[Record]:

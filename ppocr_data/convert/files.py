@@ -84,12 +84,18 @@ def _more(count: int, what: str) -> str:
 
 
 def read_pairs(images: Path, pairs: list[tuple[Path, Path]], parse: Parser, progress: Progress | None) -> list[Record]:
-    """One record a pair of image and label file."""
+    """One record a pair of image and label file.
+
+    In none of the sets that come in pairs `*` says that nobody can read a text, as it does in PaddleOCR's label files:
+    a text of that one sign is kept without it.
+    """
     records = []
     for done, (image, label_file) in enumerate(pairs, start=1):
         texts = parse(label_file)
         name = image.relative_to(images).as_posix()
-        records.append(Record(name, [polygon for polygon, _ in texts], [word for _, word in texts]))
+        records.append(
+            Record(name, [polygon for polygon, _ in texts], ["" if word.strip() == "*" else word for _, word in texts])
+        )
         if progress is not None:
             progress(done, len(pairs))
     return records
@@ -128,8 +134,13 @@ def numbered_lines(path: Path) -> Iterator[tuple[str, str]]:
     """The lines of a UTF-8 file that are not blank, each with its place "file:line"."""
     # Not splitlines(): a transcription may hold U+2028 and its like, which end no line here.
     for number, line in enumerate(read_text(path).split("\n"), start=1):
+        line = line.rstrip("\r")
+        if "\r" in line:
+            raise DataError(
+                f"{path}:{number}: lines end as on old Macs, by CR alone; save the file with today's line ends"
+            )
         if line.strip():
-            yield f"{path}:{number}", line.rstrip("\r")
+            yield f"{path}:{number}", line
 
 
 def number(field: str, where: str) -> float:

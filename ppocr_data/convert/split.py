@@ -157,6 +157,9 @@ def name_keys(records: Sequence[Record], pattern: str) -> list[str | None]:
     except re.error as error:
         raise DataError(f"{pattern!r} is not a regular expression ({error})") from error
     found = [compiled.search(record.image) for record in records]
-    if not any(found):
-        raise DataError(f"{pattern!r} fits no image name, such as {records[0].image if records else ''!r}")
-    return [match and match[1 if compiled.groups else 0] for match in found]
+    keys = [match and match[1 if compiled.groups else 0] for match in found]
+    if not any(keys):
+        raise DataError(
+            f"{pattern!r} finds nothing in any image's name, such as {records[0].image if records else ''!r}"
+        )
+    return keys

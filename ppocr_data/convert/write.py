@@ -6,6 +6,7 @@ import contextlib
 import filecmp
 import itertools
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Iterable, Sequence
@@ -48,23 +49,31 @@ def refuse_to_replace(output: Path, sources: Iterable[Path]) -> None:
             raise DataError(f"{path}: would be replaced by what is made of it; name another --output than {output}")
 
 
+_LIKE_A_NUMBER = re.compile(r"[-+.\d][-+.\deE_]*")
+"""Of YAML 1.2, which configurations are read by, `1e3` is one; PyYAML takes it for a text."""
+
+
 def overrides(train: Part, val: Part) -> str:
     """`-o` arguments for `tools/train.py` that name data folders and label files, quoted for a shell."""
     parts = []
     for section, part in (("Train", train), ("Eval", val)):
         parts.append(f"{section}.dataset.data_dir={_as_yaml(str(part.data_dir))}")
-        files = json.dumps([str(part.label_file)], ensure_ascii=False)
-        parts.append(f"{section}.dataset.label_file_list={files}")
+        parts.append(f"{section}.dataset.label_file_list=[{_quoted(str(part.label_file))}]")
     return "-o " + " ".join(shlex.quote(part) for part in parts)
 
 
 def _as_yaml(text: str) -> str:
     """A text as a value is written after `=`: in quotes where it would be read as a number, a comment or a mapping."""
     try:
-        plain = yaml.safe_load(text) == text
+        plain = yaml.safe_load(text) == text and not _LIKE_A_NUMBER.fullmatch(text)
     except yaml.YAMLError:
         plain = False
-    return text if plain else json.dumps(text, ensure_ascii=False)
+    return text if plain else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    """In quotes; by numbers where it holds what YAML would take for a line end, or what nobody sees."""
+    return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def write(

@@ -116,6 +116,16 @@ def test_text_that_leaves_the_canvas_is_cut_or_dropped() -> None:
     assert sorted(made["polygons"][0].tolist()) == [[0, 0], [0, 50], [20, 0], [20, 50]]
 
 
+@pytest.mark.parametrize("defer", [False, True])
+def test_text_beyond_the_image_is_not_taught_on_the_filling(defer: bool) -> None:
+    """A turned or smaller picture leaves filling on the canvas, and there a label of another size would lie."""
+    given = page([(10, 130, 60, 150), (10, 100, 60, 140)]) | {"defer_warp": defer}
+    made = augment(("Affine", {"scale": 0.5}))(given, rng())
+    assert made["texts"] == ["t1"]
+    # y -> 60 + 0.5 (y - 60): the image ends at 90.
+    assert made["polygons"][0][:, 1].max() == 90 and made["polygons"][0][:, 1].min() == 80
+
+
 def test_default_is_paddleocrs() -> None:
     made = {IaaAugment()(page([]), rng(seed))["image"].shape for seed in range(40)}
     assert all(60 <= height <= 360 and 80 <= width <= 480 for height, width, _ in made)

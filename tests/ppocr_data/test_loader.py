@@ -189,6 +189,8 @@ def square(task: int) -> Answer:
         raise KeyError("five")
     if task == 6:
         os.kill(os.getpid(), signal.SIGKILL)
+    if task == 8:
+        raise MemoryError
     if task == 7:
         time.sleep(60)
     return Answer(np.full((300, 1000), task, np.uint8), os.getpid())
@@ -210,6 +212,12 @@ def test_a_dead_worker_is_named(count: int) -> None:
     with pytest.raises(DataError, match=r"data worker 0 \(pid \d+\) was killed by signal 9; .*memory.*it was making 6"):
         pool.get()
     pool.close()
+
+
+def test_a_worker_short_of_memory_is_replaced_and_named() -> None:
+    """Another one may have more: it is no fault of the sample."""
+    with pytest.raises(DataError, match=r"data worker 0 \(pid \d+\) ran out of memory; .*lower num_workers"):
+        WorkerPool(square, iter([8] * 100), 1, restarts=2).get()
 
 
 def test_a_stuck_worker_is_named() -> None:

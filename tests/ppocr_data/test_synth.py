@@ -182,7 +182,13 @@ def test_a_font_folder_must_exist_and_hold_fonts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"train": 0}, "at least 1"), ({"size": (64, 384)}, "at least 96"), ({"seed": -1}, "seed must be 0 or more")],
+    [
+        ({"train": 0}, "at least 1"),
+        ({"size": (64, 384)}, "at least 96"),
+        ({"size": (96, 70000)}, "at most 65500"),
+        ({"size": (20000, 6000)}, "100 mega"),
+        ({"seed": -1}, "seed must be 0 or more"),
+    ],
 )
 def test_parameters_out_of_range(tmp_path: Path, change: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=message):

@@ -465,3 +465,18 @@ def test_sides_of_64_together_are_not_filled_up() -> None:
     rule = DetResizeForTest(limit_side_len=32)
     assert rule.target_size(20, 44) == (32, 64)
     assert rule.target_size(20, 43) == (32, 32)
+
+
+@pytest.mark.parametrize(("code", "kind"), [(cv2.Error.StsNoMem, MemoryError), (cv2.Error.StsError, ValueError)])
+def test_a_lack_of_memory_is_no_fault_of_the_image(
+    code: int, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        error = cv2.error("Failed to allocate 90000000 bytes")
+        error.code, error.err = code, "Failed to allocate 90000000 bytes"
+        raise error
+
+    data = cv2.imencode(".png", PICTURE)[1].tobytes()
+    monkeypatch.setattr(cv2, "imdecode", fail)
+    with pytest.raises(kind, match="Failed to allocate"):
+        DecodeImage().decode(data)

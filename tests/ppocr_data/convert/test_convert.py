@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ocr_cml.yaml_source import Source as Configuration
+from ocr_cml.yaml_source import apply_override
 from ppocr_data.convert import FORMATS, Converted, Part, Source, convert, overrides
 from ppocr_data.convert.companies import by_company, header_lines
 from ppocr_data.convert.record import Record
@@ -246,6 +249,43 @@ def test_a_validation_that_is_the_training_is_refused(source: Path) -> None:
     with pytest.raises(DataError, match="gt: the validation is the training set itself"):
         run(source, split=None, val_source=same)
     assert not (source / "out").exists()
+
+
+def test_a_validation_that_shares_images_with_the_training_is_refused(source: Path) -> None:
+    """Folders may lie in each other."""
+    (source / "img" / "test").mkdir()
+    (source / "gt2").mkdir()
+    (source / "img" / "test" / "img_3.jpg").write_bytes(b"jpeg 3")
+    for folder in ("gt", "gt2"):
+        (source / folder / "gt_img_3.txt").write_text(LINE)
+    with pytest.raises(DataError, match=r"gt2: 1 of its 1 images are training images as well, such as .*img_3\.jpg"):
+        run(source, split=None, val_source=Source(source / "img" / "test", source / "gt2"))
+    assert not (source / "out").exists()
+
+
+def test_lines_that_end_as_on_old_macs_are_refused(source: Path) -> None:
+    """All but the first would become one transcription."""
+    (source / "gt" / "gt_img_1.txt").write_bytes(LINE.encode().replace(b"\n", b"\r") * 2)
+    with pytest.raises(DataError, match=r"gt_img_1\.txt:1: lines end as on old Macs, by CR alone"):
+        run(source)
+
+
+def test_a_star_that_is_a_text_is_no_mark(source: Path) -> None:
+    (source / "gt" / "gt_img_1.txt").write_text("1,2,11,2,11,8,1,8,*\n1,12,11,12,11,18,1,18,**\n")
+    done = run(source)
+    sample = read_label_file(done.train.label_file, done.train.data_dir)[0]
+    assert (sample.texts, sample.ignore.tolist()) == (("", "**"), [False, False])
+
+
+@pytest.mark.parametrize("name", ["1e3", "-2E-5", "0x1f", "1_000", "a\u0085b", "12:30", "plain", "1e3/img"])
+def test_overrides_are_read_back_whatever_a_folder_is_called(source: Path, name: str) -> None:
+    done = run(source)
+    parts = [replace(part, data_dir=Path(name), label_file=Path(name)) for part in (done.train, done.val)]
+    read = Configuration()
+    for text in shlex.split(overrides(*parts))[1:]:
+        apply_override(read, text)
+    for section in ("Train", "Eval"):
+        assert read.data[section]["dataset"] == {"data_dir": name, "label_file_list": [name]}
 
 
 def test_a_bad_line_is_named_and_nothing_is_written(source: Path) -> None:

@@ -133,5 +133,5 @@ def test_keys_from_names() -> None:
     assert name_keys(some, r"^(.*)_p") == ["doc1", "doc1", "doc2", None]
     with pytest.raises(DataError, match=r"'\(' is not a regular expression"):
         name_keys(some, "(")
-    with pytest.raises(DataError, match=r"'frame' fits no image name, such as 'doc1_p1\.jpg'"):
+    with pytest.raises(DataError, match=r"'frame' finds nothing in any image's name, such as 'doc1_p1\.jpg'"):
         name_keys(some, "frame")
