@@ -137,11 +137,9 @@ def _as_json_mistake(path: Path) -> Iterator[None]:
         raise ConfigError(f"--json {path}: cannot be written: {error.strerror}") from None
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+def add_config_arguments(parser: argparse.ArgumentParser, example: str = "configs/det_cml.yml") -> None:
     """Add `-c CONFIG` and `-o Key.sub=value ...`, as PaddleOCR's tools have them."""
-    parser.add_argument(
-        "-c", "--config", required=True, metavar="CONFIG", help="a YAML file, for example configs/det_cml.yml"
-    )
+    parser.add_argument("-c", "--config", required=True, metavar="CONFIG", help=f"a YAML file, for example {example}")
     parser.add_argument(
         "-o",
         "--override",

@@ -203,6 +203,31 @@ def test_a_model_of_two_inputs_or_of_one_fixed_size_is_refused(tmp_path: Path) -
         open_detector(path)
 
 
+def test_sizes_that_a_model_is_fixed_to_are_named(tmp_path: Path) -> None:
+    path = onnx_models.dark_detector(tmp_path / "fixed.onnx")
+    model = onnx.load(str(path))
+    for place, size in ((2, 640), (3, 320)):
+        model.graph.input[0].type.tensor_type.shape.dim[place].dim_value = size
+    onnx.save(model, str(path))
+    with pytest.raises(
+        ModelError, match=r"index: 2 Got: 64 Expected: 640, index: 3 Got: 96 Expected: 320\); supported"
+    ):
+        open_detector(path)
+
+
+def test_an_answer_in_16_bits_is_read_in_32(tmp_path: Path) -> None:
+    path = onnx_models.dark_detector(tmp_path / "half.onnx")
+    expected = open_detector(path).probability(PIXELS)
+    model = onnx.load(str(path))
+    model.graph.node[-1].output[0] = "wide"
+    model.graph.node.append(helper.make_node("Cast", ["wide"], ["p"], to=onnx.TensorProto.FLOAT16))
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    onnx.save(model, str(path))
+    answer = open_detector(path).probability(PIXELS)
+    assert answer.dtype == np.float32
+    np.testing.assert_allclose(answer, expected, atol=1e-3)
+
+
 def test_a_shortcut_that_does_not_fit_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

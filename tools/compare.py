@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
             "Global.max_steps=200; started again, it goes on where it was stopped"
         ),
     )
-    add_config_arguments(parser)
+    add_config_arguments(parser, "configs/compare.yml")
     parser.add_argument("--report-only", action="store_true", help="train nothing; remake the tables of finished runs")
     parser.add_argument(
         "--differences",

@@ -22,11 +22,13 @@ AUXILIARY = ("p2", "p3", "p4")
 def mean_logit(a: Tensor, b: Tensor) -> Tensor:
     """The logit of the mean of two probabilities, (sigmoid(a) + sigmoid(b)) / 2, from their logits; same shape.
 
-    log(s(a) + s(b)) - log(s(-a) + s(-b)) with log(e^x + e^y) = y + softplus(x - y): finite wherever a and b are.
+    log(s(a) + s(b)) - log(s(-a) + s(-b)) with log(e^x + e^y) = m + log(e^(x - m) + e^(y - m)), m the larger of the two:
+    finite wherever a and b are, and without cancellation.
     """
 
     def log_sum(x: Tensor, y: Tensor) -> Tensor:
-        return y + F.softplus(x - y)
+        larger = paddle.maximum(x, y).detach()  # whose gradient is none of the sum's
+        return larger + paddle.log(paddle.exp(x - larger) + paddle.exp(y - larger))
 
     return log_sum(F.log_sigmoid(a), F.log_sigmoid(b)) - log_sum(F.log_sigmoid(-a), F.log_sigmoid(-b))
 

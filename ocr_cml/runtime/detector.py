@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -13,6 +14,7 @@ from ppocr_data.op import STRIDE
 
 SUPPORTED = "supported is a DB text detector: one input [N,3,H,W] float32, first output its probability map [N,1,H,W]"
 """The end of a message about a model that is none."""
+_SIZE = re.compile(r"index: \d+ Got: \d+ Expected: \d+")
 
 
 class FrozenDetector(ABC):
@@ -57,6 +59,8 @@ def check_images(images: np.ndarray) -> None:
 
 
 def last_line(error: Exception) -> str:
-    """The last line that says something of an engine's long message."""
+    """The last line that says something of an engine's long message; of sizes that do not fit all of them."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__
+    sizes = [line for line in lines if _SIZE.fullmatch(line)]  # behind them ONNX Runtime says merely that they do not
+    last = ", ".join(sizes) if sizes else lines[-1] if lines else type(error).__name__
+    return last[:200]

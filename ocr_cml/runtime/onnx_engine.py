@@ -50,7 +50,7 @@ class OnnxDetector(FrozenDetector):
         count = 1 if self._single else at_once if self._on_cpu else max(1, len(images))
         parts = [images[first : first + count] for first in range(0, max(1, len(images)), count)]
         maps = [self._session.run([self._output], {self._input: self.normalization.apply(p)})[0] for p in parts]
-        return maps[0] if len(maps) == 1 else np.concatenate(maps)
+        return np.asarray(maps[0] if len(maps) == 1 else np.concatenate(maps), np.float32)  # it may answer in 16 bits
 
 
 def _session(model: str | bytes, source: str, options: Any, provider: Any, *, shorten: bool) -> Any:

@@ -227,6 +227,11 @@ def test_mean_logit_is_exact_and_finite_with_its_gradient() -> None:
     np.testing.assert_allclose(result[3:6].numpy(), [-200 - np.log(2), 200 + np.log(2), 0], atol=1e-4)
     assert result[6].item() == pytest.approx(np.log(0.5 * 0.7310586) - np.log(1 - 0.5 * 0.7310586), abs=1e-4)
     result.sum().backward()
+    for far in (1e3, 1e5, 5e7):  # where a sum by the smaller of the two would have cancelled
+        p = 0.5 * (1 / (1 + np.exp(-0.3)) + 1)
+        for pair in ((0.3, far), (far, 0.3)):
+            logit = mean_logit(*(paddle.to_tensor([x]) for x in pair)).item()
+            assert logit == pytest.approx(np.log(p) - np.log1p(-p), abs=1e-5)
     assert np.isfinite(a.grad.numpy()).all() and np.isfinite(b.grad.numpy()).all()
     assert a.grad[1].item() == b.grad[1].item() == 0.5
 

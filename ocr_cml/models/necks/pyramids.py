@@ -50,7 +50,7 @@ class DBFPN(nn.Layer):
 
     Args:
         in_channels: widths of the four feature maps, fine to coarse.
-        out_channels: width of the result, a multiple of 4.
+        out_channels: width of the result, a multiple of 4, at least 8.
         use_asf: DB++'s adaptive scale fusion; only false is supported.
     """
 
@@ -134,7 +134,7 @@ class RSEFPN(IntraCLMixin):
 
     Args:
         in_channels: widths of the four feature maps, fine to coarse.
-        out_channels: width of the result, a multiple of 4.
+        out_channels: width of the result, a multiple of 4, at least 8.
         shortcut: add the squeeze-excite to its input (residual) instead of replacing it.
         intracl: refine each level by an IntraCL block.
     """
@@ -176,7 +176,7 @@ class LKPAN(IntraCLMixin):
 
     Args:
         in_channels: widths of the four feature maps, fine to coarse.
-        out_channels: width of the result, a multiple of 4.
+        out_channels: width of the result, a multiple of 4, at least 8.
         mode: "large" (full 9x9 convolutions) or "lite" (depthwise separable ones).
         intracl: refine each level by an IntraCL block (PP-OCRv4 and v5 server).
     """

@@ -84,7 +84,7 @@ class RepLKFPN(IntraCLMixin):
 
     Args:
         in_channels: widths of the four feature maps, fine to coarse.
-        out_channels: width of the result, a multiple of 4.
+        out_channels: width of the result, a multiple of 4, at least 8.
         shortcut: add the squeeze-excite to its input (residual) instead of replacing it.
         dilated_kernel_size: 5, 7, 9, 11 or 13.
         intracl: refine each level by an IntraCL block.
@@ -143,7 +143,7 @@ class RepLKPAN(IntraCLMixin):
 
     Args:
         in_channels: widths of the four feature maps, fine to coarse.
-        out_channels: width of the result, a multiple of 4.
+        out_channels: width of the result, a multiple of 4, at least 8.
         mode: accepted from PaddleOCR's files, which have no other than "large".
         intracl: refine each level by an IntraCL block.
     """
