@@ -97,7 +97,7 @@ def _state(weights: Path) -> bytes | None:
 def _load(settings: Config, weights: Path) -> Trained:
     checkpoint = open_checkpoint(weights) if is_checkpoint(weights) else None
     dropped = checkpoint.progress.dropped if checkpoint else ()
-    students, _ = assemble.build_students(settings, dropped, trained=True)
+    students = assemble.trained_students(settings, dropped)
     for network in students.values():
         network.eval()
     return Trained(students, weights, checkpoint)

@@ -30,7 +30,7 @@ def loaded(data: Path, folder: Path, **choices: Any) -> Config:
 
 
 def students(config: Config) -> dict[str, dict[str, np.ndarray]]:
-    made, _ = assemble.build_students(config)
+    made, _ = assemble.starting_students(config)
     return {name: tiny.state_of(student) for name, student in made.items()}
 
 
@@ -91,7 +91,7 @@ def test_students_that_start_alike_cannot_teach_each_other(tiny_set: Path, tiny_
 
 
 def cohort(config: Config) -> Cohort:
-    made, _ = assemble.build_students(config)
+    made, _ = assemble.starting_students(config)
     teachers, _ = assemble.build_teachers(config, 1, "cpu")
     return assemble.build_cohort(config, made, teachers)
 
@@ -193,7 +193,7 @@ def test_a_runs_folder_gives_each_student_its_own_weights(tiny_set: Path, tmp_pa
         trainer.fit()
         trained = {name: tiny.state_of(student) for name, student in trainer.cohort.students.items()}
     config = loaded(tiny_set, tmp_path, Global__pretrained_model=str(tmp_path / "run/best"))
-    made, reports = assemble.build_students(config)
+    made, reports = assemble.starting_students(config)
     for name, student in made.items():
         tiny.assert_same(tiny.state_of(student), trained[name])
         assert reports[name].share == 1.0
@@ -206,7 +206,7 @@ def test_of_a_run_with_an_exponential_mean_the_mean_is_what_was_trained(tiny_set
         means = {name: {k: v.numpy() for k, v in m.values.items()} for name, m in trainer.learners.means.items()}
     for folder in ("best", "latest"):
         config = loaded(tiny_set, tmp_path, Global__pretrained_model=str(tmp_path / "run" / folder))
-        for name, student in assemble.build_students(config, trained=True)[0].items():
+        for name, student in assemble.trained_students(config).items():
             tiny.assert_same(tiny.state_of(student), means[name])
     for other in (tmp_path / "run/latest").glob("Student2.*"):
         other.unlink()
@@ -223,15 +223,15 @@ def test_what_was_trained_is_loaded_whole_whatever_a_start_may_lack(tiny_set: Pa
     models = tiny.settings(tiny_set, tmp_path)["Architecture"]["Models"]
     models["Student2"] |= {"fresh": ["head"], "allow_missing": ["neck", "head"], "pretrained_share": 0.1}
     config = loaded(tiny_set, tmp_path, Architecture__Models=models, Global__pretrained_model=str(best))
-    made, _ = assemble.build_students(config, trained=True)
+    made = assemble.trained_students(config)
     for name, student in made.items():
         tiny.assert_same(tiny.state_of(student), trained[name])
 
     whole = load_file(best / "Student2.safetensors")
     save_file({key: value for key, value in whole.items() if not key.startswith("neck")}, best / "Student2.safetensors")
-    assemble.build_students(config)  # a start may lack it
+    assemble.starting_students(config)  # a start may lack it
     with pytest.raises(WeightsError, match=r"(?s)missing.*neck"):
-        assemble.build_students(config, trained=True)
+        assemble.trained_students(config)
 
 
 @pytest.mark.parametrize("field", ["fresh", "allow_missing"])
@@ -242,7 +242,7 @@ def test_a_part_that_no_network_has_is_refused_with_a_guess(field: str, tiny_set
     config = loaded(tiny_set, tmp_path, Architecture__Models=models, Global__pretrained_model=str(teacher))
     message = rf"Architecture\.Models\.Student2\.{field}: 'haed' is no part of this network; did you mean 'head'\?"
     with pytest.raises(ConfigError, match=message):
-        assemble.build_students(config)
+        assemble.starting_students(config)
 
 
 def test_pixels_are_normalised_as_the_training_transforms_state(tiny_set: Path, tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_weights_that_are_missing_are_named_with_their_key(network: str, tiny_se
     config = loaded(tiny_set, tmp_path, terms=[tiny.LABELS, tiny.TEACHER], Architecture__Models=models)
     key = f"Architecture.Models.{network}.pretrained: {tmp_path / 'absent'}: no such weight file"
     with pytest.raises(WeightsError, match=re.escape(key)):
-        assemble.build_teachers(config, 1, "cpu") if network == "Teacher" else assemble.build_students(config)
+        assemble.build_teachers(config, 1, "cpu") if network == "Teacher" else assemble.starting_students(config)
 
 
 def test_images_without_labels_from_a_folder_a_file_and_a_list(tiny_set: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def run(tiny_set: Path, tmp_path: Path) -> tuple[Path, Path]:
     data = tiny.settings(tiny_set, tmp_path / "run")
     path = tiny.write(data, tmp_path / "config.yml")
     (tmp_path / "best").mkdir()
-    for name, student in assemble.build_students(config.load(path))[0].items():
+    for name, student in assemble.starting_students(config.load(path))[0].items():
         tiny_state = {key: value.numpy() for key, value in student.state_dict().items()}
         np.savez(tmp_path / "best" / f"{name}.npz", **tiny_state)
     return path, tmp_path / "best"
@@ -45,7 +45,7 @@ def test_one_student(run: tuple[Path, Path], tool: Tool, tmp_path: Path) -> None
     assert f"-o Global.pretrained_model={target}" in said
     loaded = paddle.load(str(file))
     tiny.assert_same({key: value.numpy() for key, value in loaded.items()}, weights_of(best, "Student2"))
-    students, reports = assemble.build_students(
+    students, reports = assemble.starting_students(
         config.load(path, [f"Architecture.Models.Student.pretrained={target}", "Global.pretrained_model=null"])
     )
     tiny.assert_same(tiny.state_of(students["Student"]), weights_of(best, "Student2"))
@@ -70,7 +70,7 @@ def test_weights_that_came_from_elsewhere_are_not_replaced_and_our_own_are(
     path, best = run
     file = tmp_path / "best_accuracy.pdparams"
     given = ("-c", path, "-o", f"Global.pretrained_model={best}", "--to-paddleocr", file, "--student")
-    student = assemble.build_students(config.load(path))[0]["Student"]
+    student = assemble.starting_students(config.load(path))[0]["Student"]
     for theirs in (lambda: paddle.save(student.state_dict(), str(file)), lambda: file.write_bytes(b"no weights")):
         theirs()
         before = file.read_bytes()
@@ -88,7 +88,7 @@ def test_all_students_under_their_names(run: tuple[Path, Path], tool: Tool, tmp_
     arguments = ("-c", path, "-o", f"Global.pretrained_model={best}", "--to-paddleocr", target, "--student", "all")
     assert tool("export_model", *arguments)[0] == 0
     assert {key.split(".")[0] for key in read_weights(target)} == set(NAMES)
-    students, reports = assemble.build_students(config.load(path, [f"Global.pretrained_model={target}"]))
+    students, reports = assemble.starting_students(config.load(path, [f"Global.pretrained_model={target}"]))
     for name, other in zip(NAMES, reversed(NAMES), strict=True):
         tiny.assert_same(tiny.state_of(students[name]), weights_of(best, name))
         assert reports[name].left_aside == {other: len(weights_of(best, other))}

@@ -22,7 +22,7 @@ def saves(tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tu
         tiny.fit(tiny.settings(tiny_set, tmp_path / name, Global__seed=seed), max_steps=1)
     latest = tmp_path / "run" / "latest"
     settings = tiny.settings(tiny_set, tmp_path / "run", Global__pretrained_model=str(latest))
-    read = assemble.students.load_trained
+    read = assemble.students._load_result
     coming: list[str] = []
 
     def meanwhile(student: Any, name: str, *rest: Any) -> Any:
@@ -34,7 +34,7 @@ def saves(tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tu
                 shutil.copytree(tmp_path / other / "latest", latest)
         return found
 
-    monkeypatch.setattr(assemble.students, "load_trained", meanwhile)
+    monkeypatch.setattr(assemble.students, "_load_result", meanwhile)
     return tiny.load(settings, tmp_path), coming
 
 

@@ -34,7 +34,7 @@ from ppocr_data.loader import train_loader
 def initial(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The students as a run of this configuration starts them, and its normalisation and data."""
     config = tiny.load(data, folder)
-    students, _ = assemble.build_students(config)
+    students, _ = assemble.starting_students(config)
     return {"students": students, "config": config}
 
 

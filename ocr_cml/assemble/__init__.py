@@ -17,13 +17,21 @@ from ocr_cml.assemble.data import (
     unlabelled_images,
 )
 from ocr_cml.assemble.machine import recomputes, side_by_side, use_device, uses_amp
-from ocr_cml.assemble.students import build_students, refuse_twins, start_of, start_record, students_of, twins
+from ocr_cml.assemble.students import (
+    refuse_twins,
+    seeded_students,
+    start_of,
+    start_record,
+    starting_students,
+    students_of,
+    trained_students,
+    twins,
+)
 from ocr_cml.assemble.teachers import build_teachers, teacher_record
 from ocr_cml.assemble.terms import build_cohort
 
 __all__ = [
     "build_cohort",
-    "build_students",
     "build_teachers",
     "check_images",
     "eval_dataset",
@@ -36,12 +44,15 @@ __all__ = [
     "refuse_twins",
     "resize_rule",
     "samples_a_step",
+    "seeded_students",
     "shrink_rule",
     "side_by_side",
     "start_of",
     "start_record",
+    "starting_students",
     "students_of",
     "teacher_record",
+    "trained_students",
     "twins",
     "unlabelled_dataset",
     "unlabelled_images",

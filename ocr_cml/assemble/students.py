@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,39 +24,72 @@ from ppocr_data.errors import ConfigError, WeightsError
 from ppocr_data.spelling import hint
 
 
-def build_students(
-    config: Config, without: Collection[str] = (), *, trained: bool = False, replaced: bool = False
-) -> tuple[dict[str, Detector], dict[str, LoadReport]]:
+def starting_students(config: Config) -> tuple[dict[str, Detector], dict[str, LoadReport]]:
     """Every student with its initial weights, and what was loaded into which.
 
     The weights come from `Global.pretrained_model` (a file for all, or a run's folder with one for each), else from the
-    student's own `pretrained`, else from the seed: student i is initialised from (seed, i), whoever its peers are: the
-    first one starts alone as it does in a cohort. `without` names those that are not wanted.
+    student's own `pretrained`, else from the seed.
 
-    `trained` says that the weights are a training's result and not its start: they must be whole, whatever a start is
-    allowed to lack (`allow_missing`, `pretrained_share`) or to leave aside (`fresh`); and those of a run's folder are
-    for the students of that run. `replaced` says that a checkpoint's weights come in the place of the start's, whose
-    files may be on another machine by now: none is read.
+    Raises:
+        ConfigError: `fresh` or `allow_missing` name no part of a network or its file.
+        WeightsError: there is no such file, or keys do not fit.
     """
-    students: dict[str, Detector] = {}
-    reports: dict[str, LoadReport] = {}
-    for position, (name, network) in enumerate(config.students.items()):
-        if name in without:
-            continue
-        paddle.seed(mixed(config.Global.seed, position))
-        students[name] = build_detector(network.spec)
-        where = None if replaced else start_of(config, network)
-        key = f"Architecture.Models.{name}.pretrained"
-        if config.Global.pretrained_model:
-            key = "Global.pretrained_model" + f", for {name}" * (len(config.students) > 1)
-        try:
-            if where and trained:
-                reports[name] = load_trained(students[name], name, where, list(config.students))
-            elif where:
-                reports[name] = load_student(students[name], name, network, where)
-        except WeightsError as error:
-            raise WeightsError(f"{key}: {error}") from None
+    students, reports = seeded_students(config), {}
+    for name, network in config.students.items():
+        if where := start_of(config, network):
+            with _saying_for_whom(config, name):
+                reports[name] = _load_start(students[name], name, network, where)
     return students, reports
+
+
+def seeded_students(config: Config, without: Collection[str] = ()) -> dict[str, Detector]:
+    """Every student as the seed makes it, for weights that a checkpoint holds: no file is read.
+
+    Student i is initialised from (seed, i), whoever its peers are: the first one starts alone as it does in a cohort.
+
+    Args:
+        config: the configuration.
+        without: names of those that are not wanted.
+    """
+    students = {}
+    for position, (name, network) in enumerate(config.students.items()):
+        if name not in without:
+            paddle.seed(mixed(config.Global.seed, position))
+            students[name] = build_detector(network.spec)
+    return students
+
+
+def trained_students(config: Config, without: Collection[str] = ()) -> dict[str, Detector]:
+    """Every student with what a training made of it, out of the weights that the configuration names.
+
+    They must be whole, whatever a start is allowed to lack (`allow_missing`, `pretrained_share`) or to leave aside
+    (`fresh`); and those of a run's folder are for the students of that run.
+
+    Args:
+        config: the configuration.
+        without: names of those that the training dropped.
+
+    Raises:
+        WeightsError: there is no such file, it is not whole, or it is another student's.
+    """
+    students = seeded_students(config, without)
+    for name, student in students.items():
+        if where := start_of(config, config.students[name]):
+            with _saying_for_whom(config, name):
+                _load_result(student, name, where, list(config.students))
+    return students
+
+
+@contextlib.contextmanager
+def _saying_for_whom(config: Config, name: str) -> Iterator[None]:
+    """A message about weights begins with the key that names them, and with the student where several share it."""
+    key = f"Architecture.Models.{name}.pretrained"
+    if config.Global.pretrained_model:
+        key = "Global.pretrained_model" + f", for {name}" * (len(config.students) > 1)
+    try:
+        yield
+    except WeightsError as error:
+        raise WeightsError(f"{key}: {error}") from None
 
 
 def start_of(config: Config, network: Network) -> str | None:
@@ -72,7 +106,7 @@ def start_record(config: Config) -> dict[str, str]:
     return record
 
 
-def load_student(student: Detector, name: str, network: Network, where: str) -> LoadReport:
+def _load_start(student: Detector, name: str, network: Network, where: str) -> LoadReport:
     """Load a student's start from a weight file (a path, or an address) or from a run's folder.
 
     Raises:
@@ -92,7 +126,7 @@ def load_student(student: Detector, name: str, network: Network, where: str) -> 
     return replace(report, left_aside=rest)
 
 
-def load_trained(student: Detector, name: str, where: str, students: Sequence[str]) -> LoadReport:
+def _load_result(student: Detector, name: str, where: str, students: Sequence[str]) -> None:
     """Load what a training made of a student, one of those in the configuration: all that it answers with.
 
     Raises:
@@ -102,9 +136,8 @@ def load_trained(student: Detector, name: str, where: str, students: Sequence[st
     stored = read_weights(file)
     if len(students) > 1 and file.name.partition(".")[0] != name and not holds_by_name(stored, name):
         raise _anothers(where, file, name, students)
-    weights, rest = select(stored, name)
-    report = load_into(student, weights, frozen=False, allow_missing=UNUSED_WHEN_FROZEN, source=where)
-    return replace(report, left_aside=rest)
+    weights, _ = select(stored, name)
+    load_into(student, weights, frozen=False, allow_missing=UNUSED_WHEN_FROZEN, source=where)
 
 
 def students_of(config: Config, checkpoint: Checkpoint, *, averaged: bool = False) -> dict[str, Detector]:

@@ -23,7 +23,7 @@ def refuse_same_students(runs: Sequence[PlannedRun]) -> None:
         from_files = section.pretrained_model or any(net.pretrained for net in run.config.students.values())
         if len(run.config.students) < 2 or not from_files:
             continue
-        for one, other, differing in assemble.twins(assemble.build_students(run.config)[0]):
+        for one, other, differing in assemble.twins(assemble.starting_students(run.config)[0]):
             if not differing:
                 text = f"{one_student_twice(one, other)}; let a part of one start from the seed: {from_the_seed(other)}"
                 lines.setdefault(text, []).append(run.method)

@@ -57,7 +57,9 @@ class Training:
         self.rank, self.world_size, self.device = rank, world_size, device
         restartable = config.Global.on_divergence == "restart"
         starts = run.resume_from is None or restartable  # else the checkpoint's weights are all that counts
-        students, student_reports = assemble.build_students(config, replaced=not starts)
+        students, student_reports = (
+            assemble.starting_students(config) if starts else (assemble.seeded_students(config), {})
+        )
         self.recomputes = assemble.recomputes(config, device)
         for student in students.values() if self.recomputes else ():
             recompute_blocks(student.backbone)

@@ -106,7 +106,7 @@ def test_the_shipped_baselines_are_those_of_their_own_files(monkeypatch: pytest.
 
 def test_methods_of_a_seed_start_from_the_same_weights(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
-    alone, peers = (assemble.build_students(plan.run(name, 2).config)[0] for name in ("alone", "dml2"))
+    alone, peers = (assemble.starting_students(plan.run(name, 2).config)[0] for name in ("alone", "dml2"))
     assert list(alone) == list(peers) == ["Student", "Student2"]
     for name in alone:
         tiny.assert_same(tiny.state_of(alone[name]), tiny.state_of(peers[name]))
