@@ -6,7 +6,6 @@ import contextlib
 
 import paddle
 
-from ocr_cml import assemble
 from ocr_cml.cohort import Cohort, StepResult, joined
 from ocr_cml.distributed import largest_of_ranks
 from ocr_cml.environment import give_back_freed_memory
@@ -24,17 +23,20 @@ class Gradients:
 
     Args:
         cohort: students, teachers and terms.
-        config: precision, accumulation, and whether memory is to be saved.
+        config: the precision's type, accumulation, and whether memory is to be saved.
         loss_scale: what float16 needs; without use otherwise.
         world_size: processes that train together.
-        device: `cpu` or `gpu:N`.
+        amp: compute in mixed precision.
+        tidies: give back what the heap holds in vain before each backward pass.
     """
 
-    def __init__(self, cohort: Cohort, config: Config, loss_scale: LossScale, world_size: int, device: str) -> None:
+    def __init__(
+        self, cohort: Cohort, config: Config, loss_scale: LossScale, world_size: int, *, amp: bool, tidies: bool
+    ) -> None:
         self.cohort, self.loss_scale, self.world_size = cohort, loss_scale, world_size
-        self.amp, self._dtype = assemble.uses_amp(config, device), config.Global.amp_dtype
+        self.amp, self._dtype = amp, config.Global.amp_dtype
         self._accumulate, self._save_memory = config.Optimizer.accumulate, config.Global.save_memory
-        self._tidies = device == "cpu" and assemble.recomputes(config, device)
+        self._tidies = tidies
 
     @property
     def precision(self) -> str:

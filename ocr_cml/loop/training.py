@@ -71,10 +71,9 @@ class Training:
         for warning in assemble.refuse_twins(self.cohort, config.Global.pretrained_model):
             LOG.warning("%s", warning)
         self.load_reports = {**student_reports, **teacher_reports}
-        self.loss_scale = divergence.LossScale(
-            assemble.uses_amp(config, device) and config.Global.amp_dtype == "float16"
-        )
-        self.gradients = Gradients(self.cohort, config, self.loss_scale, world_size, device)
+        amp, tidies = assemble.uses_amp(config, device), device == "cpu" and self.recomputes
+        self.loss_scale = divergence.LossScale(amp and config.Global.amp_dtype == "float16")
+        self.gradients = Gradients(self.cohort, config, self.loss_scale, world_size, amp=amp, tidies=tidies)
         self.learners = Learners(self.cohort, config.Optimizer, self.loss_scale, restartable, world_size, device)
         self.labelled, self.unlabelled = assemble.labelled_dataset(config), assemble.unlabelled_dataset(config)
         taken = assemble.samples_a_step(config, world_size)
