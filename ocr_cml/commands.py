@@ -6,6 +6,7 @@ Paddle is imported inside the functions, after `tune_process`: threads and memor
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,9 +69,14 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
             raise
     if rank == 0:
         if best is None:
-            print(f"best student=none step={trainer.progress.step} dir={run.path / LATEST}")
+            told = f"best student=none step={trainer.progress.step} dir={run.path / LATEST}"
         else:
-            print(f"best student={best.student} hmean={best.hmean:.4f} step={best.step} dir={run.path / BEST}")
+            told = f"best student={best.student} hmean={best.hmean:.4f} step={best.step} dir={run.path / BEST}"
+        try:
+            print(told, flush=True)
+        except OSError as error:  # what was asked for is done, and nobody is to do it again for this line
+            LOG.warning("standard output takes no more (%s): %s", error.strerror, told)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor does Python complain at exit
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 from collections.abc import Iterator
@@ -37,6 +38,25 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # gone where it was moved; a folder on its path may be a file
             temporary.unlink()
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a killed process has left of `replacing(path)`; what a living one writes stays."""
+    for file in path.parent.glob(f".{glob.escape(path.stem)}.*.tmp{glob.escape(path.suffix)}"):
+        pid = file.name.removesuffix(f".tmp{path.suffix}").rpartition(".")[2]
+        if pid.isdigit() and not _lives(int(pid)):
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass  # somebody else's
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -188,7 +188,14 @@ def test_another_format_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"sha256": []}, {"sha256": None}, {"progress": []}, {"progress": {}}, {"progress": {"step": 1, "best": 5}}],
+    [
+        {"sha256": []},
+        {"sha256": None},
+        {"progress": []},
+        {"progress": {}},
+        {"progress": {"step": 1, "best": 5}},
+        {"progress": {"step": "2"}},
+    ],
 )
 def test_a_state_of_another_shape_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
     saved(tmp_path / "latest", 1)

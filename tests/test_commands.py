@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -166,3 +168,18 @@ def test_what_ended_a_training_unforeseen_is_in_its_log(
     told = (tmp_path / "run/train.log").read_text(encoding="utf-8")
     assert "ERROR stopped by what was not foreseen\nTraceback (most recent call last):\n" in told
     assert told.endswith("RuntimeError: a defect of ours\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")
+def test_a_training_that_is_done_is_no_failure_for_want_of_room_to_say_so(
+    repository: Path, tiny_set: Path, tmp_path: Path
+) -> None:
+    settings = tiny.settings(tiny_set, tmp_path / "run", terms=[tiny.LABELS], students=1, Global__max_steps=1)
+    path = tiny.write(settings, tmp_path / "one.yml")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "tools/train.py", "-c", str(path)],
+            cwd=repository, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert "standard output takes no more (No space left on device): best student=Student" in done.stderr

@@ -59,3 +59,17 @@ def test_where_there_is_no_room_to_convert_it_stays_as_it_is(
         found = fastest(network(), Normalization(), 1, "Student")
     assert isinstance(found, LayerDetector)
     assert "Student: cannot be converted to ONNX ([Errno 28] No space left on device)" in caplog.text
+
+
+def test_without_a_temporary_folder_it_stays_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a container whose disks are read-only: no reason to end a training at its first evaluation."""
+
+    def none(*_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("ocr_cml.fastest.tempfile.TemporaryDirectory", none)
+    with caplog.at_level(logging.WARNING):
+        assert isinstance(fastest(network(), Normalization(), 1, "Student"), LayerDetector)
+    assert "No usable temporary directory found); it runs in dygraph, more slowly" in caplog.text

@@ -48,6 +48,9 @@ class Progress:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Progress:
+        """What `state.json` says; raises KeyError or TypeError where it says something else."""
+        if type(data["step"]) is not int:
+            raise TypeError(f"step is {data['step']!r}")
         best = Best(**data["best"]) if data.get("best") else None
         scale, samples = data.get("loss_scale"), data.get("samples_a_step")
         return cls(

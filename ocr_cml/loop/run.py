@@ -14,6 +14,7 @@ from ocr_cml.loop.loggers import Logger, close, tell
 from ocr_cml.records import Records
 from ocr_cml.run_files import CONFIG, METRICS, PREVIEW, REPORT, TRAIN_LOG, VALIDATION
 from ocr_cml.schema import Config
+from ppocr_data.atomic import remove_leftovers
 from ppocr_data.errors import ConfigError, UserError
 from ppocr_data.locks import is_held, lock
 
@@ -86,6 +87,8 @@ class RunFolder:
             )
         for name in (LATEST, BEST):
             finish_interrupted_save(self.path / name)
+        for name in (CONFIG, METRICS, PREVIEW, REPORT):
+            remove_leftovers(self.path / name)
 
     def _open_records(self) -> Records:
         try:

@@ -164,7 +164,8 @@ def _check_teachers(training: Training) -> None:
     training.teacher_hmean = max(score["hmean"] for score in scores.values())
     if training.rank != 0:
         return
-    training.run.record({"step": training.progress.step, "teacher": scores})
+    if training.run.last("teacher") != scores:
+        training.run.record({"step": training.progress.step, "teacher": scores})
     LOG.info("teachers on the evaluation set, with this run's post-process\n%s", table(scores))
     if (labelled := training.labelled) is None:
         return

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from ppocr_data.atomic import replacing
+from ppocr_data.atomic import remove_leftovers, replacing
 
 
 @pytest.mark.parametrize("sync", [False, True])
@@ -52,3 +55,13 @@ def test_a_place_that_cannot_be_taken_is_an_error_and_leaves_nothing(tmp_path: P
 def test_a_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "file"):
         pass
+
+
+def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    kept = [f".report.{os.getpid()}.tmp.html", f".other.{dead.pid}.tmp.html", ".report.mine.tmp.html", "report.html"]
+    for name in (f".report.{dead.pid}.tmp.html", *kept):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path / "report.html")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
