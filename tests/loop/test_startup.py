@@ -202,3 +202,12 @@ def test_of_several_teachers_the_best_is_what_students_are_held_against(
     (scored,) = tiny.records(tmp_path / "run", "teacher")
     expected = [round(2 / 3, 4) if logit > 0 else 0.0 for logit in logits]
     assert [round(score["hmean"], 4) for score in scored["teacher"].values()] == expected
+
+
+def test_a_teachers_scores_are_recorded_once_however_often_a_run_goes_on(
+    tiny_set: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    data = taught(tiny_set, tiny_teacher, tmp_path / "run")
+    for steps in (1, 2):
+        tiny.fit(data, max_steps=steps)
+    assert [record["step"] for record in tiny.records(tmp_path / "run", "teacher")] == [0]
