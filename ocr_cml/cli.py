@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from ocr_cml.hearing import hearing
+from ocr_cml.log import LOG
 from ppocr_data.atomic import write_text
 from ppocr_data.errors import ConfigError, UserError
 
@@ -52,8 +53,7 @@ def exit_cleanly(main: Callable[..., int]) -> Callable[..., int]:
             print(f"error: {error}", file=sys.stderr)
             return USER_MISTAKE
         except BrokenPipeError:
-            # Python would complain once more when it flushes standard output at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _leave_standard_output()
             return 0
         except OSError as error:
             if error.errno not in _UNREACHABLE or not error.filename:
@@ -69,6 +69,27 @@ def exit_cleanly(main: Callable[..., int]) -> Callable[..., int]:
             return stop.code
 
     return wrapped
+
+
+def tell_result(text: str) -> None:
+    """Print what a tool has done, at once. A full disk behind standard output makes a warning of it: nobody is to do
+    it all again for this line.
+
+    Raises:
+        BrokenPipeError: the reader of our output went away; see `exit_cleanly`.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        LOG.warning("standard output takes no more (%s): %s", error.strerror, text)
+        _leave_standard_output()
+
+
+def _leave_standard_output() -> None:
+    """Python would complain once more when it flushes at exit what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
@@ -110,7 +131,7 @@ def command_line() -> str:
 
 
 def check_writable(path: Path) -> None:
-    """Raise ConfigError where a file that `--json PATH` asks for could not be written; nothing is changed or left."""
+    """Raise ConfigError where a file that `--json PATH` asks for could not be written; no file is changed or left."""
     with _as_json_mistake(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         new = not path.exists()

@@ -6,13 +6,12 @@ Paddle is imported inside the functions, after `tune_process`: threads and memor
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocr_cml.cli import check_writable, command_line, write_json
+from ocr_cml.cli import check_writable, command_line, tell_result, write_json
 from ocr_cml.environment import process_threads, tune_process
 from ocr_cml.run_files import BEST, LATEST, TRAIN_LOG
 from ppocr_data.errors import ConfigError, DataError, UserError
@@ -69,14 +68,9 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
             raise
     if rank == 0:
         if best is None:
-            told = f"best student=none step={trainer.progress.step} dir={run.path / LATEST}"
+            tell_result(f"best student=none step={trainer.progress.step} dir={run.path / LATEST}")
         else:
-            told = f"best student={best.student} hmean={best.hmean:.4f} step={best.step} dir={run.path / BEST}"
-        try:
-            print(told, flush=True)
-        except OSError as error:  # what was asked for is done, and nobody is to do it again for this line
-            LOG.warning("standard output takes no more (%s): %s", error.strerror, told)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor does Python complain at exit
+            tell_result(f"best student={best.student} hmean={best.hmean:.4f} step={best.step} dir={run.path / BEST}")
     return 0
 
 

@@ -44,11 +44,8 @@ def fastest(layer: Detector, normalization: Normalization, threads: int, source:
         with tempfile.TemporaryDirectory() as folder:
             save_graph(layer, Path(folder) / "inference")
             model = to_onnx(Path(folder) / "inference.json", Path(folder) / "inference.pdiparams")
-    except (
-        ConversionError,
-        OSError,
-        RuntimeError,
-    ) as error:  # the last two: no folder, or a full one
+    # No temporary folder is an OSError, a full one Paddle's RuntimeError.
+    except (ConversionError, OSError, RuntimeError) as error:
         LOG.warning("%s: cannot be converted to ONNX (%s); it runs in dygraph, more slowly", source, error)
         return plain
     converted = OnnxDetector(model, source, InferenceConfig(normalization=normalization), "cpu", threads)

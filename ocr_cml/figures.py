@@ -31,6 +31,11 @@ def _installed(fonts: tuple[str, ...]) -> list[str]:
     return [font for font in fonts if font in known]
 
 
+def height_for(lines: int) -> float:
+    """Inches of a figure with a legend of so many lines beside its axes."""
+    return max(4.5, 0.6 + 0.22 * lines)
+
+
 def named(label: str) -> str:
     """A name as a line's label: one that begins with `_` would be missing from the legend."""
     return f" {label}" if label.startswith("_") else label

@@ -245,16 +245,20 @@ def _refuse_one_name(paths: Iterable[Path], output: Path) -> None:
 def _earlier_pictures(output: Path) -> set[Path]:
     """The pictures that an earlier call has made, by its results, whole or cut short."""
     found = set()
-    for name in (RESULTS, f"{RESULTS}.part"):
-        if (output / name).is_file():
-            text = (output / name).read_text(encoding="utf-8", errors="surrogateescape")
-            found |= {line.partition("\t")[0] for line in text.split("\n") if _is_result(line)}
+    for results in _earlier_results(output):
+        text = results.read_text(encoding="utf-8", errors="surrogateescape")
+        found |= {line.partition("\t")[0] for line in text.split("\n") if _is_result(line)}
     return {picture for path in found if (picture := (output / writable_name(Path(path))).resolve()).is_file()}
+
+
+def _earlier_results(output: Path) -> list[Path]:
+    """What an earlier call, or somebody else, has left under the names of our results."""
+    return [file for name in (RESULTS, f"{RESULTS}.part") if (file := output / name).is_file()]
 
 
 def _refuse_foreign(output: Path, pictures: Iterable[Path]) -> None:
     """Raise DataError where something would be replaced and the folder is none that an earlier call has written."""
-    kept = [file for name in (RESULTS, f"{RESULTS}.part") if (file := output / name).is_file()]
+    kept = _earlier_results(output)
     foreign = [file for file in kept if not _is_ours(file)]
     if not kept:
         foreign = sorted(file for file in pictures if file.exists())

@@ -93,10 +93,9 @@ def _joined(first: str, second: str) -> str:
 
 def _reworded(item: Mapping[str, Any]) -> str:
     if item["type"] == "missing":
-        place = item["loc"][-1]
-        return (
-            f"is too short; value {place + 1} is missing" if isinstance(place, int) else "is missing; give it a value"
-        )
+        if isinstance(place := item["loc"][-1], int):
+            return f"is too short; value {place + 1} is missing"
+        return "is missing; give it a value"
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "value_error":
         return message

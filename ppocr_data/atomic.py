@@ -26,9 +26,7 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; the caller knows what that means to people.
     """
-    # A name as long as names can be leaves no room for what is added to it.
-    stem = path.stem if len(os.fsencode(path.name)) < _LONG else hashlib.sha256(os.fsencode(path.stem)).hexdigest()
-    temporary = path.with_name(f".{stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{_stem(path)}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
         if sync:
@@ -40,9 +38,14 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
             temporary.unlink()
 
 
+def _stem(path: Path) -> str:
+    """A name as long as names can be leaves no room for what is added to it."""
+    return path.stem if len(os.fsencode(path.name)) < _LONG else hashlib.sha256(os.fsencode(path.stem)).hexdigest()
+
+
 def remove_leftovers(path: Path) -> None:
     """Remove what a killed process has left of `replacing(path)`; what a living one writes stays."""
-    for file in path.parent.glob(f".{glob.escape(path.stem)}.*.tmp{glob.escape(path.suffix)}"):
+    for file in path.parent.glob(f".{glob.escape(_stem(path))}.*.tmp{glob.escape(path.suffix)}"):
         pid = file.name.removesuffix(f".tmp{path.suffix}").rpartition(".")[2]
         if pid.isdigit() and not _lives(int(pid)):
             with contextlib.suppress(OSError):

@@ -22,9 +22,8 @@ class IaaAugment(Op):
     """Flips, rotations and scales, as imgaug names them, composed into one warp, so pixels are interpolated once.
 
     Polygons are cut to the image, move with its pixels, and are cut to the new canvas: beyond the image there is
-    nothing but filling. Those outside are dropped. In a record with
-    `defer_warp` the pixels wait for the crop, which then makes its few pixels straight from the original ones; where
-    an op between the two needs them, for that op.
+    nothing but filling. Those outside are dropped. In a record with `defer_warp` the pixels wait for the crop, which
+    then makes its few pixels straight from the original ones; where an op between the two needs them, for that op.
     """
 
     takes_pending_warp: ClassVar[bool] = True

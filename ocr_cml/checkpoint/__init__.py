@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from ocr_cml.checkpoint.arrays import Arrays, arrays_of, optimizer_arrays, restore_layers, restore_optimizer
 from ocr_cml.checkpoint.progress import Progress
-from ocr_cml.checkpoint.reading import Checkpoint, find, open_checkpoint
+from ocr_cml.checkpoint.reading import Checkpoint, find, open_checkpoint, progress_in
 from ocr_cml.checkpoint.writing import finish_interrupted_save, save, swap_with_previous
 from ocr_cml.run_files import BEST, LATEST, is_checkpoint, is_kept, previous_of
 
@@ -32,6 +32,7 @@ __all__ = [
     "open_checkpoint",
     "optimizer_arrays",
     "previous_of",
+    "progress_in",
     "restore_layers",
     "restore_optimizer",
     "save",

@@ -67,6 +67,14 @@ def _candidates(where: Path) -> list[Path]:
     return alone if any(map(is_checkpoint, alone)) else []
 
 
+def progress_in(folder: Path) -> Progress | None:
+    """What a checkpoint says of itself, its other files unread; None where there is none, or its record is damaged."""
+    try:
+        return Progress.from_json(json.loads((folder / STATE).read_text(encoding="utf-8"))["progress"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
 def open_checkpoint(folder: Path) -> Checkpoint:
     """Check a checkpoint folder file by file. Raises WeightsError naming the first file that is missing or damaged."""
     try:

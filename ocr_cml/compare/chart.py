@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from ocr_cml.compare.results import Row
-from ocr_cml.figures import line_style, save_figure
+from ocr_cml.figures import height_for, line_style, save_figure
 
 _KINDS = (("mean", "mean student", "o", 0.18), ("best", "best student", "s", 0.0), ("ensemble", "ensemble", "^", -0.18))
 
@@ -56,7 +56,7 @@ def draw_course(courses: Mapping[str, Sequence[Sequence[tuple[int, float]]]], fi
     Raises:
         OSError: a file cannot be written.
     """
-    figure = Figure(figsize=(8, max(4.5, 0.6 + 0.22 * len(courses))), layout="constrained")  # room for the legend
+    figure = Figure(figsize=(8, height_for(len(courses))), layout="constrained")
     axes = figure.add_subplot()
     for place, (name, seeds) in enumerate(courses.items()):
         steps = sorted(set.intersection(*(({step for step, _ in course}) for course in seeds)))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Sequence
 
 from ocr_cml import assemble
-from ocr_cml.checkpoint import Progress
+from ocr_cml.checkpoint import Progress, progress_in
 from ocr_cml.compare.outcome import PlannedRun
 from ocr_cml.compare.plan import Plan
-from ocr_cml.run_files import BEST, LATEST, STATE, previous_of
+from ocr_cml.run_files import BEST, LATEST, previous_of
 from ppocr_data.errors import ConfigError, UserError
 
 _Digests = dict[tuple[str, str], str]
@@ -68,13 +67,8 @@ def _recorded(run: PlannedRun) -> _Digests:
 
 def _progress_of(run: PlannedRun) -> Progress:
     """What a run's checkpoint says of its files; nothing where there is none, or an old one."""
-    for folder in (run.folder / LATEST, previous_of(run.folder / LATEST), run.folder / BEST):
-        try:
-            state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-            return Progress.from_json(state["progress"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue  # one that is damaged is told when it is opened
-    return Progress()
+    folders = (run.folder / LATEST, previous_of(run.folder / LATEST), run.folder / BEST)
+    return next(filter(None, map(progress_in, folders)), Progress())  # one that is damaged is told when it is opened
 
 
 def _todays(run: PlannedRun) -> _Digests:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ocr_cml import assemble
 from ocr_cml.binding import TEACHERS, auxiliary_weights, ever_counts, idle_arguments, stated_terms
-from ocr_cml.checkpoint import is_checkpoint, open_checkpoint
+from ocr_cml.checkpoint import progress_in
 from ocr_cml.evaluate import without_text
 from ocr_cml.loop.training import Training
 from ocr_cml.optim import idle_settings, term_weight, warmup
@@ -91,8 +91,8 @@ def _better_starts(training: Training) -> Iterator[str]:
         if where := assemble.start_of(config, network):
             starts.setdefault(where, []).append(name)
     for where, names in starts.items():
-        found = open_checkpoint(Path(where)) if is_checkpoint(Path(where)) else None
-        if found and (best := found.progress.best) and best.student not in names and best.student in found.stems:
+        best = found.best if (found := progress_in(Path(where))) else None
+        if best and best.student not in names and Path(where, f"{best.student}.safetensors").is_file():
             yield (
                 f"{', '.join(names)} starts as that of its name in {where}, whose best student is {best.student} "
                 f"(hmean {best.hmean:.4f}); to start from the best write it into a file (tools/export_model.py "

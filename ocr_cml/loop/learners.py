@@ -59,7 +59,7 @@ class Learners:
             average_gradients(self.cohort.parameters(name), self.world_size)
 
     def move(self, name: str, rate: float, *, skip: bool = False) -> None:
-        """One optimizer step of a student and its connectors, and of its mean; `skip`: the step is none."""
+        """One optimizer step of a student and its connectors, and of its mean; `skip`: none, its gradient goes."""
         if self._fused and not skip:
             self._pair_anew(name)
         optimizer = self.optimizers[name]

@@ -199,22 +199,19 @@ class DBLoss(nn.Layer):
         band = (error * border).sum() / (border.sum() + self.eps)
         if self.main_loss_type == "DiceFocalLoss":
             shape = self._dice_focal(output.shrink_logit, output.shrink_prob, targets)
-            return (
-                self.alpha * shape
-                + self.beta * band
-                + self._dice_focal(output.binary_logit, output.binary_prob, targets)
+            binary = self._dice_focal(output.binary_logit, output.binary_prob, targets)
+        else:
+            shape = main_loss(
+                self.main_loss_type,
+                output.shrink_logit,
+                output.shrink_prob,
+                targets.shrink_map,
+                targets.label_mask,
+                balance=self.balance_loss,
+                ratio=self.ohem_ratio,
+                eps=self.eps,
             )
-        shape = main_loss(
-            self.main_loss_type,
-            output.shrink_logit,
-            output.shrink_prob,
-            targets.shrink_map,
-            targets.label_mask,
-            balance=self.balance_loss,
-            ratio=self.ohem_ratio,
-            eps=self.eps,
-        )
-        binary = dice_loss(output.binary_prob, targets.shrink_map, targets.label_mask, self.eps)
+            binary = dice_loss(output.binary_prob, targets.shrink_map, targets.label_mask, self.eps)
         return self.alpha * shape + self.beta * band + binary
 
     def _dice_focal(self, logit: Tensor, probability: Tensor, targets: Targets) -> Tensor:

@@ -11,6 +11,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 
+from ocr_cml.models.heads import mean_logit
+
 Divergence = Literal["kl", "js", "symmetric_kl", "ppocr"]
 
 
@@ -33,17 +35,11 @@ def bernoulli_js(guide: Tensor, learner: Tensor) -> Tensor:
     gradient through it vanishes and it may be held constant.
     """
     with paddle.no_grad():
-        mixture = _log_mean(guide, learner) - _log_mean(-guide, -learner)
+        mixture = mean_logit(guide, learner)
         from_guide = bernoulli_kl(guide, mixture)
     p = F.sigmoid(learner)
     from_learner = p * (learner - mixture) + F.softplus(mixture) - F.softplus(learner)
     return 0.5 * (from_learner + from_guide)
-
-
-def _log_mean(a: Tensor, b: Tensor) -> Tensor:
-    """log((sigmoid(a) + sigmoid(b)) / 2)."""
-    log_a, log_b = F.log_sigmoid(a), F.log_sigmoid(b)
-    return paddle.maximum(log_a, log_b) + paddle.log1p(paddle.expm1(-paddle.abs(log_a - log_b)) / 2)
 
 
 def bernoulli_symmetric_kl(guide: Tensor, learner: Tensor) -> Tensor:

@@ -50,8 +50,7 @@ def pixel_weight(guide: Tensor, targets: Targets, use_mask: bool, confidence: fl
 def check_pixel_arguments(term: str, temperature: float, confidence: float | None, balance: str) -> None:
     """Raise ConfigError unless the arguments that terms on soft maps share are valid."""
     require(temperature > 0, f"{term}.temperature: must be above 0, is {temperature}")
-    valid = confidence is None or 0.5 <= confidence <= 1 - CLIPPED
-    require(
-        valid, f"{term}.confidence: max(q, 1 - q) lies in [0.5, {1 - CLIPPED}], as maps are clipped; is {confidence}"
-    )
+    most = 1 - CLIPPED
+    valid = confidence is None or 0.5 <= confidence <= most
+    require(valid, f"{term}.confidence: max(q, 1 - q) lies in [0.5, {most}], as maps are clipped; is {confidence}")
     require_choice(term, "balance", balance, ("pixels", "text"))

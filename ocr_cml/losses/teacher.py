@@ -11,13 +11,7 @@ from paddle import Tensor, nn
 from ocr_cml.losses.base import Role, require, require_choice
 from ocr_cml.losses.db import MainLoss, check_db_arguments, dice_loss, idle_main_loss_arguments, main_loss
 from ocr_cml.losses.divergences import bernoulli_kl
-from ocr_cml.losses.maps import (
-    TEXT_LEVEL,
-    dilated,
-    guide_logit,
-    in_float32,
-    logit,
-)
+from ocr_cml.losses.maps import TEXT_LEVEL, dilated, guide_logit, in_float32, logit
 from ocr_cml.losses.pixels import Balance, check_pixel_arguments, mean_over, pixel_weight
 from ocr_cml.losses.targets import Targets
 from ocr_cml.models.detector import DetOutput

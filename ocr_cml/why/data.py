@@ -53,8 +53,8 @@ def crops(config: Config, count: int, batch_size: int) -> list[Batch]:
 
 def pages(config: Config, count: int) -> list[TextPage]:
     """Held-out images with their text pixels, evenly spread over the set."""
-    dataset = assemble.eval_dataset(config)
-    return [text_page(dataset, index, assemble.shrink_rule(config)) for index in evenly(len(dataset), count)]
+    dataset, rule = assemble.eval_dataset(config), assemble.shrink_rule(config)
+    return [text_page(dataset, index, rule) for index in evenly(len(dataset), count)]
 
 
 def text_page(dataset: EvalDataset, index: int, rule: MakeShrinkMap) -> TextPage:

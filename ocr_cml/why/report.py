@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ocr_cml.figures import line_style, named, save_figure
+from ocr_cml.figures import height_for, line_style, named, save_figure
 from ppocr_data.atomic import write_text
 from ppocr_data.errors import UserError
 
@@ -125,8 +125,7 @@ def _drawn(
     settings: Mapping[str, Any],
 ) -> Figure:
     """Drawn by Agg, without a display."""
-    height = max(4.5, 0.6 + 0.22 * len(evidence))  # room for the legend
-    figure = Figure(figsize=(9, height), layout="constrained")
+    figure = Figure(figsize=(9, height_for(len(evidence))), layout="constrained")
     draw(figure, evidence, settings)
     return figure
 

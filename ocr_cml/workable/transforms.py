@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 from ocr_cml.schema import EVALUATED, LABELLED, UNLABELLED, Config
 from ocr_cml.yaml_source import KeyPath
@@ -11,8 +10,6 @@ from ppocr_data.crop import Crop
 from ppocr_data.errors import ConfigError
 from ppocr_data.op import Op, first_of
 from ppocr_data.transforms import NormalizeImage, build_op, check_eval_ops, check_train_ops
-
-_Op = TypeVar("_Op", bound=Op)
 
 
 def transform_problems(config: Config) -> list[tuple[KeyPath, str]]:

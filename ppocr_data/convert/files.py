@@ -93,9 +93,8 @@ def read_pairs(images: Path, pairs: list[tuple[Path, Path]], parse: Parser, prog
     for done, (image, label_file) in enumerate(pairs, start=1):
         texts = parse(label_file)
         name = image.relative_to(images).as_posix()
-        records.append(
-            Record(name, [polygon for polygon, _ in texts], ["" if word.strip() == "*" else word for _, word in texts])
-        )
+        words = ["" if word.strip() == "*" else word for _, word in texts]
+        records.append(Record(name, [polygon for polygon, _ in texts], words))
         if progress is not None:
             progress(done, len(pairs))
     return records

@@ -159,7 +159,6 @@ def name_keys(records: Sequence[Record], pattern: str) -> list[str | None]:
     found = [compiled.search(record.image) for record in records]
     keys = [match and match[1 if compiled.groups else 0] for match in found]
     if not any(keys):
-        raise DataError(
-            f"{pattern!r} finds nothing in any image's name, such as {records[0].image if records else ''!r}"
-        )
+        name = records[0].image if records else ""
+        raise DataError(f"{pattern!r} finds nothing in any image's name, such as {name!r}")
     return keys
