@@ -24,6 +24,7 @@ from ppocr_data.errors import ConfigError, UserError
 USER_MISTAKE = 2
 _UNREACHABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
 """Of a path that was given: asking whether it is there already fails so, wherever a tool asks."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 INTERRUPTED = 130
 _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -39,16 +40,18 @@ class Terminated(BaseException):
 def exit_cleanly(main: Callable[..., int]) -> Callable[..., int]:
     """Decorate a tool's `main` so that it returns the exit code that the command-line contract promises.
 
-    0 for success, 2 with one message on standard error for a `UserError` or a path that may not be looked at, 130 for
-    Ctrl-C, 143 for SIGTERM, 129 for a closed terminal, 0 where the reader of our output went away (`| head`). Anything
-    else is a defect of ours and keeps its traceback.
+    0 for success, 2 with one message on standard error for a `UserError`, a path that may not be looked at or a full
+    disk behind standard output, 130 for Ctrl-C, 143 for SIGTERM, 129 for a closed terminal, 0 where the reader of our
+    output went away (`| head`). Anything else is a defect of ours and keeps its traceback.
     """
 
     @functools.wraps(main)
     def wrapped(argv: list[str] | None = None) -> int:
         try:
             with _terminable():
-                return main(argv)
+                code = main(argv)
+                sys.stdout.flush()
+                return code
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return USER_MISTAKE
@@ -56,9 +59,11 @@ def exit_cleanly(main: Callable[..., int]) -> Callable[..., int]:
             _leave_standard_output()
             return 0
         except OSError as error:
-            if error.errno not in _UNREACHABLE or not error.filename:
+            if not _of_the_surroundings(error):
                 raise
-            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+            print(f"error: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
+            if not error.filename:
+                _leave_standard_output()
             return USER_MISTAKE
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
@@ -85,6 +90,15 @@ def tell_result(text: str) -> None:
     except OSError as error:
         LOG.warning("standard output takes no more (%s): %s", error.strerror, text)
         _leave_standard_output()
+
+
+def _of_the_surroundings(error: OSError) -> bool:
+    """Whether it is no defect of ours: a path that may not be looked at, or a full disk.
+
+    An error of a full disk that names no file is standard output's: what writes files says which one, see
+    `ppocr_data.atomic`.
+    """
+    return bool(error.filename and error.errno in _UNREACHABLE) or error.errno in _FULL
 
 
 def _leave_standard_output() -> None:

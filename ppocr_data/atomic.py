@@ -24,7 +24,7 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
         sync: wait until the content is on the disk, for what must survive a power cut.
 
     Raises:
-        OSError: it cannot be written; the caller knows what that means to people.
+        OSError: it cannot be written, with a file's name; the caller knows what that means to people.
     """
     temporary = path.with_name(f".{_stem(path)}.{os.getpid()}.tmp{path.suffix}")
     try:
@@ -33,6 +33,9 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk's names none
+        raise
     finally:
         with contextlib.suppress(OSError):  # gone where it was moved; a folder on its path may be a file
             temporary.unlink()

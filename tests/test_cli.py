@@ -48,6 +48,16 @@ def test_a_path_that_may_not_be_looked_at_is_a_mistake(code: str, capsys: pytest
     assert capsys.readouterr().err == "error: /root/photos: cannot be\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")
+@pytest.mark.parametrize("body", ["print('scores'); return 0", "print('scores', flush=True); return 0"])
+def test_a_result_that_standard_output_does_not_take_is_a_mistake_without_a_traceback(
+    body: str, repository: Path
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = run(body, repository, stdout=full.fileno())
+    assert (done.returncode, done.stderr) == (2, "error: standard output: No space left on device\n")
+
+
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "broken", "/disk"), OSError(errno.EACCES, "of no file")])
 def test_other_errors_of_the_system_keep_their_traceback(error: OSError) -> None:
     @exit_cleanly

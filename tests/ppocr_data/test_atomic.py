@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from disks import files_of_at_most
 
-from ppocr_data.atomic import remove_leftovers, replacing
+from ppocr_data.atomic import remove_leftovers, replacing, write_text
 
 
 @pytest.mark.parametrize("sync", [False, True])
@@ -31,6 +32,12 @@ def test_a_name_as_long_as_names_can_be(tmp_path: Path, stem: str) -> None:
         assert fresh.suffix == ".png"
         fresh.write_text("new")
     assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    with files_of_at_most(8), pytest.raises(OSError, match=r"config\.yml") as failed:
+        write_text(tmp_path / "config.yml", "longer than that")
+    assert failed.value.filename == str(tmp_path / "config.yml") and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
