@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any, TextIO
 
 from ocr_cml.hearing import hearing
 from ocr_cml.log import LOG
@@ -46,6 +47,7 @@ def exit_cleanly(main: Callable[..., int]) -> Callable[..., int]:
     """
 
     @functools.wraps(main)
+    @_lasting_standard_error()
     def wrapped(argv: list[str] | None = None) -> int:
         try:
             with _terminable():
@@ -56,14 +58,14 @@ def exit_cleanly(main: Callable[..., int]) -> Callable[..., int]:
             print(f"error: {error}", file=sys.stderr)
             return USER_MISTAKE
         except BrokenPipeError:
-            _leave_standard_output()
+            _leave(sys.stdout)
             return 0
         except OSError as error:
             if not _of_the_surroundings(error):
                 raise
             print(f"error: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
             if not error.filename:
-                _leave_standard_output()
+                _leave(sys.stdout)
             return USER_MISTAKE
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
@@ -89,7 +91,7 @@ def tell_result(text: str) -> None:
         raise
     except OSError as error:
         LOG.warning("standard output takes no more (%s): %s", error.strerror, text)
-        _leave_standard_output()
+        _leave(sys.stdout)
 
 
 def _of_the_surroundings(error: OSError) -> bool:
@@ -101,9 +103,46 @@ def _of_the_surroundings(error: OSError) -> bool:
     return bool(error.filename and error.errno in _UNREACHABLE) or error.errno in _FULL
 
 
-def _leave_standard_output() -> None:
+def _leave(stream: TextIO) -> None:
     """Python would complain once more when it flushes at exit what could not be written."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class _Lasting:
+    """Standard error, until nobody takes it any more: no work is to end for want of a place to tell how far it is."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._until_it_fails():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._until_it_fails():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _until_it_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            _leave(self._stream)
+
+
+@contextlib.contextmanager
+def _lasting_standard_error() -> Iterator[None]:
+    stream = sys.stderr
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        sys.stderr = _Lasting(stream or nowhere)  # type: ignore[assignment]  # none where it is closed, as by `2>&-`
+        try:
+            yield
+        finally:
+            sys.stderr = stream
 
 
 @contextlib.contextmanager

@@ -199,7 +199,6 @@ def _write_inference_model(settings: Config, students: Mapping[str, Detector], n
         if section.inference_model and Path(target).resolve() == folder.resolve():
             raise ConfigError(f"Global.save_inference_dir: {target} is {teacher}'s own folder; choose another")
     network = Ensemble(list(students.values())) if name == "ensemble" else students[name]
-    assemble.prepare_embedded_set(settings, training=False)
     try:
         images = assemble.check_images(settings)
     except DataError as error:

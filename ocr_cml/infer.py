@@ -14,7 +14,7 @@ import numpy as np
 from ocr_cml import inference_yml
 from ocr_cml.inference_yml import InferenceConfig
 from ocr_cml.overlap import ahead
-from ocr_cml.pictures import as_bgr, draw, find_images, left_out, read_image, save_picture, writable_name
+from ocr_cml.pictures import as_bgr, draw, find_images, further_pages, left_out, read_image, save_picture, writable_name
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.runtime import FrozenDetector, open_detector
 from ppocr_data.errors import DataError
@@ -27,12 +27,14 @@ __all__ = [
     "detect_files",
     "draw",
     "find_images",
+    "further_pages",
     "left_out",
     "load_detector",
     "read_image",
 ]
 
 RESULTS = "results.txt"
+_PART = f"{RESULTS}.part"
 _KEYS = {"points", "score"}
 """Of a text in it. One with other keys is a label, and not this tool's to replace."""
 
@@ -195,8 +197,8 @@ def detect_files(
     ):
         raise DataError(f"{output}: holds the images, which the pictures would overwrite; choose another --output")
     _refuse_one_name(paths, output)
-    _refuse_foreign(output, written)
-    earlier = _earlier_pictures(output) - written
+    earlier = _earlier_pictures(output)
+    _refuse_foreign(output, written - earlier)
     unwritable = {path: text for path in paths if (text := _unwritable(str(path)))}
     summary = Summary(failures=list(unwritable.values()))
     paths = [path for path in paths if path not in unwritable]
@@ -208,7 +210,7 @@ def detect_files(
     try:
         output.mkdir(parents=True, exist_ok=True)
         # Beside its place until it is whole: what is there may be another call's, and stays if nothing comes of this.
-        part = output / f"{RESULTS}.part"
+        part = output / _PART
         with part.open("w", encoding="utf-8", errors="surrogateescape") as results:
             for path, found in progress(_finished(detector, paths, batch_size, summary.failures, finish)):
                 results.write(found.line(str(path)) + "\n")
@@ -216,10 +218,12 @@ def detect_files(
                 summary.boxes += len(found.polygons)
         if summary.images:
             part.replace(output / RESULTS)
-            for picture in earlier:
+            for picture in earlier - written:
                 picture.unlink(missing_ok=True)
         else:
             part.unlink()
+    except BrokenPipeError:  # of who shows the progress
+        raise
     except OSError as error:
         raise DataError(f"{output}: cannot be written ({error.strerror})") from error
     return summary
@@ -253,15 +257,20 @@ def _earlier_pictures(output: Path) -> set[Path]:
 
 def _earlier_results(output: Path) -> list[Path]:
     """What an earlier call, or somebody else, has left under the names of our results."""
-    return [file for name in (RESULTS, f"{RESULTS}.part") if (file := output / name).is_file()]
+    return [file for name in (RESULTS, _PART) if (file := output / name).is_file()]
 
 
 def _refuse_foreign(output: Path, pictures: Iterable[Path]) -> None:
-    """Raise DataError where something would be replaced and the folder is none that an earlier call has written."""
+    """Raise DataError where something would be replaced that no earlier call has written.
+
+    Args:
+        output: the folder.
+        pictures: those to write that are no earlier call's.
+    """
     kept = _earlier_results(output)
     foreign = [file for file in kept if not _is_ours(file)]
-    if not kept:
-        foreign = sorted(file for file in pictures if file.exists())
+    if output / _PART not in kept:  # of a killed call, which has left pictures before it wrote their lines
+        foreign += sorted(file for file in pictures if file.exists())
     if foreign:
         raise DataError(f"{foreign[0]}: is there and was not written by this tool; choose another --output")
 

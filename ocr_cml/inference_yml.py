@@ -82,6 +82,8 @@ def runtime_call(config: InferenceConfig, folder: str = "DIR") -> str:
 
 
 _OURS = "# Written by tools/export_model.py."
+_LAST_KEY = "box_type"
+"""The last one of a file of ours: one without it has been cut short, and would be read as other settings."""
 
 
 def is_ours(path: Path) -> bool:
@@ -133,8 +135,8 @@ def read(path: Path) -> InferenceConfig:
     """Read the file, ours or PaddleOCR's.
 
     Raises:
-        ModelError: it is not YAML, says one thing twice, or states what is no text detector; the message names file and
-            key.
+        ModelError: it is not YAML, is empty or cut short, says one thing twice, or states what is no text detector;
+            the message names file and key.
     """
     try:
         source = read_yaml(path)
@@ -143,6 +145,7 @@ def read(path: Path) -> InferenceConfig:
     if source.problems:
         raise ModelError(f"{path}: {source.problems[0]}")
     document = source.data
+    _refuse_a_part(document, path)
     try:
         ops = _operations(_section(document, "PreProcess").get("transform_ops") or [])
         return InferenceConfig(
@@ -157,6 +160,15 @@ def read(path: Path) -> InferenceConfig:
         raise ModelError(f"{path}: {key}: {first['msg']}; this is not a text detector's file") from error
     except (TypeError, ValueError) as error:
         raise ModelError(f"{path}: {error}; this is not a text detector's file") from error
+
+
+def _refuse_a_part(document: Mapping[str, Any], path: Path) -> None:
+    """Raise ModelError for what a full disk or a broken copy has left: it would be read as other settings."""
+    if not document:
+        raise ModelError(f"{path}: states nothing; copy it again, or remove it for the settings of a model without one")
+    post = document.get("PostProcess")
+    if is_ours(path) and not (isinstance(post, Mapping) and post.get(_LAST_KEY)):
+        raise ModelError(f"{path}: has been cut short, it ends before PostProcess.{_LAST_KEY}; copy or export it again")
 
 
 def _section(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:

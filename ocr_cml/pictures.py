@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ import numpy as np
 from ppocr_data.decode import DecodeImage
 from ppocr_data.errors import DataError
 from ppocr_data.folders import entries
-from ppocr_data.labels import IMAGE_SUFFIXES
+from ppocr_data.labels import IMAGE_SUFFIXES, of_other_kinds
 
 _GREEN = (40, 190, 40)
 
@@ -50,13 +51,35 @@ def left_out(folder: Path) -> str:
         return ""
     others = entries(folder)
     inside = sum(file.is_dir() for file in others)
-    endings = [file.suffix.lower() or "no ending" for file in others if file.is_file()]
-    unknown = [ending for ending in endings if ending not in IMAGE_SUFFIXES]
-    files, lost = len(unknown), sum(not file.exists() for file in others)
-    parts = [f"{files} file{'s' * (files != 1)} of other kinds ({', '.join(sorted(set(unknown)))})"] if files else []
+    unknown, lost = of_other_kinds(filter(Path.is_file, others)), sum(not file.exists() for file in others)
+    parts = [unknown] if unknown else []
     parts += [f"{inside} subfolder{'s' * (inside != 1)}"] if inside else []
     parts += [f"{lost} link{'s' * (lost != 1)} to what is not there"] if lost else []
     return f"{folder}: left out {' and '.join(parts)}" if parts else ""
+
+
+def further_pages(paths: Iterable[Path]) -> str:
+    """Which images have pages behind the first, which alone is read, in words; nothing where none has."""
+    found = [path for path in paths if path.suffix.lower() in (".tif", ".tiff") and _has_second_page(path)]
+    if not found:
+        return ""
+    rest = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return f"{found[0]}{rest}: of several pages the first is read; save each as an image to have all"
+
+
+def _has_second_page(path: Path) -> bool:
+    """Whether the directory of a TIFF's first page (TIFF 6.0, section 2) points to another one."""
+    try:
+        with path.open("rb") as file:
+            order = "<" if file.read(2) == b"II" else ">"
+            (magic, first) = struct.unpack(f"{order}HI", file.read(6))
+            file.seek(first)
+            (entries_of_page,) = struct.unpack(f"{order}H", file.read(2))
+            file.seek(first + 2 + 12 * entries_of_page)
+            (following,) = struct.unpack(f"{order}I", file.read(4))
+    except (OSError, struct.error):
+        return False  # it cannot be read, and the one who reads it says so
+    return magic == 42 and following != 0
 
 
 def draw(image: np.ndarray, polygons: Sequence[np.ndarray]) -> np.ndarray:

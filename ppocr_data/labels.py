@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import os
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -160,6 +160,13 @@ def read_images(where: Path | Sequence[Path]) -> list[Sample]:
     if not paths:
         raise DataError(f"{where}: no image here (looked for {', '.join(IMAGE_SUFFIXES)})")
     return [Sample(path, (), (), np.zeros(0, bool), str(path), labelled=False) for path in paths]
+
+
+def of_other_kinds(files: Iterable[Path]) -> str:
+    """How many of the files are no images by their endings, and by which, in words; nothing where all are."""
+    endings = [file.suffix.lower() or "no ending" for file in files if file.suffix.lower() not in IMAGE_SUFFIXES]
+    count = len(endings)
+    return f"{count} file{'s' * (count != 1)} of other kinds ({', '.join(sorted(set(endings)))})" if endings else ""
 
 
 def _is_file(path: Path) -> bool:

@@ -350,6 +350,20 @@ def test_no_image_without_labels_is_told_by_its_key(tiny_set: Path, tmp_path: Pa
     assert str(caught.value) == f"Train.unlabeled.images: there is no image in {', '.join(images)}{but}"
 
 
+def test_files_of_other_kinds_among_images_without_labels_are_said(
+    tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(LOG, "info", lambda text, *values: said.append(text % values))
+    photos = tmp_path / "photos"
+    shutil.copytree(tiny_set / "train", photos / "more")
+    for name in ("more/a.gif", "b.HEIC", "run/metrics.jsonl", "run/validation/c.gif", ".hidden"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).touch()
+    assemble.unlabelled_dataset(loaded(tiny_set, tmp_path, Train__unlabeled={"images": [str(photos)]}))
+    assert said == [f"left out: 2 files of other kinds (.gif, .heic) below {photos}"]
+
+
 def test_pictures_of_a_run_in_a_folder_of_images_are_not_learnt_from(
     tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -46,6 +47,30 @@ def test_a_path_that_may_not_be_looked_at_is_a_mistake(code: str, capsys: pytest
 
     assert main() == 2
     assert capsys.readouterr().err == "error: /root/photos: cannot be\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")
+def test_work_does_not_end_for_want_of_a_place_to_tell_how_far_it_is(repository: Path) -> None:
+    body = "print('note', file=sys.stderr, flush=True); print('more', file=sys.stderr); print('done'); return 0"
+    with Path("/dev/full").open("w") as full:
+        done = run(body, repository, stderr=full.fileno())
+    assert (done.returncode, done.stdout) == (0, "done\n")
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as broken:
+        done = run(body, repository, stderr=broken.fileno())
+        mistake = run("raise UserError('no such file')", repository, stderr=broken.fileno())
+    assert (done.returncode, done.stdout) == (0, "done\n")
+    assert mistake.returncode == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes it as a shell does")
+def test_standard_error_may_be_closed(repository: Path) -> None:
+    script = "import sys; from ocr_cml.cli import exit_cleanly\n@exit_cleanly\ndef main(argv=None):\n    "
+    script += "print('note', file=sys.stderr); print('done'); return 0\nsys.exit(main())"
+    shell = f"{shlex.quote(sys.executable)} -c {shlex.quote(script)} 2>&-"
+    done = subprocess.run(shell, shell=True, cwd=repository, stdout=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "done\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux")

@@ -273,6 +273,20 @@ def test_what_has_no_effect_on_a_resize_rule_is_not_exported(
     assert inference_yml.read(tmp_path / "out" / "inference.yml").resize == DetResizeForTest(**meant)
 
 
+def test_an_inference_yml_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    """Where a disk was full or a copy broke off it would be read as other settings, and find other boxes."""
+    path = tmp_path / "inference.yml"
+    inference_yml.write(InferenceConfig(resize=LIMITS[1]), path)
+    whole = path.read_bytes()
+    last = whole.index(b"box_type")
+    for size in [*range(0, last, 7), *range(last - 3, len(whole) - 1)]:
+        path.write_bytes(whole[:size])
+        with pytest.raises(ModelError, match=re.escape(str(path))):
+            inference_yml.read(path)
+    path.write_bytes(whole[:-1])
+    inference_yml.read(path)
+
+
 def test_inference_yml_is_what_the_runtime_wants(exported: Path) -> None:
     document = yaml.safe_load((exported / "inference.yml").read_text())
     ops = [next(iter(op)) for op in document["PreProcess"]["transform_ops"]]

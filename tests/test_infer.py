@@ -6,8 +6,10 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from ocr_cml.infer import (
     detect_files,
     draw,
     find_images,
+    further_pages,
     left_out,
     load_detector,
     read_image,
@@ -313,6 +316,50 @@ def test_what_this_tool_did_not_write_is_not_replaced(
     with pytest.raises(DataError, match=f"{name}: is there and was not written by this tool; choose another --output"):
         detect_files(load_detector(model), find_images(photos), output)
     assert [(file.name, file.read_bytes()) for file in output.iterdir()] == [(name, content)]
+
+
+def test_a_file_of_no_call_is_not_replaced_beside_the_results_of_one(model: Path, photos: Path, tmp_path: Path) -> None:
+    detector, output = load_detector(model), tmp_path / "found"
+    detect_files(detector, [photos / "img_1.png"], output)
+    (output / "img_2.png").write_bytes(b"somebody's own\n")
+    with pytest.raises(DataError, match=r"img_2\.png: is there and was not written by this tool"):
+        detect_files(detector, [photos / "img_1.png", photos / "img_2.png"], output)
+    assert (output / "img_2.png").read_bytes() == b"somebody's own\n"
+
+
+def test_a_progress_that_cannot_be_shown_is_no_fault_of_the_folder(model: Path, photos: Path, tmp_path: Path) -> None:
+    def gone(_items: Iterable[object]) -> Iterable[Any]:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        detect_files(load_detector(model), find_images(photos), tmp_path / "found", progress=gone)
+
+
+def pages(path: Path, count: int, bits: str = "<") -> Path:
+    """A TIFF of empty pages, one entry each, by the format's own rule (TIFF 6.0, section 2)."""
+    data = (b"II" if bits == "<" else b"MM") + struct.pack(f"{bits}HI", 42, 8)
+    for page in range(count):
+        following = len(data) + 18 if page + 1 < count else 0
+        data += struct.pack(f"{bits}HHHIII", 1, 256, 4, 1, 32, following)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("bits", ["<", ">"])
+def test_pages_that_are_not_read_are_said(bits: str, photos: Path, tmp_path: Path) -> None:
+    one, several = pages(tmp_path / "one.tif", 1, bits), pages(tmp_path / "fax.TIFF", 3, bits)
+    (tmp_path / "cut.tif").write_bytes(several.read_bytes()[:12])
+    assert further_pages([photos / "img_1.png", one, tmp_path / "cut.tif", tmp_path / "gone.tif"]) == ""
+    text = "of several pages the first is read; save each as an image to have all"
+    assert further_pages([one, several]) == f"{several}: {text}"
+    assert further_pages([several, one, pages(tmp_path / "b.tif", 2)]) == f"{several} and 1 more: {text}"
+
+
+def test_pages_as_opencv_writes_them(tmp_path: Path) -> None:
+    page = np.zeros((32, 32, 3), np.uint8)
+    for name, count in (("one.tif", 1), ("three.tif", 3)):
+        assert cv2.imwritemulti(str(tmp_path / name), [page] * count)
+        assert bool(further_pages([tmp_path / name])) == (count > 1)
 
 
 def test_a_batch_is_of_one_size(model: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,16 @@ def test_every_engine_answers_what_is_computed_by_hand(exported: Path, engine: s
     answer = detector.probability(PIXELS)
     assert answer.shape == (2, 64, 96) and answer.dtype == np.float32
     np.testing.assert_allclose(answer, by_hand(PIXELS), atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["paddle", "onnx"])
+def test_threads_may_share_a_detector(exported: Path, engine: str) -> None:
+    """Paddle's predictor ended the process where two met in it."""
+    detector = open_detector(exported, engine, threads=1)
+    several = [np.roll(PIXELS, shift, axis=2) for shift in range(8)] * 4
+    with ThreadPoolExecutor(4) as pool:
+        for images, answer in zip(several, pool.map(detector.probability, several), strict=True):
+            np.testing.assert_allclose(answer, by_hand(images), atol=1e-5)
 
 
 def test_a_layer_answers_in_eval_without_gradient() -> None:

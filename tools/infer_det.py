@@ -45,16 +45,16 @@ def main(argv: list[str] | None = None) -> int:
     tune_process()
     from tqdm import tqdm
 
-    from ocr_cml.infer import detect_files, find_images, left_out, load_detector, without_settings
+    from ocr_cml.infer import detect_files, find_images, further_pages, left_out, load_detector, without_settings
     from ocr_cml.log import only_warn
 
     only_warn()
     paths = list(dict.fromkeys(path for given in args.image for path in find_images(given)))
-    for others in filter(None, map(left_out, args.image)):
+    for others in filter(None, [*map(left_out, args.image), further_pages(paths)]):
         print(f"note: {others}", file=sys.stderr)
+    detector = load_detector(args.model_dir, args.engine, args.device)
     if stated := without_settings(args.model_dir):
         print(f"note: {stated}", file=sys.stderr)
-    detector = load_detector(args.model_dir, args.engine, args.device)
     progress = functools.partial(tqdm, total=len(paths), unit="image", file=sys.stderr)
     summary = detect_files(detector, paths, args.output, args.batch_size, progress)
     for failure in summary.failures:

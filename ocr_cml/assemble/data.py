@@ -16,7 +16,8 @@ from ocr_cml.schema import Config
 from ppocr_data import synth
 from ppocr_data.dataset import DetDataset, EvalDataset
 from ppocr_data.errors import DataError
-from ppocr_data.labels import read_images
+from ppocr_data.folders import visible_files
+from ppocr_data.labels import of_other_kinds, read_images
 from ppocr_data.op import first_of
 from ppocr_data.targets import MakeShrinkMap
 from ppocr_data.transforms import DetResizeForTest, NormalizeImage, build_op
@@ -98,9 +99,11 @@ def unlabelled_dataset(config: Config) -> DetDataset | None:
     images: list[Path] = []
     pictures = 0
     for entry in section.images:
-        kept, of_runs = _images_of(Path(entry))
+        kept, of_runs, others = _images_of(Path(entry))
         if of_runs:
             LOG.info("left out: %d images in run folders below %s", of_runs, entry)
+        if others:
+            LOG.info("left out: %s below %s", others, entry)
         images += kept
         pictures += of_runs
     if not images:
@@ -143,19 +146,23 @@ def samples_a_step(config: Config, processes: int) -> tuple[int, int]:
     return labelled * times, unlabelled * times
 
 
-def _images_of(entry: Path) -> tuple[list[Path], int]:
-    """The images that one entry of `Train.unlabeled.images` names, and how many more were left out.
+def _images_of(entry: Path) -> tuple[list[Path], int, str]:
+    """The images that one entry of `Train.unlabeled.images` names, and what was left out of its folder.
 
     A run's folder below a folder of images is left out: the pictures of its report are those of held-out images.
+
+    Returns:
+        the images, how many more lie in runs' folders, and how many other files elsewhere are none, in words.
     """
     if entry.is_dir():
-        found = [sample.image for sample in read_images(entry)]
-        folders = {path.parent for path in found}
+        found, files = [sample.image for sample in read_images(entry)], list(visible_files(entry))
+        folders = {path.parent for path in files}
         of_runs = {folder for folder in folders if any(map(_is_run, _between(folder, entry)))}
         kept = [path for path in found if path.parent not in of_runs]
-        return kept, len(found) - len(kept)
+        others = of_other_kinds(path for path in files if path.parent not in of_runs)
+        return kept, len(found) - len(kept), others
     if entry.suffix != ".txt":
-        return [entry], 0
+        return [entry], 0, ""
     try:
         lines = entry.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -166,7 +173,7 @@ def _images_of(entry: Path) -> tuple[list[Path], int]:
                 f"Train.unlabeled.images: {entry}:{number}: has more than a path, as a label file's lines have; a list "
                 "names one image a line, relative to its own folder (or name the folder of the images)"
             )
-    return [entry.parent / line.strip() for line in lines if line.strip()], 0
+    return [entry.parent / line.strip() for line in lines if line.strip()], 0, ""
 
 
 def _between(folder: Path, top: Path) -> list[Path]:

@@ -172,7 +172,7 @@ class Learners:
         if strangers := sorted(held - self.cohort.students.keys()):
             raise WeightsError(
                 f"{found.folder}: holds {', '.join(strangers)}, which Architecture.Models lacks; go on with that run's "
-                "students, or start a new one from its weights by Global.pretrained_model"
+                f"students, or start a new run from its weights{_each_by_itself(found, strangers[0])}"
             )
         if dropped := [name for name in found.progress.dropped if name in self.cohort.students]:
             try:
@@ -197,10 +197,11 @@ class Learners:
         needed = {name: f"it lacks {name}", f"{name}.optimizer": f"it lacks {name}.optimizer"}
         if name in self.means:
             needed[f"{name}.mean"] = f"it was trained without Optimizer.ema_decay, and keeps no mean of {name}"
-        for lacking in [text for stem, text in needed.items() if stem not in found.stems]:
+        for stem, lacking in [(stem, text) for stem, text in needed.items() if stem not in found.stems]:
+            how = _each_by_itself(found, *self.cohort.students.keys() - {name}) if stem == name else _ALL_AT_ONCE
             raise WeightsError(
-                f"{found.folder}: the run cannot go on from it: {lacking}; go on as it was trained, or start a new one "
-                "from its weights by Global.pretrained_model"
+                f"{found.folder}: the run cannot go on from it: {lacking}; go on as it was trained, or start a new run "
+                f"from its weights{how}"
             )
         checkpoint.restore_layers({"": student}, found.arrays(name), f"{found.folder}: {name}")
         try:
@@ -231,6 +232,15 @@ class Learners:
 
     def _state_of(self, name: str) -> list[np.ndarray]:
         return [value.numpy().copy() for value in self._tensors_of(name)]
+
+
+_ALL_AT_ONCE = " by Global.pretrained_model"
+
+
+def _each_by_itself(found: Checkpoint, *names: str) -> str:
+    """How students that are not those of the checkpoint begin with its weights."""
+    held = next((name for name in sorted(names) if name in found.stems), "<Name>")
+    return f", each by itself, as by Architecture.Models.<Name>.pretrained={found.folder / held}.safetensors"
 
 
 def _arrays(values: dict[str, paddle.Tensor]) -> Arrays:

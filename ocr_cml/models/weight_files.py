@@ -77,7 +77,10 @@ def find_weights(path: str | Path, name: str | None = None) -> Path:
             mean = files[0].with_name(f"{files[0].stem}.mean.safetensors")
             return mean if mean.is_file() else files[0]
         found = ", ".join(f.name for f in files) or "none"
-        raise WeightsError(f"{path}: expected one weight file ({kinds}) for {name or 'the network'}, found: {found}")
+        which = f"; name one by Architecture.Models.{name}.pretrained" if files and name else ""
+        raise WeightsError(
+            f"{path}: expected one weight file ({kinds}) for {name or 'the network'}, found: {found}{which}"
+        )
     if path.is_file():
         if path.suffix not in READERS:
             raise WeightsError(f"{path}: unknown kind of weight file; known are {kinds}")

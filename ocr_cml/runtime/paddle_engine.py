@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,11 @@ from ppocr_data.errors import ModelError
 
 
 class PaddleDetector(FrozenDetector):
-    """Paddle Inference, with the settings of `paddleocr.TextDetection`: oneDNN on a CPU."""
+    """Paddle Inference, with the settings of `paddleocr.TextDetection`: oneDNN on a CPU.
+
+    Threads that share one take turns: a predictor's input, run and output belong together, and Paddle ends the process
+    where two meet in it.
+    """
 
     engine = "paddle"
 
@@ -22,6 +27,7 @@ class PaddleDetector(FrozenDetector):
         super().__init__(str(model), config)
         from paddle import inference
 
+        self._turn = threading.Lock()
         settings = inference.Config(str(model), str(params))
         if device == "cpu":
             settings.disable_gpu()
@@ -47,11 +53,11 @@ class PaddleDetector(FrozenDetector):
             raise ModelError(f"{model}: has {len(inputs)} inputs ({', '.join(inputs)}); {SUPPORTED}")
 
     def _run(self, images: np.ndarray) -> np.ndarray:
-        predictor = self._predictor
-        handle = predictor.get_input_handle(predictor.get_input_names()[0])
-        handle.copy_from_cpu(self.normalization.apply(images))
-        try:
-            predictor.run()
-        finally:
-            restore_math_threads()
-        return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
+        predictor, pixels = self._predictor, self.normalization.apply(images)
+        with self._turn:
+            predictor.get_input_handle(predictor.get_input_names()[0]).copy_from_cpu(pixels)
+            try:
+                predictor.run()
+            finally:
+                restore_math_threads()
+            return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
