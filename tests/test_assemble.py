@@ -15,8 +15,10 @@ import tiny
 from safetensors.numpy import load_file, save_file
 
 from ocr_cml import assemble
+from ocr_cml.assemble.students import twins
 from ocr_cml.cohort import Cohort
 from ocr_cml.log import LOG
+from ocr_cml.models import Detector, build_detector
 from ocr_cml.models.weight_files import find_weights
 from ocr_cml.runtime import LayerDetector, Normalization
 from ocr_cml.schema import Config
@@ -88,6 +90,18 @@ def test_students_that_start_alike_cannot_teach_each_other(tiny_set: Path, tiny_
     (warning,) = assemble.refuse_twins(cohort(alike))
     assert warning == "Student and Student2 start from the same weights, so they are one student twice"
     assert assemble.refuse_twins(cohort(loaded(tiny_set, tmp_path, students=3))) == []
+
+
+def test_students_of_one_backbone_and_necks_of_their_own_are_no_twins() -> None:
+    def student(channels: int) -> Detector:
+        paddle.seed(1)
+        neck = {"name": "DBFPN", "out_channels": channels}
+        return build_detector({**tiny.STUDENT, "Neck": neck})
+
+    one, other = student(16), student(32)
+    other.backbone.set_state_dict(one.backbone.state_dict())
+    assert twins({"Student": one, "Student2": other}) == []
+    assert twins({"Student": one, "Student2": student(16)}) == [("Student", "Student2", [])]
 
 
 def cohort(config: Config) -> Cohort:
@@ -321,6 +335,24 @@ def test_images_without_labels_from_a_folder_a_file_and_a_list(tiny_set: Path, t
     gone = {"images": [str(tmp_path / "gone.txt")], "batch_size_per_card": 1}
     with pytest.raises(DataError, match=r"gone\.txt"):
         assemble.unlabelled_dataset(loaded(tiny_set, tmp_path, Train__unlabeled=gone))
+
+
+def test_images_with_and_without_labels_are_drawn_apart(tiny_set: Path, tmp_path: Path) -> None:
+    unlabelled = {"images": [str(tiny_set / "train")], "batch_size_per_card": 2}
+    config = loaded(tiny_set, tmp_path, Train__unlabeled=unlabelled, Optimizer__accumulate=3)
+    with_labels, without = assemble.labelled_dataset(config), assemble.unlabelled_dataset(config)
+    assert with_labels is not None and without is not None
+    assert with_labels.seed != without.seed
+    labelled = config.Train.loader.batch_size_per_card
+    assert assemble.samples_a_step(config, 2) == (6 * labelled, 12)
+
+
+def test_the_same_lines_cut_otherwise_into_files_are_other_labels(tmp_path: Path) -> None:
+    files = []
+    for name, lines in (("a", "x\ny\n"), ("b", "z\n"), ("c", "x\n"), ("d", "y\nz\n")):
+        (tmp_path / name).write_text(lines)
+        files.append(str(tmp_path / name))
+    assert assemble.labels_digest(files[:2]) != assemble.labels_digest(files[2:])
 
 
 def test_a_label_file_is_no_list_of_images(tiny_set: Path, tmp_path: Path) -> None:

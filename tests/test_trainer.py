@@ -413,6 +413,18 @@ def test_a_log_point_has_step_loss_rate_and_each_term_at_full_precision(tiny_set
     assert set(evaluation["eval"]) == {"Student", "Student2", "ensemble"}
 
 
+def test_a_weight_that_rises_is_that_of_the_steps_made_before(tiny_set: Path, tmp_path: Path) -> None:
+    """Of two steps the first stands at 0, where a weight from 0 on adds nothing, and the second at one half."""
+    rising = {"DMLLoss": {"weight": {"start": 0.0, "end": 1.0, "over": [0.0, 1.0]}}}
+    choices = {"Global__print_batch_step": 1, "Optimizer__lr__decay_steps": 2}
+    data = tiny.settings(tiny_set, tmp_path / "run", terms=[tiny.LABELS, rising], **choices)
+    tiny.fit(data, max_steps=2)
+    for record, weight in zip(tiny.records(tmp_path / "run", "loss"), (0.0, 0.5), strict=True):
+        labels, mutual = (sum(v for k, v in record.items() if k.startswith(part)) for part in ("db/", "mutual/"))
+        assert mutual > 1e-4
+        assert record["loss"] == pytest.approx(labels + weight * mutual, rel=1e-6)
+
+
 def test_seconds_are_those_of_all_steps_since_the_last_log_point_and_of_nothing_else(
     tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,16 @@ def test_deployed_parameters_leave_out_the_threshold_map() -> None:
     )
 
 
+def test_a_pause_in_a_training_is_not_what_its_steps_cost(tmp_path: Path) -> None:
+    run = plan_of(tmp_path).run("dml2", 1)
+    finish(run, [0.1, 0.8], [0.5, 0.8], [0.4, 0.7])
+    metrics = run.folder / "metrics.jsonl"
+    records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    next(record for record in records if record["step"] == 30 and "seconds" in record)["seconds"] = 50.0
+    metrics.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    assert read_result(run, "last").seconds == 0.5
+
+
 def test_the_evaluation_that_counts(tmp_path: Path) -> None:
     run = plan_of(tmp_path).run("dml2", 1)
     finish(run, [0.1, 0.8], [0.5, 0.8], [0.4, 0.7], ensemble=0.6)

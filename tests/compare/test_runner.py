@@ -42,7 +42,8 @@ def test_loudness_and_place_may_change_and_length_and_learning_may_not(tmp_path:
     path = described(tmp_path)
     harmless = ["Global.print_batch_step=7", "Train.loader.num_workers=1", "Global.teacher_check=true"]
     assert is_finished(make_plan(path, harmless).run("dml2", 1))
-    for change in ("Global.max_steps=4", "Global.eval_batch_step=[0,5]", "Optimizer.lr.learning_rate=0.1"):
+    length = ("Global.max_steps=4", "Optimizer.lr.decay_steps=7")
+    for change in (*length, "Global.eval_batch_step=[0,5]", "Optimizer.lr.learning_rate=0.1"):
         with pytest.raises(ConfigError, match=change.split("=")[0].replace(".", r"\.")):
             is_finished(make_plan(path, [change]).run("dml2", 1))
 

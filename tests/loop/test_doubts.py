@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import tiny
 
@@ -56,6 +58,15 @@ def test_labels_without_a_readable_text_are_told(tiny_set: Path, tmp_path: Path)
     assert text.startswith("no training image has a readable text (none at all, or all of it don't care)")
 
 
+def test_a_text_low_in_a_narrow_image_lies_in_it(tiny_set: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    shutil.copytree(tiny_set, folder)
+    cv2.imwrite(str(folder / "train/narrow.png"), np.full((400, 100, 3), 255, np.uint8))
+    text = {"transcription": "low", "points": [[10, 300], [60, 300], [60, 320], [10, 320]]}
+    (folder / "train.txt").write_text(f"train/narrow.png\t{json.dumps([text])}\n" * 4, encoding="utf-8")
+    assert doubts_of(folder, tmp_path / "run") == []
+
+
 def told(data: dict[str, Any], *words: str) -> list[str]:
     with tiny.Run(data) as trainer:
         return [text for text in doubts(trainer) if any(word in text for word in words)]
@@ -92,6 +103,15 @@ def test_a_ramp_that_begins_behind_the_run_s_end_is_told(last: int, count: int, 
     assert len(texts) == count
     for text in texts:
         assert text.startswith("Loss.loss_config_list.1.DMLLoss.weight is 0 in all 3 steps of this run")
+
+
+def test_a_ramp_that_begins_with_the_run_s_last_step_is_told(tiny_set: Path, tmp_path: Path) -> None:
+    """Of a schedule of 4 the third step stands at one half, where the weight is still 0."""
+    rising = {"DMLLoss": {"weight": {"start": 0.0, "end": 1.0, "over": [0.5, 1.0]}}}
+    for last, count in ((3, 1), (4, 0)):
+        lengths = {"Global__max_steps": last, "Optimizer__lr__decay_steps": 4}
+        data = tiny.settings(tiny_set, tmp_path / str(last), terms=[tiny.LABELS, rising], **lengths)
+        assert len(told(data, ".weight is 0")) == count
 
 
 def test_a_single_teacher_s_weight_is_told(tiny_set: Path, tiny_teacher: Path, tmp_path: Path) -> None:

@@ -100,6 +100,18 @@ def test_a_gradient_that_comes_late_is_paired_with_its_own_tensor(
         np.testing.assert_allclose(parameter.numpy(), copy.numpy(), rtol=0, atol=1e-6, err_msg=str(number))
 
 
+def test_a_student_answers_with_its_mean_and_goes_on_with_its_weights(tiny_set: Path, tmp_path: Path) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run", Optimizer__ema_decay=0.9)
+    with tiny.Run(data, max_steps=3) as trainer:
+        trainer.fit()
+        student, mean = trainer.cohort.students["Student"], trainer.learners.means["Student"]
+        trained = tiny.state_of(student)
+        with trainer.learners.answering("Student") as answering:
+            tiny.assert_same(tiny.state_of(answering), {key: value.numpy() for key, value in mean.values.items()})
+        tiny.assert_same(tiny.state_of(student), trained)
+        assert any(not np.array_equal(value.numpy(), trained[key]) for key, value in mean.values.items())
+
+
 def test_a_step_that_is_thrown_away_moves_no_mean(tiny_set: Path, tmp_path: Path) -> None:
     """As float16 does with one that overflowed."""
     settings = tiny.settings(tiny_set, tmp_path / "run", Optimizer__ema_decay=0.9)

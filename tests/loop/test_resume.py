@@ -69,6 +69,22 @@ def test_an_hmean_of_another_post_process_is_another_number(finished: Path, tiny
     assert best.hmean < 0.99
 
 
+def test_a_run_that_goes_on_under_another_post_process_is_scored_at_once(
+    finished: Path, tiny_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only where it would have been scored next: until then nobody could say how good it is."""
+    evaluate, evaluated = Trainer._evaluate, []
+
+    def noted(trainer: Trainer, *more: Any) -> Any:
+        evaluated.append(trainer.progress.step)
+        return evaluate(trainer, *more)
+
+    monkeypatch.setattr(Trainer, "_evaluate", noted)
+    choices = {"PostProcess__box_thresh": 0.4, "Global__eval_batch_step": [0, 4]}
+    tiny.fit(tiny.settings(tiny_set, finished, Global__checkpoints=str(finished), **choices), max_steps=4)
+    assert evaluated == [2, 4]
+
+
 def test_an_hmean_of_images_of_another_size_is_another_number(finished: Path, tiny_set: Path) -> None:
     data = tiny.settings(tiny_set, finished, Global__checkpoints=str(finished))
     data["Eval"]["dataset"]["transforms"][-1]["DetResizeForTest"]["limit_side_len"] = 64
@@ -127,7 +143,7 @@ def test_a_checkpoint_with_more_students_is_refused(finished: Path, tiny_set: Pa
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        ({"students": 3}, "it lacks Student3"),
+        ({"students": 3}, r"it lacks Student3; .*<Name>\.pretrained=.*/latest/Student\.safetensors$"),
         ({"Optimizer__ema_decay": 0.9}, r"trained without Optimizer\.ema_decay"),
     ],
 )

@@ -145,6 +145,33 @@ def test_the_whole_by_hand(make_inputs):
     assert float(value) == pytest.approx(5 * dice + 10 * 0.2 + dice, rel=1e-5)
 
 
+HALVES = {
+    "dice": 1 - 2 * 1 / (2 + 2 + 0.25),
+    "mined": 4 * np.log(2) / (4 + 0.25),
+    "focal": (2 * 0.25 + 2 * 0.75) * 0.25 * np.log(2) / (4 + 0.25),
+}
+"""Of four pixels, two of them text, with P = B = 1/2 and eps = 1/4."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"alpha": 0, "beta": 0}, HALVES["dice"]),
+        ({"alpha": 1, "beta": 0}, 2 * HALVES["dice"]),
+        ({"alpha": 1, "beta": 0, "main_loss_type": "BCELoss"}, HALVES["mined"] + HALVES["dice"]),
+        ({"alpha": 0, "beta": 1}, 0.5 * 2 / (2 + 0.25) + HALVES["dice"]),
+        ({"alpha": 1, "beta": 0, "main_loss_type": "DiceFocalLoss", "dice_weight": 0}, 2 * HALVES["focal"]),
+        ({"alpha": 1, "beta": 0, "main_loss_type": "DiceFocalLoss", "focal_weight": 0}, 2 * HALVES["dice"]),
+    ],
+)
+def test_eps_reaches_every_part(arguments, expected, make_inputs):
+    inputs = make_inputs(1, 1, 4)
+    inputs.z[:], inputs.t[:], inputs.shrink_mask[:], inputs.threshold_map[:] = 0, 0, 1, 0
+    inputs.shrink_map[:] = inputs.threshold_mask[:] = [1, 1, 0, 0]
+    value = DBLoss(eps=0.25, **arguments)(inputs.learner(), None, inputs.targets())
+    assert float(value) == pytest.approx(expected, rel=1e-5)
+
+
 def test_dont_care_text_has_no_gradient(inputs):
     learner = inputs.learner()
     DBLoss(beta=0)(learner, None, inputs.targets()).backward()

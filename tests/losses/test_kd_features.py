@@ -188,6 +188,13 @@ def test_relations_survive_scaling_and_rotation():
     assert float(distance) == pytest.approx(0, abs=1e-6) and float(angle) == pytest.approx(0, abs=1e-6)
 
 
+def test_relations_of_features_of_any_scale() -> None:
+    ours, theirs = feature((1, 5, 3), 0.61), feature((1, 5, 3), 0.43)
+    at_one = [float(value) for value in relation_losses(tensor(ours), tensor(theirs))]
+    tiny = [float(value) for value in relation_losses(tensor(1e-4 * ours), tensor(1e-4 * theirs))]
+    assert min(at_one) > 0.01 and tiny == pytest.approx(at_one, rel=1e-3)
+
+
 def test_three_points_by_hand():
     right = tensor([[[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])  # cosines 0, 1/sqrt 2, 1/sqrt 2
     line = tensor([[[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]]])  # cosines 1, -1, 1; distances 1, 1, 2

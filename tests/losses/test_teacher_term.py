@@ -146,6 +146,32 @@ def test_alpha_and_bce_reach_the_shrink_map(inputs):
     assert plain - value(alpha=0) == pytest.approx(2 * bce, rel=1e-5)
 
 
+def test_balance_loss_reaches_the_mining(make_inputs):
+    """One of six pixels is text: of the five others three are kept, the wrong one among them."""
+    inputs = make_inputs(1, 1, 6)
+    inputs.u[:], inputs.z[:], inputs.t[:], inputs.shrink_mask[:] = [2, -2, -2, -2, -2, -2], [0, 0, 0, 0, 0, 2], 0, 1
+
+    def value(**arguments):
+        return float(
+            TeacherLoss(main_loss_type="BCELoss", **arguments)(inputs.learner(), inputs.guide(), inputs.targets())
+        )
+
+    wrong = np.log1p(np.exp(2))
+    for balance, mean in ((False, (5 * np.log(2) + wrong) / 6), (True, (3 * np.log(2) + wrong) / 4)):
+        bce = value(alpha=1, balance_loss=balance) - value(alpha=0, balance_loss=balance)
+        assert bce == pytest.approx(mean, rel=1e-5)
+
+
+def test_eps_reaches_both_maps(make_inputs):
+    """Of four pixels two are text by the teacher; P = B = 1/2."""
+    inputs = make_inputs(1, 1, 4)
+    inputs.u[:], inputs.z[:], inputs.t[:], inputs.shrink_mask[:] = [2, 2, -2, -2], 0, 0, 1
+    dice = 1 - 2 * 1 / (2 + 2 + 0.25)
+    for alpha in (0, 1):
+        value = TeacherLoss(alpha=alpha, eps=0.25)(inputs.learner(), inputs.guide(), inputs.targets())
+        assert float(value) == pytest.approx((1 + alpha) * dice, rel=1e-5)
+
+
 def test_soft_is_alpha_times_the_softened_divergence(inputs):
     q, p = sigmoid(inputs.u / 2), sigmoid(inputs.z / 2)
     values = q * np.log(q / p) + (1 - q) * np.log((1 - q) / (1 - p))

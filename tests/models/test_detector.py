@@ -243,6 +243,20 @@ def test_output_from_probability() -> None:
     assert out.threshold_logit is None and np.isfinite(out.shrink_logit.numpy()).all()
 
 
+def test_the_steepness_of_the_binarization_is_the_head_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build(TINY, dbfpn(16), HEAD | {"k": 10})
+    network.train()
+    output = network(paddle.zeros([1, 3, 32, 32]))
+    apart = output.shrink_prob - output.threshold_prob
+    np.testing.assert_allclose(output.binary_logit.numpy(), 10 * apart.numpy(), rtol=1e-6)
+
+
+def test_a_fixed_answer_keeps_the_steepness_of_its_binarization() -> None:
+    two, zero = (paddle.full([1, 1, 1, 1], value) for value in (2.0, 0.0))
+    expected = 10 * (1 / (1 + math.exp(-2)) - 0.5)
+    assert DetOutput(two, zero, k=10.0).detached().binary_logit.item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_certainty_means_one_thing_in_any_engine() -> None:
     asked = paddle.to_tensor([0.0, 1e-7, 0.3, 0.5, 0.9999, 1.0])
     logits = DetOutput.from_probability(asked).shrink_logit.numpy()

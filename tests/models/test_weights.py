@@ -300,6 +300,13 @@ def test_selects_from_a_distillation_checkpoint() -> None:
         select(checkpoint, "Third")
 
 
+def test_a_network_without_a_name_is_taken_before_one_of_another_name() -> None:
+    own, other = {"backbone.w": np.ones(1, "f4")}, {"backbone.w": np.zeros(1, "f4")}
+    part, rest = select(prefixed("Teacher.", other) | own, "Student")
+    assert_equal(part, own)
+    assert rest == {"Teacher": 1}
+
+
 @pytest.mark.parametrize(
     "prefix", ["", "module.", "_layers.", "model.", "module.model.", "Student.", "_layers.Student."]
 )
@@ -344,6 +351,14 @@ def test_frozen_network_may_lack_only_the_threshold_branch() -> None:
     del without["neck.in2_conv.weight"]
     with pytest.raises(WeightsError, match=r"frozen network.*\n  missing \(1\): neck\.in2_conv\.weight"):
         load_into(detector(2), without, frozen=True, min_share=0.0, allow_missing=["neck"])
+
+
+def test_a_frozen_network_s_threshold_branch_may_be_missing_and_not_another_one() -> None:
+    network = detector()
+    weights = arrays(network)
+    key = next(key for key in weights if key.startswith("head.thresh") and weights[key].ndim == 4)
+    with pytest.raises(WeightsError, match="misshapen"):
+        load_into(network, weights | {key: np.zeros((1, 1, 1, 1), np.float32)}, frozen=True)
 
 
 def test_student_s_share() -> None:

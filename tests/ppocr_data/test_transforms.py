@@ -200,6 +200,31 @@ def test_crops_vary_keep_their_share_and_hold_text() -> None:
     assert len(scales) > 20
 
 
+def test_every_window_holds_a_part_of_a_text() -> None:
+    """A small text at the edge of a large image, and one try: a window without it is not taken."""
+    crop = EastRandomCropData(size=(64, 64), max_tries=1, min_crop_side_ratio=0.0)
+    given_record = record(400, 400, [(40, 190, 80, 210)])
+    assert all(crop(given_record, np.random.default_rng(seed))["polygons"] for seed in range(200))
+
+
+@pytest.mark.parametrize(("height", "width"), [(400, 100), (100, 400)])
+def test_a_window_keeps_its_share_of_either_side(height: int, width: int) -> None:
+    crop = EastRandomCropData(size=(64, 64), min_crop_side_ratio=0.5)
+    sides = []
+    for seed in range(100):
+        left, top, right, bottom = crop._window(record(height, width, []), np.random.default_rng(seed))
+        assert right - left >= width / 2 and bottom - top >= height / 2
+        sides.append((right - left, bottom - top))
+    assert sum(side != (width, height) for side in sides) > 20
+
+
+def test_a_window_has_an_extent_where_no_share_is_asked_for() -> None:
+    crop = EastRandomCropData(size=(64, 64), max_tries=1, min_crop_side_ratio=0.0)
+    for seed in range(200):
+        left, top, right, bottom = crop._window(record(4, 3, []), np.random.default_rng(seed))
+        assert 0 <= left < right <= 3 and 0 <= top < bottom <= 4
+
+
 def test_where_text_covers_all_columns_only_rows_are_cut() -> None:
     boxes = [(0.0, 20.0 * i, 100.0, 20.0 * i + 12) for i in range(10)]
     heights = set()
@@ -448,6 +473,12 @@ def test_a_window_holds_a_part_of_a_curved_text() -> None:
 def test_what_stands_in_a_training_list_twice_or_too_late_is_refused(more: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         check_train_ops(build_ops(["DecodeImage", "EastRandomCropData", "MakeShrinkMap", "MakeBorderMap", more]))
+
+
+def test_a_small_image_is_filled_up_with_black_below_and_at_the_right() -> None:
+    white = np.full((10, 40, 3), 255, np.uint8)  # height and width make less than 64, so it is filled up to 32x40
+    made = DetResizeForTest(limit_side_len=32).resize(white)
+    assert (made[:9] == 255).all() and (made[12:] == 0).all()
 
 
 def test_an_evaluation_list_resizes_once() -> None:

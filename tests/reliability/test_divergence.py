@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from safetensors.numpy import load_file
 
 from ocr_cml.checkpoint import open_checkpoint
 from ocr_cml.log import LOG
-from ocr_cml.loop.divergence import LossScale
+from ocr_cml.loop.divergence import LossScale, broken_weights
 from ocr_cml.trainer import Trainer
 from ocr_cml.why import data as why_data
 from ocr_cml.why.pull import pulls_at
@@ -139,6 +140,20 @@ def test_a_connectors_running_statistics_are_no_weights(tiny_set: Path, tiny_tea
             paddle.assign(paddle.full_like(statistics[0], NAN), statistics[0])
         with pytest.raises(UserError, match=r"step 1: Student's answer is not finite though its weights are"):
             trainer.fit()
+
+
+def test_weights_of_a_connector_that_broke_are_its_student_s(
+    tiny_set: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    ofd = {"OFDLoss": {"layers": [["neck", "neck"]]}}
+    data = tiny.settings(tiny_set, tmp_path / "run", students=1, terms=[tiny.LABELS, ofd], teacher=tiny_teacher)
+    with tiny.Run(data, max_steps=1) as trainer:
+        (connector,) = trainer.cohort.connectors("Student").values()
+        weight = next(parameter for parameter in connector.parameters() if not parameter.stop_gradient)
+        assert broken_weights(trainer.cohort) is None
+        weight.set_value(np.full(weight.shape, NAN, np.float32))
+        found = broken_weights(trainer.cohort)
+    assert found is not None and found.culprits == ("Student",) and "ofd" in found.text
 
 
 def test_where_students_take_turns_it_is_said_that_nobody_of_this_turn_moved(tiny_set: Path, tmp_path: Path) -> None:
@@ -352,6 +367,17 @@ def test_a_student_that_is_blamed_after_its_own_move_resumes_with_its_mean(tiny_
         tiny.assert_same(load_file(tmp_path / "half/latest" / file.name), load_file(file))
 
 
+def test_a_checkpoint_from_before_means_were_counted_counts_from_the_restart(tiny_set: Path, tmp_path: Path) -> None:
+    data = tiny.settings(tiny_set, tmp_path / "run", Optimizer__ema_decay=0.5)
+    train(data, 2, steps=3, mode="restart")
+    state = tmp_path / "run/latest/state.json"
+    record = json.loads(state.read_text(encoding="utf-8"))
+    assert record["progress"].pop("mean_updates") == {"Student": 3, "Student2": 2}
+    state.write_text(json.dumps(record), encoding="utf-8")
+    trainer = train(data, steps=4, mode="restart")
+    assert {name: mean.updates for name, mean in trainer.learners.means.items()} == {"Student": 4, "Student2": 3}
+
+
 def test_a_student_that_diverges_again_and_again_stops_the_run(tiny_set: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"step 5: Student2's weights.* again after 3 restarts"):
         train(tiny.settings(tiny_set, tmp_path / "run"), 2, 3, 4, 5, mode="restart", steps=6)
@@ -503,7 +529,8 @@ def test_an_overflow_costs_the_student_a_step_and_halves_the_scale(tiny_set: Pat
                     assert all(key.startswith("Student/") for key in moved)
         return trainer
 
-    halved = run("half", 2, 4)
+    assert run("half", 2, 3).loss_scale.good_turns == 1
+    halved = run("half", 4)
     assert halved.loss_scale.value == 2.0**13
     assert halved.loss_scale.good_turns == 2
     whole = run("whole", 4)
