@@ -119,13 +119,16 @@ class Cohort:
 
     def parameters(self, name: str) -> list[paddle.Tensor]:
         """What the student's optimizer moves: its own weights and the connectors of terms that teach it."""
-        layers = [self.students[name], *self.connectors(name).values()]
-        return [p for layer in layers for p in layer.parameters() if not p.stop_gradient]
+        return [p for layer in self.layers_of(name) for p in layer.parameters() if not p.stop_gradient]
 
     def connectors(self, name: str) -> dict[str, nn.Layer]:
         """The terms that carry weights of their own for this learner, by label."""
         mine = [term for term in self.terms if term.binding.learner == name]
         return {term.binding.label: term.term for term in mine if term.term.parameters()}
+
+    def layers_of(self, *names: str) -> list[nn.Layer]:
+        """What some students train: themselves, each with its connectors."""
+        return [layer for name in names for layer in (self.students[name], *self.connectors(name).values())]
 
     def drop(self, *names: str) -> None:
         """Go on without some students: neither learners nor guides any more. Their shares go to the other guides.

@@ -172,7 +172,7 @@ class Trainer(Training):
         repeats = self.config.Global.on_divergence != "stop"
         while learners := tuple(name for name in learners if name in self.cohort.students):
             # A turn that is made again must not move them twice by one batch.
-            put_back = [statistics_now(self.cohort.students[name]) for name in learners if repeats]
+            put_back = [statistics_now(layer) for layer in self.cohort.layers_of(*learners) if repeats]
             results = [
                 self.gradients.add(batch, guides, learners, fraction)
                 for batch, guides in zip(drawn, answers, strict=True)

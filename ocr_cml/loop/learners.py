@@ -227,8 +227,7 @@ class Learners:
                 paddle.assign(paddle.to_tensor(value), mean.values[key])
 
     def _tensors_of(self, name: str) -> list[paddle.Tensor]:
-        layers = [self.cohort.students[name], *self.cohort.connectors(name).values()]
-        return [value for layer in layers for value in layer.state_dict().values()]
+        return [value for layer in self.cohort.layers_of(name) for value in layer.state_dict().values()]
 
     def _state_of(self, name: str) -> list[np.ndarray]:
         return [value.numpy().copy() for value in self._tensors_of(name)]

@@ -451,14 +451,28 @@ def test_who_began_anew_just_before_a_save_goes_on_from_it(
 
 @pytest.mark.parametrize("mode", ["drop", "restart"])
 def test_running_statistics_move_once_a_batch_however_often_a_step_is_made(
-    mode: str, tiny_set: Path, tmp_path: Path
+    mode: str, tiny_set: Path, tiny_teacher: Path, tmp_path: Path
 ) -> None:
-    terms = [tiny.LABELS]
-    whole = tiny.fit(tiny.settings(tiny_set, tmp_path / "whole", terms=terms), max_steps=1)
-    broken = train(tiny.settings(tiny_set, tmp_path / "run", terms=terms), 1, mode=mode, steps=1)
-    for key, value in tiny.states(whole).items():
-        if key.startswith("Student/") and key.endswith(("_mean", "_variance")):
-            np.testing.assert_allclose(tiny.states(broken)[key], value, rtol=1e-4, atol=1e-6, err_msg=key)
+    """A student's own, and those of its connectors."""
+
+    def settings(run: str) -> dict[str, Any]:
+        terms = [tiny.LABELS, {"OFDLoss": {"layers": [["neck", "neck"]]}}]
+        return tiny.settings(tiny_set, tmp_path / run, terms=terms, teacher=tiny_teacher)
+
+    def statistics(trainer: Trainer) -> dict[str, np.ndarray]:
+        layers = trainer.cohort.layers_of("Student")
+        states = [
+            (number, key, value.numpy())
+            for number, layer in enumerate(layers)
+            for key, value in layer.state_dict().items()
+        ]
+        return {f"{number} {key}": value for number, key, value in states if key.endswith(("_mean", "_variance"))}
+
+    whole = statistics(tiny.fit(settings("whole"), max_steps=1))
+    broken = statistics(train(settings("run"), 1, mode=mode, steps=1))
+    assert {key.split()[0] for key in whole} == {"0", "1"}
+    for key, value in whole.items():
+        np.testing.assert_allclose(broken[key], value, rtol=1e-4, atol=1e-6, err_msg=key)
 
 
 def test_a_restart_from_one_evaluation_to_the_next_resumes_with_the_same_bits(tiny_set: Path, tmp_path: Path) -> None:
