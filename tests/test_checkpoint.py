@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -525,3 +526,25 @@ def test_a_parameter_that_no_term_reaches_is_no_obstacle_to_a_resume() -> None:
     after = checkpoint.optimizer_arrays(resumed, {"Student": layer})
     assert after.keys() == arrays.keys()
     assert float(after["Student/used.weight/moment1_0"].max()) == pytest.approx(0.19)  # 0.1, then 0.9 * 0.1 + 0.1
+
+
+def test_all_that_a_checkpoint_says_comes_back() -> None:
+    given = Progress(
+        step=7,
+        best=Best("A", 0.5, 6),
+        teachers={"T": {"path": "p", "sha256": "s"}},
+        started_from={"A": "x"},
+        overtaken=True,
+        dropped={"B": 3},
+        restarts={"A": [2, 4]},
+        loss_scale=(1024.0, 5),
+        evaluation_due=True,
+        trained_on="t",
+        scored_on="s",
+        unlabelled="u",
+        mean_updates={"A": 6},
+        samples_a_step=(8, 4),
+    )
+    default = Progress()
+    assert all(getattr(given, f.name) != getattr(default, f.name) for f in fields(Progress))
+    assert Progress.from_json(json.loads(json.dumps(asdict(given)))) == given

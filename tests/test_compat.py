@@ -839,3 +839,47 @@ def test_a_decay_beside_another_is_told_and_leads_to_no_other_key(write: Write) 
         error.value
     )
     assert "ema_decay" not in str(error.value)
+
+
+def translated(data: dict) -> Source:
+    source = Source(data=data)
+    source.notes = translate(source)
+    return source
+
+
+def cohort(**more: object) -> dict:
+    net = {"Backbone": {"name": "MobileNetV3"}}
+    data = {
+        "Global": {},
+        "Architecture": {"name": "DistillationModel", "Models": {"Student": dict(net), "Student2": dict(net)}},
+        "Loss": {"name": "CombinedLoss", "loss_config_list": [{"DistillationDBLoss": {"name": "DBLoss"}}]},
+        "Optimizer": {"name": "Adam", "lr": {"name": "Cosine"}},
+    }
+    return data | more
+
+
+def test_the_moving_mean_has_paddleocrs_decay_where_none_is_given() -> None:
+    found = translated(cohort(Global={"use_ema": True}))
+    assert found.data["Optimizer"]["ema_decay"] == 0.9998
+
+
+def test_a_teacher_term_on_features_is_refused() -> None:
+    term = {"DistillationDilaDBLoss": {"model_name_pairs": [["Student", "Student2"]], "key": "backbone_out"}}
+    found = translated(cohort(Loss={"name": "CombinedLoss", "loss_config_list": [term]}))
+    assert sum("backbone_out is no output of a detector" in problem for problem in found.problems) == 1
+
+
+def test_of_one_weight_file_for_two_students_is_told() -> None:
+    found = translated(cohort(Global={"pretrained_model": "w/all"}))
+    assert sum("goes into every student" in note for note in found.notes) == 1
+    one = cohort(Global={"pretrained_model": "w/all"})
+    del one["Architecture"]["Models"]["Student2"]
+    assert not any("goes into every student" in note for note in translated(one).notes)
+
+
+def test_the_shared_file_counts_before_a_students_own() -> None:
+    data = cohort(Global={"pretrained_model": "w/MobileNetV3_large_x0_5_pretrained"})
+    data["Architecture"]["Models"]["Student"]["pretrained"] = "w/ResNet18_vd_pretrained"  # has no effect beside it
+    found = translated(data)
+    assert found.problems == []
+    assert found.data["Architecture"]["Models"]["Student"]["allow_missing"] == ["neck", "head"]

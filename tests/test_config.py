@@ -11,9 +11,13 @@ import tiny
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from ocr_cml import config
 from ocr_cml.schema import Config
+from ocr_cml.schema.data import EvalLoader
+from ocr_cml.schema.networks import Network
+from ocr_cml.schema.optimizer import OptimizerSection
 from ppocr_data.errors import ConfigError
 
 GIVEN = Path(__file__).resolve().parent.parent / "configs" / "det_cml.yml"
@@ -570,3 +574,13 @@ def test_what_only_a_network_knows_of_its_arguments_is_told_with_all_the_rest() 
         f"{STUDENT}2.Neck.out_channels: 97 must be a multiple of 4 and at least 8, e.g. 96 "
         f"(-o {STUDENT}2.Neck.out_channels)",
     ]
+
+
+def test_bounds_and_a_default_of_the_schema() -> None:
+    for decay in (0.0, 1.0):  # 1 would keep the random start for ever
+        with pytest.raises(ValidationError):
+            OptimizerSection(ema_decay=decay)
+    for weight in (0.0, -1.0):  # of two teachers one would be taken away from the mean
+        with pytest.raises(ValidationError):
+            Network(weight=weight)
+    assert EvalLoader().batch_size_per_card == 1

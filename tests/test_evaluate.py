@@ -153,3 +153,18 @@ def test_the_table_has_a_row_each(mixed: EvalDataset, tmp_path: Path) -> None:
         ["longer", "0.0000", "0.0000", "0.0000"],
     ]
     assert len({len(line) for line in lines[1:]}) == 1
+
+
+def test_the_tuner_scores_in_pixels_of_the_original(tmp_path: Path) -> None:
+    image = np.zeros((96, 96, 3), np.uint8)
+    image[20:50, 20:70] = 255
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    boxes = [{"transcription": "text", "points": [[20, 20], [70, 20], [70, 50], [20, 50]]}]
+    (tmp_path / "l.txt").write_text(f"a.png\t{json.dumps(boxes)}\n")
+    ops = [DecodeImage(), DetResizeForTest(limit_side_len=192, limit_type="min")]
+    dataset = EvalDataset.from_label_files(tmp_path / "l.txt", tmp_path, ops)
+    judge = Evaluator(dataset, DBPostProcess(unclip_ratio=1e-3), 1)
+    tuner = Tuner(Grid(thresh=(0.3,), box_thresh=(0.6,), unclip_ratio=(1e-3,)), judge.postprocess)
+    scores = judge.score({"net": lambda i: (i[..., 0] > 128).astype(np.float32)}, tuners={"net": tuner})
+    assert scores["net"]["hmean"] == 1.0
+    assert tuner.result().trial.hmean == 1.0

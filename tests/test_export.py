@@ -20,7 +20,7 @@ from paddle import nn
 from ocr_cml import inference_yml
 from ocr_cml.export import PRODUCTS, Ensemble, _same_boxes, export_detector, save_graph
 from ocr_cml.infer import load_detector
-from ocr_cml.inference_yml import InferenceConfig
+from ocr_cml.inference_yml import InferenceConfig, read, write
 from ocr_cml.models import build_detector
 from ocr_cml.models.weights import load_into
 from ocr_cml.normalization import Normalization
@@ -526,3 +526,17 @@ def test_an_export_that_was_cut_short_is_made_again(
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(moved) and len(moved) == placed
     assert export(DarkNetwork(), tmp_path).boxes == 5
     assert export(DarkNetwork(), tmp_path).boxes == 5
+
+
+def test_the_order_of_channels_and_the_longer_side_are_stated_as_the_runtime_takes_them(tmp_path: Path) -> None:
+    path = tmp_path / "inference.yml"
+    for text, order in (
+        ("PreProcess: {transform_ops: [{NormalizeImage: null}]}", "RGB"),  # ops, and none of them decodes
+        ("PreProcess: {transform_ops: [{DecodeImage: null}]}", "BGR"),
+        ("PostProcess: {thresh: 0.3}", "BGR"),
+    ):
+        path.write_text(text)
+        assert read(path).normalization.channel_order == order
+    write(InferenceConfig(resize=DetResizeForTest(limit_side_len=640, limit_type="max")), path)
+    ops = yaml.safe_load(path.read_text())["PreProcess"]["transform_ops"]
+    assert ops[2]["DetResizeForTest"]["resize_long"] == 640  # all that the runtime reads of a rule

@@ -187,3 +187,11 @@ def test_a_triangle_is_a_region_like_any_other() -> None:
 def test_nothing_right_is_an_hmean_of_zero() -> None:
     result = Counts(0, 2, 3).result()
     assert (result["precision"], result["recall"], result["hmean"]) == (0, 0, 0)
+
+
+def test_an_outline_that_touches_itself_is_mended_on_large_photos_too() -> None:
+    truth = np.array([[3000, 3000], [3010, 3000], [3010, 3010], [3000, 3010]], np.float32)
+    spike = np.array(
+        [[3000, 3000], [3010, 3000], [3010, 3010], [3005, 3010], [3005, 3012], [3005, 3010], [3000, 3010]], np.float32
+    )
+    assert overlap([spike], [truth], [False]).counts() == Counts(1, 1, 1)

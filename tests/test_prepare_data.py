@@ -17,6 +17,7 @@ import yaml
 
 from ppocr_data.convert import FORMATS
 from ppocr_data.labels import read_label_file
+from tools.prepare_data import main
 
 Tool = Callable[..., tuple[int, str, str]]
 
@@ -289,3 +290,20 @@ def test_check_takes_the_command_that_a_conversion_prints(
     code, out, _ = tool("prepare_data", *shlex.split(command)[2:])
     assert code == 0 and out.startswith("6 images, ")
     assert (tmp_path / "output" / "check" / "check.json").is_file()
+
+
+def test_the_size_of_the_synthetic_set_is_height_and_width(tmp_path: Path) -> None:
+    where = ["--output", str(tmp_path / "set"), "--train", "1", "--val", "1", "--size", "96", "160"]
+    assert main(["synth", *where]) == 0
+    assert cv2.imread(str(tmp_path / "set/train/000000.jpg")).shape == (96, 160, 3)
+
+
+def test_images_outside_of_their_folder_are_accepted_where_that_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    cv2.imwrite(str(tmp_path / "elsewhere/out.png"), np.zeros((64, 64, 3), np.uint8))
+    box = [{"transcription": "text", "points": [[8, 8], [56, 8], [56, 40], [8, 40]]}]
+    (tmp_path / "data/l.txt").write_text(f"../elsewhere/out.png\t{json.dumps(box)}\n")
+    command = ["check", str(tmp_path / "data/l.txt"), "--output", str(tmp_path / "found"), "--pictures", "0"]
+    assert main(command) == 1
+    assert main([*command, "--allow-outside"]) == 0

@@ -17,7 +17,9 @@ import pytest
 from ocr_cml.records import Best
 from ocr_cml.report import read_run, write_report
 from ocr_cml.report.charts import Chart, Series, figure, thinned, ticks
-from ocr_cml.report.series import score_chart
+from ocr_cml.report.run import Run
+from ocr_cml.report.series import loss_charts, score_chart
+from ocr_cml.report.validation import curve, gallery
 from ppocr_data.errors import UserError
 
 HOSTILE = "</pre><script>alert('x')</script><img src=x onerror=alert(1)>&\""
@@ -483,3 +485,41 @@ def test_in_a_real_browser_nothing_overflows_nothing_is_asked_for_and_toggles_wo
     assert seen["states"] == [True, False, True] and seen["full"]
     assert seen["size"] >= 32 and seen["over"] <= 0 and seen["width"] == width
     assert seen["requests"] == 0
+
+
+def test_thresholds_that_keep_no_box_are_left_out_of_the_curve() -> None:
+    points = [
+        {"box_thresh": 0.9, "precision": 0.0, "recall": 0.0, "num_det": 0},
+        {"box_thresh": 0.5, "precision": 0.75, "recall": 0.5, "num_det": 4},
+    ]
+    found = curve("net", points, 0)
+    assert (found.points, len(found.labels)) == ([(0.5, 0.75)], 1)
+
+
+def test_a_picture_has_its_own_shape_and_wrong_boxes_are_marked_wrong(tmp_path: Path) -> None:
+    def box(right: bool | None, x: int) -> dict:
+        return {"points": [[x, 1], [x + 9, 1], [x + 9, 9], [x, 9]], "score": 0.5, "right": right}
+
+    answer = {"hmean": 0.5, "tp": 1, "num_gt": 2, "num_det": 2, "boxes": [box(True, 1), box(False, 20), box(None, 40)]}
+    page = {"source": "a", "size": [200, 100], "picture": "a.jpg", "truth": [], "networks": {"S": answer}, "maps": {}}
+    record = {"student": "S", "step": 1, "images": 1, "of": 1, "box_thresh": 0.6, "curves": {"S": []}}
+    text = gallery(Run(tmp_path, "run", validation=record | {"best": [page], "worst": []}), {"S": 0})
+    assert "--ratio:2.0000" in text and 'viewBox="0 0 200 100"' in text
+    assert '<polygon points="1,1' in text
+    assert '<polygon class="wrong" points="20,1' in text
+    assert '<polygon class="free" points="40,1' in text
+    assert "S 0.50: 1 of 2 found, 1 wrong" in text
+
+
+def test_log_points_are_drawn_by_rising_step_however_they_stand(tmp_path: Path) -> None:
+    lines = [{"step": step, "loss": 1.0, "lr": 0.1, "seconds": 1.0} for step in (20, 10)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [entry["step"] for entry in read_run(tmp_path).logged] == [10, 20]
+
+
+def test_two_terms_of_one_student_and_kind_are_dashed_apart(tmp_path: Path) -> None:
+    line = {"step": 10, "loss": 1.0, "lr": 0.1, "seconds": 1.0, "mutual/A<-B": 0.5, "mutual/A<-C": 0.25}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    (_, mutual) = loss_charts(read_run(tmp_path))
+    assert len({series.colour for series in mutual.series}) == 1
+    assert [series.dash for series in mutual.series] == [0, 1]

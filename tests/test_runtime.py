@@ -19,6 +19,8 @@ from ocr_cml.models.detector import DetOutput
 from ocr_cml.normalization import Normalization
 from ocr_cml.paddle_to_onnx import ConversionError, to_onnx
 from ocr_cml.runtime import LayerDetector, check_parity, open_detector, probe_images
+from ocr_cml.runtime.detector import FrozenDetector, check_images
+from ocr_cml.runtime.opening import _checked
 from ppocr_data.errors import ModelError
 
 PIXELS = np.random.default_rng(4).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
@@ -105,6 +107,19 @@ def test_every_engine_answers_what_is_computed_by_hand(exported: Path, engine: s
     answer = detector.probability(PIXELS)
     assert answer.shape == (2, 64, 96) and answer.dtype == np.float32
     np.testing.assert_allclose(answer, by_hand(PIXELS), atol=1e-5)
+
+
+def test_a_mistake_in_a_shortcut_keeps_no_sound_model_shut(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def mistaken(_: object) -> bytes:
+        raise ValueError("not enough values to unpack")
+
+    monkeypatch.setattr("ocr_cml.shortcuts.shortened", mistaken)
+    detector = open_detector(exported, "onnx", threads=1)
+    np.testing.assert_allclose(detector.probability(PIXELS), by_hand(PIXELS), atol=1e-5)
+    (said,) = caplog.messages
+    assert said.endswith("runs without the shortcuts, which do not know what it holds (not enough values to unpack)")
 
 
 @pytest.mark.parametrize("engine", ["paddle", "onnx"])
@@ -343,3 +358,34 @@ def test_a_graph_for_one_image_at_a_time_answers_several(tmp_path: Path) -> None
 def test_an_empty_batch_has_an_empty_answer(tmp_path: Path) -> None:
     detector = open_detector(onnx_models.dark_detector(tmp_path / "model.onnx"), threads=1)
     assert detector.probability(np.zeros((0, 64, 96, 3), np.uint8)).shape == (0, 64, 96)
+
+
+@pytest.mark.parametrize("size", [(64, 50), (50, 64)])
+def test_neither_side_may_be_off_the_stride(size: tuple[int, int]) -> None:
+    with pytest.raises(ModelError, match="multiples of 32"):
+        check_images(np.zeros((1, *size, 3), np.uint8))
+
+
+@pytest.mark.parametrize(("value", "fine"), [(-0.1, False), (-0.0005, True), (1.0005, True), (1.1, False)])
+def test_a_map_below_zero_is_no_map_of_probabilities(value: float, fine: bool) -> None:
+    class Level(FrozenDetector):
+        engine = "onnx"
+
+        def _run(self, images: np.ndarray) -> np.ndarray:
+            return np.full((len(images), 1, *images.shape[1:3]), value, np.float32)
+
+    detector = Level("level", InferenceConfig())
+    if fine:
+        assert _checked(detector) is detector
+    else:
+        with pytest.raises(ModelError, match="no probabilities"):
+            _checked(detector)
+
+
+def test_pixels_that_are_on_the_device_are_turned_to_rgb_as_those_of_the_host() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 2, 3, 3), np.uint8)
+    rule = Normalization((0.5, 0.4, 0.3), (0.25, 0.5, 1.0), 1 / 255, "RGB")
+    found = rule.to_device(paddle.to_tensor(pixels)).numpy()
+    np.testing.assert_allclose(found, rule.apply(pixels), atol=1e-6)
+    red = (pixels[0, 0, 0, 2] / 255 - 0.5) / 0.25
+    assert found[0, 0, 0, 0] == pytest.approx(red, abs=1e-5)

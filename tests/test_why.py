@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import paddle
 import pytest
@@ -23,6 +24,7 @@ from ocr_cml.figures import save_figure
 from ocr_cml.losses import DBLoss, DMLLoss, decode_targets
 from ocr_cml.models import Detector, build_detector
 from ocr_cml.runtime import Normalization
+from ocr_cml.why import data as why_data
 from ocr_cml.why import runner as why
 from ocr_cml.why.data import crops, students, text_page
 from ocr_cml.why.evidence import Doubt, DoubtMeter, Evidence, NetworkEvidence, noise_curve, noisy, supervised_loss
@@ -32,6 +34,7 @@ from ocr_cml.why.runs import FinishedRun, agreement_of, label_of, other_crops, r
 from ppocr_data.dataset import EvalDataset
 from ppocr_data.geometry import fill
 from ppocr_data.targets import MakeShrinkMap, shrink_target
+from ppocr_data.transforms import DecodeImage, DetResizeForTest
 
 Tool = Callable[..., tuple[int, str, str]]
 
@@ -500,3 +503,49 @@ def test_too_much_noise_leaves_gaps_and_is_told(finished: dict[str, Path], tmp_p
     assert "run: Student: has no loss at a deviation of 3, where activations overflow; give --noise smaller" in text
     assert json.loads((tmp_path / "why.json").read_text())["runs"][0]["networks"][0]["losses"] == [1.0, None]
     assert why._too_noisy("run: Student", [1.0, 2.0], [0, 3.0]) == []
+
+
+def test_text_pixels_of_a_page_that_is_stretched_and_not_those_of_dont_care(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((32, 64, 3), np.uint8))
+    boxes = [
+        {"transcription": "text", "points": [[40, 8], [60, 8], [60, 24], [40, 24]]},
+        {"transcription": "###", "points": [[4, 8], [24, 8], [24, 24], [4, 24]]},
+    ]
+    (tmp_path / "l.txt").write_text(f"a.png\t{json.dumps(boxes)}\n")
+    ops = [DecodeImage(), DetResizeForTest(image_shape=(64, 64))]
+    dataset = EvalDataset.from_label_files(tmp_path / "l.txt", tmp_path, ops)
+    page = text_page(dataset, 0, MakeShrinkMap(shrink_ratio=0.5, min_text_size=4))
+    rows, columns = np.nonzero(page.seen)  # twice as high as the file's, and as wide
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (16, 48, 40, 60)
+
+
+def test_crops_are_of_an_epoch_that_no_run_reaches(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+
+    class Labelled:
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, key: tuple[int, int]) -> tuple[int, int]:
+            asked.append(key)
+            return key
+
+    monkeypatch.setattr(why_data.assemble, "labelled_dataset", lambda config: Labelled())
+    monkeypatch.setattr(why_data, "collate", list)
+    assert [len(batch) for batch in why_data.crops(None, 3, 2)] == [2, 1]
+    assert [index for _, index in asked] == [0, 1, 2]
+    assert all(epoch >= 100_000 for epoch, _ in asked)
+
+
+def test_shrunken_text_of_a_page_is_that_of_the_schedules_end(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((64, 64, 3), np.uint8))
+    boxes = [{"transcription": "text", "points": [[4, 8], [60, 8], [60, 56], [4, 56]]}]
+    (tmp_path / "l.txt").write_text(f"a.png\t{json.dumps(boxes)}\n")
+    ops = [DecodeImage(), DetResizeForTest(image_shape=(64, 64))]
+    dataset = EvalDataset.from_label_files(tmp_path / "l.txt", tmp_path, ops)
+    rising = MakeShrinkMap(shrink_ratio=0.4, min_text_size=4, total_epoch=10)
+    end = MakeShrinkMap(shrink_ratio=rising.schedule.at(10), min_text_size=4)
+    begin = MakeShrinkMap(shrink_ratio=rising.schedule.at(0), min_text_size=4)
+    found, last, first = (text_page(dataset, 0, rule).label for rule in (rising, end, begin))
+    np.testing.assert_array_equal(found, last)
+    assert last.sum() != first.sum()

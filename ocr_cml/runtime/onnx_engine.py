@@ -81,3 +81,6 @@ def _shortened(model: str | bytes, source: str) -> bytes | None:
     except GraphError as error:  # opening the model as it is says what is wrong with it
         LOG.debug("%s: no shortcuts (%s)", source, last_line(error))
         return None
+    except Exception as error:  # noqa: BLE001  as in `_session`
+        LOG.warning("%s: runs without the shortcuts, which do not know what it holds (%s)", source, last_line(error))
+        return None

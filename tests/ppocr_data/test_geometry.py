@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pyclipper
+import pytest
 
 from ppocr_data import geometry
 
@@ -34,3 +36,20 @@ def test_cutting_many_polygons_is_cutting_each() -> None:
         assert part.dtype == np.float32
         assert np.array_equal(part, expected)
     assert geometry.clip_all([], 100, 80) == ([], [])
+
+
+def test_a_sliver_left_by_a_cut_is_no_polygon_and_a_crossing_one_is_its_hull() -> None:
+    sliver = np.array([[-10, 0], [0.05, 0], [0.05, 10], [-10, 10]], np.float32)  # 0.05 * 10 = 0.5 square pixels inside
+    assert geometry.clip(sliver, 100, 100) == []
+    wider = np.array([[-10, 0], [0.2, 0], [0.2, 10], [-10, 10]], np.float32)  # 2 square pixels
+    assert [geometry.area(part) for part in geometry.clip(wider, 100, 100)] == pytest.approx([2.0], abs=1e-4)
+    bowtie = np.array([[0, 0], [10, 10], [10, 0], [0, 10]], np.float32)  # its hull is the square, cut to 8 columns
+    assert [geometry.area(part) for part in geometry.clip(bowtie, 8, 100)] == pytest.approx([80.0], abs=1e-3)
+
+
+def test_rounded_corners_have_as_many_points_as_pyclippers_in_whole_pixels() -> None:
+    square = np.array([[0, 0], [100, 0], [100, 100], [0, 100]], np.float32)
+    plain = pyclipper.PyclipperOffset()
+    plain.AddPath(square.astype(int).tolist(), pyclipper.JT_ROUND, pyclipper.ET_CLOSEDPOLYGON)
+    (usual,), (ours,) = plain.Execute(20), geometry.offset(square, 20)
+    assert abs(len(ours) - len(usual)) <= 4

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ppocr_data.near_duplicates import fingerprint, near_duplicates
+from ppocr_data.near_duplicates import close_pairs, fingerprint, image_fingerprint, near_duplicates
 
 
 def scene(seed: int) -> np.ndarray:
@@ -88,3 +88,15 @@ def test_what_no_training_reads_is_like_nothing(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data.tobytes())
         assert cv2.imread(str(tmp_path / name)) is not None
         assert fingerprint(tmp_path / name) is None
+
+
+def test_flat_pictures_are_like_nothing_and_noise_is_no_shape() -> None:
+    def bits(count: int) -> np.ndarray:
+        return np.array([2**count - 1, 0, 0, 0], np.uint64)
+
+    assert list(close_pairs([bits(0), bits(0)])) == []
+    assert list(close_pairs([bits(7), bits(7), None])) == []
+    assert list(close_pairs([bits(8), None, bits(8)])) == [(0, 2)]
+    for step, known in ((4, 0), (5, 256)):  # neighbours of 16 rows x 16 pairs rise by so many levels
+        rising = np.tile(np.arange(17, dtype=np.uint8) * step, (16, 1))
+        assert int(np.bitwise_count(image_fingerprint(rising)).sum()) == known

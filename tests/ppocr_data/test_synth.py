@@ -19,7 +19,7 @@ from ppocr_data import synth, synth_text
 from ppocr_data.errors import DataError
 from ppocr_data.labels import read_label_file
 from ppocr_data.synth_fonts import LATIN, load_fonts
-from ppocr_data.synth_page import Page
+from ppocr_data.synth_page import MARGIN, Page, _finish
 
 SMALL = {"train": 3, "val": 2, "size": (160, 192)}
 
@@ -354,3 +354,11 @@ def test_a_place_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         synth.generate(tmp_path / "file" / "set", **SMALL)
+
+
+def test_a_blurred_texts_box_grows_with_its_blur() -> None:
+    alpha, boxes = np.zeros((60, 80), np.uint8), np.array([[20, 20, 60, 40]], np.float32)
+    for flaw, least, most in (("blurred", MARGIN + 0.16 * 20, MARGIN + 0.24 * 20), ("", MARGIN, MARGIN)):
+        block = _finish(np.random.default_rng(0), alpha, boxes, ["###"], 20, flaw)
+        grown = np.abs(block.boxes - boxes)[0]
+        assert least - 1e-3 <= grown.min() and grown.max() <= most + 1e-3

@@ -109,3 +109,11 @@ def test_a_finest_level_of_many_channels_would_cost_more() -> None:
     small = graph.add("AveragePool", ["x"], kernel_shape=[2, 2], strides=[2, 2])
     total = graph.add("Add", [graph.conv("x", 3, 8, 1), graph.enlarge(graph.conv(small, 3, 8, 1), 2)])
     assert_equal(graph.model(graph.conv(total, 8, 4, 3)), applies=False)
+
+
+def test_a_fusion_with_dilated_kernels_is_left_as_it_is() -> None:
+    graph = Pyramid()
+    small = graph.add("AveragePool", ["x"], kernel_shape=[2, 2], strides=[2, 2])
+    parts = [graph.enlarge(graph.conv(small, 3, 4, 1), 2), graph.conv("x", 3, 4, 1)]
+    joined = graph.add("Concat", parts, axis=1)
+    assert_equal(graph.model(graph.conv(joined, 8, 6, 3, dilations=[2, 2])), applies=False)  # pads 1: two pixels less

@@ -40,3 +40,9 @@ def test_a_head_with_normalisation_and_a_bias_of_its_own() -> None:
     final = graph.deconv(graph.add("Relu", [normal]), 5, 1, bias=False)
     shifted = graph.add("Add", [final, graph.constant(1, 1, 1, 1)])
     assert_equal(graph.model(graph.add("Sigmoid", [shifted])), applies=True)
+
+
+def test_a_head_in_groups_is_left_as_it_is() -> None:
+    head = Pyramid()
+    middle = head.add("Relu", [head.deconv("x", 3, 1, bias=False, group=3)])
+    assert_equal(head.model(head.deconv(middle, 3, 1)), applies=False)

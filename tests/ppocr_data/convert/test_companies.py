@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,3 +65,16 @@ def test_a_large_company_is_kept_from_validation_where_others_suffice() -> None:
     assert len(split.val) == 4 and all("POPULAR" not in records[i].image for i in split.val)
     needed = by_company(records, 8)  # the five small companies are only five receipts
     assert len(needed.val) == 8 and "6 companies" in needed.note
+
+
+def test_of_two_sums_as_near_the_smaller_is_taken() -> None:
+    assert choose_groups([2, 4], 3) == [0]
+    assert choose_groups([4, 2], 3) == [1]
+
+
+@pytest.mark.parametrize("draw", range(12))
+def test_a_company_of_more_than_a_third_is_kept_out_where_others_suffice(draw: int) -> None:
+    box = [[0.0, 0.0], [90.0, 0.0], [90.0, 9.0], [0.0, 9.0]]
+    names = ["KIKU JAPANESE", "FACE NOODLE", "BILLION SIX", "DIGI TELECOM", *["POPULAR BOOK"] * 2]
+    records = [Record(f"{draw} {i}", [box], [name]) for i, name in enumerate(names)]
+    assert by_company(records, 4).val == frozenset(range(4))  # 2 of 4 would be more than a third
