@@ -19,13 +19,12 @@ from typing import Any, TextIO
 
 from ocr_cml.hearing import hearing
 from ocr_cml.log import LOG
-from ppocr_data.atomic import write_text
+from ppocr_data.atomic import FULL, write_text
 from ppocr_data.errors import ConfigError, UserError
 
 USER_MISTAKE = 2
 _UNREACHABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
 """Of a path that was given: asking whether it is there already fails so, wherever a tool asks."""
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 INTERRUPTED = 130
 _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -100,7 +99,7 @@ def _of_the_surroundings(error: OSError) -> bool:
     An error of a full disk that names no file is standard output's: what writes files says which one, see
     `ppocr_data.atomic`.
     """
-    return bool(error.filename and error.errno in _UNREACHABLE) or error.errno in _FULL
+    return bool(error.filename and error.errno in _UNREACHABLE) or error.errno in FULL
 
 
 def _leave(stream: TextIO) -> None:

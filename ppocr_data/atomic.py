@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Of a disk, or a share of it, that takes no more."""
 _LONG = 200  # bytes, of the 255 that a name may have
 
 
@@ -24,7 +27,8 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
         sync: wait until the content is on the disk, for what must survive a power cut.
 
     Raises:
-        OSError: it cannot be written, with a file's name; the caller knows what that means to people.
+        OSError: it cannot be written; the caller knows what that means to people. That of a full disk has the
+            file's name, which the system leaves out.
     """
     temporary = path.with_name(f".{_stem(path)}.{os.getpid()}.tmp{path.suffix}")
     try:
@@ -34,7 +38,8 @@ def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk's names none
+        if error.errno in FULL and not error.filename:
+            error.filename = str(path)
         raise
     finally:
         with contextlib.suppress(OSError):  # gone where it was moved; a folder on its path may be a file
