@@ -13,7 +13,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def _class(name: str, cls: type) -> str:
     """A network's part or a loss term: its first sentence and its arguments, described by its docstring."""
     described = _arguments_in(cls)
     rows = [
-        (key, _type(field.annotation), _default(field), described.get(key, ""))
+        (key, _bounded(field.annotation, field.metadata), _default(field), described.get(key, ""))
         for key, field in arguments_of(cls).model_fields.items()
     ]
     return f"### {name}\n\n{_first(cls)}\n\n{_table(rows)}"
@@ -85,7 +85,7 @@ def _class(name: str, cls: type) -> str:
 
 def _fields(model: type[BaseModel]) -> list[tuple[str, str, str, str]]:
     return [
-        (name, _type(field.annotation), _default(field), field.description or "")
+        (name, _bounded(field.annotation, field.metadata), _default(field), field.description or "")
         for name, field in model.model_fields.items()
     ]
 
@@ -166,7 +166,7 @@ def _type(kind: Any) -> str:
     """An annotation in the words of a YAML file."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
-        return _type(arguments[0])
+        return _bounded(arguments[0], arguments[1:])
     if origin is typing.Literal:
         return ", ".join(f"`{json.dumps(choice) if isinstance(choice, bool) else choice}`" for choice in arguments)
     if origin in (typing.Union, types.UnionType):
@@ -180,6 +180,19 @@ def _type(kind: Any) -> str:
         return "section"
     names = {int: "integer", float: "number", str: "text", bool: "`true`, `false`", type(None): "`null`", Any: "any"}
     return names.get(kind, getattr(kind, "__name__", str(kind)))
+
+
+def _bounded(kind: Any, metadata: Iterable[Any]) -> str:
+    """An annotation with the range of its values: `number >= 0, < 1`."""
+    constraints = [c for entry in metadata for c in (entry.metadata if isinstance(entry, FieldInfo) else [entry])]
+    limits = ", ".join(
+        f"{sign} {getattr(constraint, name)}"
+        for constraint in constraints
+        for name, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
+        if hasattr(constraint, name)
+    )
+    text = re.sub("integer|number", rf"\g<0> {limits}", _type(kind), count=1) if limits else _type(kind)
+    return text + (", not empty" if any(getattr(c, "min_length", 0) for c in constraints) else "")
 
 
 @exit_cleanly

@@ -169,6 +169,29 @@ def test_one_changed_bit_is_noticed(tmp_path: Path) -> None:
         open_checkpoint(tmp_path / "latest")
 
 
+@pytest.mark.parametrize("name", ["../elsewhere.safetensors", "sub/Student.safetensors"])
+def test_a_record_that_names_a_file_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    """However whole that file is: a checkpoint that somebody passed on must not make us open what lies beside it."""
+    saved(tmp_path / "latest", 1)
+    (tmp_path / "latest" / name).parent.mkdir(exist_ok=True)
+    shutil.copy(tmp_path / "latest" / "Student.safetensors", tmp_path / "latest" / name)
+    path = tmp_path / "latest" / "state.json"
+    state = json.loads(path.read_text())
+    state["sha256"][name] = state["sha256"]["Student.safetensors"]
+    path.write_text(json.dumps(state))
+    with pytest.raises(WeightsError, match="which is no file of this folder"):
+        open_checkpoint(tmp_path / "latest")
+
+
+def test_a_changed_configuration_is_noticed(tmp_path: Path) -> None:
+    """The networks are built by it: weights beside another configuration are another model."""
+    saved(tmp_path / "latest", 1)
+    path = tmp_path / "latest" / "config.yml"
+    path.write_text(path.read_text() + "#", encoding="utf-8")
+    with pytest.raises(WeightsError, match=r"config\.yml is damaged"):
+        open_checkpoint(tmp_path / "latest")
+
+
 def test_where_all_are_damaged_all_are_named(tmp_path: Path) -> None:
     saved(tmp_path / "latest", 1, 2)
     for name in ("latest", "latest.previous"):

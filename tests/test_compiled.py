@@ -90,6 +90,11 @@ def test_every_network_part_can_be_compiled(network: str) -> None:
     assert_equal_twins(NETWORKS[network])
 
 
+def test_the_steepness_of_the_binary_map_is_the_head_s_own() -> None:
+    """`k` is no output of the program: another one than the default must reach what is made of the answer."""
+    assert_equal_twins({"Head": {"name": "DBHead", "k": 20}})
+
+
 def test_on_a_cpu_a_program_runs_in_one_thread() -> None:
     """In several its memory grew by gigabytes from step to step, with freed memory kept as the tools set it."""
     paddle.set_flags({"FLAGS_new_executor_serial_run": False})

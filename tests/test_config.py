@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from ocr_cml import config
 from ocr_cml.schema import Config
 from ocr_cml.schema.data import EvalLoader
+from ocr_cml.schema.loss import WeightSchedule
 from ocr_cml.schema.networks import Network
-from ocr_cml.schema.optimizer import OptimizerSection
+from ocr_cml.schema.optimizer import OptimizerSection, Regularizer
 from ppocr_data.errors import ConfigError
 
 GIVEN = Path(__file__).resolve().parent.parent / "configs" / "det_cml.yml"
@@ -577,9 +578,24 @@ def test_what_only_a_network_knows_of_its_arguments_is_told_with_all_the_rest() 
 
 
 def test_bounds_and_a_default_of_the_schema() -> None:
-    for decay in (0.0, 1.0):  # 1 would keep the random start for ever
+    assert OptimizerSection(beta1=0.0, beta2=0.0, momentum=0.0).beta1 == 0
+    for wrong in (
+        {"ema_decay": 0.0},
+        {"ema_decay": 1.0},  # would keep the random start for ever
+        {"beta1": 1.0},  # no gradient would ever reach the moment
+        {"beta2": 1.0},
+        {"momentum": 1.0},
+        {"beta1": -0.1},
+        {"clip_norm": 0.0},  # no step would move anything
+    ):
         with pytest.raises(ValidationError):
-            OptimizerSection(ema_decay=decay)
+            OptimizerSection.model_validate(wrong)
+    with pytest.raises(ValidationError):
+        Regularizer(factor=-0.1)
+    for name in ("start", "end"):
+        assert getattr(WeightSchedule.model_validate({name: 0.0}), name) == 0
+        with pytest.raises(ValidationError):
+            WeightSchedule.model_validate({name: -0.1})
     for weight in (0.0, -1.0):  # of two teachers one would be taken away from the mean
         with pytest.raises(ValidationError):
             Network(weight=weight)

@@ -12,7 +12,8 @@ import paddle
 import pytest
 import tiny
 
-from ocr_cml.fastest import fastest
+from ocr_cml.fastest import answering, fastest
+from ocr_cml.inference_yml import InferenceConfig
 from ocr_cml.models import Detector, build_detector
 from ocr_cml.paddle_to_onnx import NoRoomError
 from ocr_cml.runtime import LayerDetector, Normalization, OnnxDetector, check_parity, probe_images
@@ -34,6 +35,25 @@ def test_on_a_cpu_it_answers_in_onnx_runtime() -> None:
     expected = plain.probability(probe[None])
     assert np.ptp(expected) > 0.01
     np.testing.assert_allclose(found.probability(probe[None]), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("images", "kind"), [(29, LayerDetector), (30, OnnxDetector)])
+def test_a_conversion_must_pay(images: int, kind: type) -> None:
+    assert isinstance(answering(network(), Normalization(), 1, "Student", images), kind)
+
+
+def test_it_takes_the_threads_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several trainings on one machine none may take all the cores."""
+    given: list[int] = []
+    real = OnnxDetector
+
+    def noted(model: bytes, source: str, config: InferenceConfig, device: str, threads: int) -> OnnxDetector:
+        given.append(threads)
+        return real(model, source, config, device, threads)
+
+    monkeypatch.setattr("ocr_cml.fastest.OnnxDetector", noted)
+    fastest(network(), Normalization(), 2, "Student")
+    assert given == [2]
 
 
 def test_a_network_that_rounding_moves_too_far_stays_as_it_is(
