@@ -228,6 +228,7 @@ def _sole_writer(folder: Path) -> Iterator[None]:
 def _make(folder: Path, faces: list[Font], parameters: dict[str, Any], progress: Progress | None) -> None:
     if folder.exists() and (foreign := _foreign(folder)):
         raise DataError(f"{folder}: {foreign}, and would be replaced; name a new or an empty folder")
+    LOG.info("%s: making the synthetic set of %d images", folder, parameters["train"] + parameters["val"])
     before = _read_manifest(folder)
     other = before is not None and not _states(before, parameters)
     with in_use.without_readers(folder) if other else contextlib.nullcontext():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 import shutil
 from pathlib import Path
@@ -281,12 +282,17 @@ def test_a_gpu_that_is_not_there_is_refused(tiny_set: Path, tmp_path: Path) -> N
     assert assemble.use_device(loaded(tiny_set, tmp_path, Global__use_gpu="auto")) == "cpu"
 
 
-def test_the_embedded_set_is_made_where_it_is_read_and_only_there(tiny_set: Path, tmp_path: Path) -> None:
+def test_the_embedded_set_is_made_where_it_is_read_and_only_there(
+    tiny_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     made = {"dir": str(tmp_path / "made"), "train": 2, "val": 1, "size": [128, 96], "seed": 1}
     assemble.prepare_embedded_set(loaded(tiny_set, tmp_path, Global__embedded_set=made))
     assert not (tmp_path / "made").exists()
+    assert "making" not in caplog.text
     config = loaded(tmp_path / "made", tmp_path, Global__embedded_set=made)
     assemble.prepare_embedded_set(config)
+    assert caplog.messages == [f"{tmp_path / 'made'}: making the synthetic set of 3 images"]
     evaluation = assemble.eval_dataset(config)
     assert evaluation[0]["image_hw"] == (96, 128)  # `size` is width, height
     labelled = assemble.labelled_dataset(config)

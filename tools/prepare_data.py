@@ -5,15 +5,12 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ocr_cml.cli import called, exit_cleanly
+from ocr_cml.progress_bar import progress_bar
 from ppocr_data import synth
 from ppocr_data.check import check
 from ppocr_data.check import report as check_report
@@ -169,7 +166,7 @@ def _convert(data_format: str, arguments: argparse.Namespace) -> int:
         if arguments.val_labels is None and data_format not in BESIDE_IMAGES:
             raise DataError("--val-images needs --val-labels, the labels of those images")
         val_source = Source(arguments.val_images, arguments.val_labels or arguments.val_images)
-    with _progress_bar() as progress:
+    with progress_bar() as progress:
         done = convert(
             data_format,
             source,
@@ -197,7 +194,7 @@ def _rule(data_format: str, arguments: argparse.Namespace) -> Rule:
     )
     if arguments.val_images is not None:
         refuse_options_of_chance(wanted)
-    return chosen_rule(data_format, wanted, arguments.images, _progress_bar)
+    return chosen_rule(data_format, wanted, arguments.images, progress_bar)
 
 
 def _among(output: Path, images: Path) -> bool:
@@ -207,7 +204,7 @@ def _among(output: Path, images: Path) -> bool:
 
 def _check(arguments: argparse.Namespace) -> int:
     check_report.refuse_foreign(arguments.output)
-    with _progress_bar() as progress:
+    with progress_bar() as progress:
         report = check(
             arguments.labels,
             arguments.data_dir or [path.parent for path in arguments.labels],
@@ -236,7 +233,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _synthesise(arguments: argparse.Namespace) -> int:
     folder = arguments.output
-    with _progress_bar() as progress:
+    with progress_bar() as progress:
         synth.generate(
             folder,
             train=arguments.train,
@@ -249,20 +246,6 @@ def _synthesise(arguments: argparse.Namespace) -> int:
     print(f"train: {arguments.train} images\nval: {arguments.val} images\n")
     print(next_steps(Part(folder / "train.txt", folder), Part(folder / "val.txt", folder), called("prepare_data")))
     return 0
-
-
-@contextmanager
-def _progress_bar(what: str | None = None) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error where that is a terminal, else nothing."""
-    with tqdm(desc=what, unit="image", disable=None, leave=False) as bar:
-
-        def progress(done: int, total: int) -> None:
-            if done < bar.n:  # a second folder
-                bar.reset()
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield progress
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import numpy as np
 
 from ocr_cml.assemble.seeds import mixed
 from ocr_cml.log import LOG
+from ocr_cml.progress_bar import progress_bar
 from ocr_cml.run_files import METRICS
 from ocr_cml.runtime import Normalization
 from ocr_cml.schema import Config
@@ -64,14 +65,16 @@ def prepare_embedded_set(config: Config, *, training: bool = True) -> None:
         read += [Path(path) for path in config.Train.unlabeled.images]
     inside = [Path(embedded.dir) in (path, *path.parents) for path in read]
     if any(inside) and all(within or path.exists() for path, within in zip(read, inside, strict=True)):
-        synth.ensure(
-            Path(embedded.dir),
-            train=embedded.train,
-            val=embedded.val,
-            size=(embedded.size[1], embedded.size[0]),
-            seed=embedded.seed,
-            fonts=Path(embedded.fonts) if embedded.fonts else None,
-        )
+        with progress_bar("making the synthetic set") as progress:
+            synth.ensure(
+                Path(embedded.dir),
+                train=embedded.train,
+                val=embedded.val,
+                size=(embedded.size[1], embedded.size[0]),
+                seed=embedded.seed,
+                fonts=Path(embedded.fonts) if embedded.fonts else None,
+                progress=progress,
+            )
 
 
 def labelled_dataset(config: Config) -> DetDataset | None:
