@@ -1,42 +1,25 @@
-"""Find text in pictures with an exported detector; reads nothing but the exported folder."""
+"""The exported detector: an image, or a stream of files, -> the text in each."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from ocr_cml import inference_yml
+from ocr_cml.infer.results import unwritable
 from ocr_cml.inference_yml import InferenceConfig
 from ocr_cml.overlap import ahead
-from ocr_cml.pictures import as_bgr, draw, find_images, further_pages, left_out, read_image, save_picture, writable_name
+from ocr_cml.pictures import as_bgr, read_image
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.runtime import FrozenDetector, open_detector
 from ppocr_data.errors import DataError
 from ppocr_data.transforms import DetResizeForTest
-
-__all__ = [
-    "Detections",
-    "Summary",
-    "TextDetector",
-    "detect_files",
-    "draw",
-    "find_images",
-    "further_pages",
-    "left_out",
-    "load_detector",
-    "read_image",
-]
-
-RESULTS = "results.txt"
-_PART = f"{RESULTS}.part"
-_KEYS = {"points", "score"}
-"""Of a text in it. One with other keys is a label, and not this tool's to replace."""
 
 Result = TypeVar("Result")
 
@@ -59,7 +42,7 @@ class Detections:
         Raises:
             DataError: the path has a tab or a line end, by which a reader of the line would go astray.
         """
-        if problem := _unwritable(path):
+        if problem := unwritable(path):
             raise DataError(problem)
         found = [{"points": p.tolist(), "score": s} for p, s in zip(self.polygons, self.scores, strict=True)]
         return f"{path}\t{json.dumps(found)}"
@@ -125,16 +108,7 @@ class TextDetector:
         Raises:
             DataError: a file is no image.
         """
-        return _finished(self, paths, batch_size, None, lambda path, _, found: (path, found))
-
-
-@dataclass
-class Summary:
-    """What became of a folder: images done, boxes found, and the message of every image that could not be read."""
-
-    images: int = 0
-    boxes: int = 0
-    failures: list[str] = field(default_factory=list)
+        return finished(self, paths, batch_size, None, lambda path, _, found: (path, found))
 
 
 def load_detector(
@@ -165,139 +139,7 @@ def without_settings(model: Path) -> str:
     )
 
 
-def detect_files(
-    detector: TextDetector,
-    paths: Sequence[Path],
-    output: Path,
-    batch_size: int = 1,
-    progress: Callable[[Iterable[tuple[Path, Detections]]], Iterable[tuple[Path, Detections]]] = iter,
-) -> Summary:
-    """Write `results.txt`, a line an image in the order of `paths`, and a picture of each with its polygons.
-
-    While it grows it is called `results.txt.part`. Pictures of an earlier call's images go when it is whole.
-
-    An image that cannot be read gets no line; its message is kept and the others are done.
-
-    Args:
-        detector: what finds the text.
-        paths: image files.
-        output: folder to write to; made if need be. Pictures keep their file's name, with `.png` added to one by which
-            OpenCV knows no format.
-        batch_size: neighbours of equal size that are answered at once.
-        progress: wraps what is found to show how far it is, as tqdm does.
-
-    Raises:
-        DataError: a picture would overwrite an image that was given, or a file that no earlier call has written; or
-            the folder cannot be written.
-    """
-    written = {(output / writable_name(path)).resolve() for path in paths}
-    if any(
-        output.resolve() in (path.parent.resolve(), path.resolve().parent) or path.resolve() in written
-        for path in paths
-    ):
-        raise DataError(f"{output}: holds the images, which the pictures would overwrite; choose another --output")
-    _refuse_one_name(paths, output)
-    earlier = _earlier_pictures(output)
-    _refuse_foreign(output, written - earlier)
-    unwritable = {path: text for path in paths if (text := _unwritable(str(path)))}
-    summary = Summary(failures=list(unwritable.values()))
-    paths = [path for path in paths if path not in unwritable]
-
-    def finish(path: Path, image: np.ndarray, found: Detections) -> tuple[Path, Detections]:
-        save_picture(output / writable_name(path), draw(image, found.polygons))
-        return path, found
-
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        # Beside its place until it is whole: what is there may be another call's, and stays if nothing comes of this.
-        part = output / _PART
-        with part.open("w", encoding="utf-8", errors="surrogateescape") as results:
-            for path, found in progress(_finished(detector, paths, batch_size, summary.failures, finish)):
-                results.write(found.line(str(path)) + "\n")
-                summary.images += 1
-                summary.boxes += len(found.polygons)
-        if summary.images:
-            part.replace(output / RESULTS)
-            for picture in earlier - written:
-                picture.unlink(missing_ok=True)
-        else:
-            part.unlink()
-    except BrokenPipeError:  # of who shows the progress
-        raise
-    except OSError as error:
-        raise DataError(f"{output}: cannot be written ({error.strerror})") from error
-    return summary
-
-
-def _unwritable(path: str) -> str:
-    """Why a line cannot begin with this path; nothing where it can."""
-    bad = {"\t", "\n", "\r"} & set(path)
-    return f"{path!r}: {RESULTS} cannot hold a name with a tab or a line end; rename the image" if bad else ""
-
-
-def _refuse_one_name(paths: Iterable[Path], output: Path) -> None:
-    """Raise DataError where two images would have one picture."""
-    owners: dict[str, Path] = {}
-    for path in paths:
-        other = owners.setdefault(writable_name(path), path)
-        if other.resolve() != path.resolve():
-            raise DataError(
-                f"{output}: {other} and {path} have one name, and so would their pictures; look at one folder a call"
-            )
-
-
-def _earlier_pictures(output: Path) -> set[Path]:
-    """The pictures that an earlier call has made, by its results, whole or cut short."""
-    found = set()
-    for results in _earlier_results(output):
-        text = results.read_text(encoding="utf-8", errors="surrogateescape")
-        found |= {line.partition("\t")[0] for line in text.split("\n") if _is_result(line)}
-    return {picture for path in found if (picture := (output / writable_name(Path(path))).resolve()).is_file()}
-
-
-def _earlier_results(output: Path) -> list[Path]:
-    """What an earlier call, or somebody else, has left under the names of our results."""
-    return [file for name in (RESULTS, _PART) if (file := output / name).is_file()]
-
-
-def _refuse_foreign(output: Path, pictures: Iterable[Path]) -> None:
-    """Raise DataError where something would be replaced that no earlier call has written.
-
-    Args:
-        output: the folder.
-        pictures: those to write that are no earlier call's.
-    """
-    kept = _earlier_results(output)
-    foreign = [file for file in kept if not _is_ours(file)]
-    if output / _PART not in kept:  # of a killed call, which has left pictures before it wrote their lines
-        foreign += sorted(file for file in pictures if file.exists())
-    if foreign:
-        raise DataError(f"{foreign[0]}: is there and was not written by this tool; choose another --output")
-
-
-def _is_ours(results: Path) -> bool:
-    """Whether each line is a result, and there is one; the last of a file that still grows may have been cut short."""
-    try:
-        *lines, rest = results.read_text(encoding="utf-8", errors="surrogateescape").split("\n")
-    except OSError:
-        return False
-    if results.name == RESULTS and (rest or not lines):
-        return False
-    if rest and not lines and "\t[" not in rest:
-        return False
-    return all(map(_is_result, lines))
-
-
-def _is_result(line: str) -> bool:
-    """Whether a line is as `Detections.line` writes it: a path, a tab, a list of texts."""
-    try:
-        texts = json.loads(line.partition("\t")[2])
-    except ValueError:
-        return False
-    return isinstance(texts, list) and all(isinstance(text, dict) and text.keys() == _KEYS for text in texts)
-
-
-def _finished(
+def finished(
     detector: TextDetector,
     paths: Iterable[Path],
     batch_size: int,
