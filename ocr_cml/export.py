@@ -74,10 +74,8 @@ class Ensemble(nn.Layer):
         return self.forward(x)
 
     def fuse_for_export(self) -> Ensemble:
-        """A copy in eval mode of fused copies."""
-        fused = Ensemble([_deployable(network) for network in self.networks])
-        fused.eval()
-        return fused
+        """The mean of fused copies."""
+        return Ensemble([_deployable(network) for network in self.networks])
 
 
 class _Probability(nn.Layer):
@@ -178,9 +176,8 @@ def save_graph(network: nn.Layer, path: Path) -> nn.Layer:
 
 
 def _deployable(network: nn.Layer) -> nn.Layer:
-    """A copy in eval mode on the CPU, with parallel branches fused where it can."""
+    """A copy on the CPU, with parallel branches fused where it can."""
     ready = network.fuse_for_export() if hasattr(network, "fuse_for_export") else copy.deepcopy(network)
-    ready.eval()
     return ready.to(device="cpu")
 
 

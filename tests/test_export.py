@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from disks import files_of_at_most
 from paddle import nn
 
 from ocr_cml import inference_yml
-from ocr_cml.export import PRODUCTS, Ensemble, _same_boxes, export_detector, save_graph
+from ocr_cml.export import PRODUCTS, Ensemble, ExportReport, _same_boxes, export_detector, save_graph
 from ocr_cml.infer import load_detector
 from ocr_cml.inference_yml import InferenceConfig, read, write
 from ocr_cml.models import build_detector
@@ -70,9 +71,11 @@ class TwoFaced(DarkNetwork):
         return super().probability(x) * (1.0 if paddle.in_dynamic_mode() else self.share)
 
 
-def export(network: nn.Layer, folder: Path, resize: DetResizeForTest = LIMITS[0]):
+def export(
+    network: nn.Layer, folder: Path, resize: DetResizeForTest = LIMITS[0], pages: Sequence[np.ndarray] = PAGES
+) -> ExportReport:
     return export_detector(
-        network, folder, normalization=Normalization(), postprocess=POST, resize=resize, check_images=PAGES
+        network, folder, normalization=Normalization(), postprocess=POST, resize=resize, check_images=pages
     )
 
 
@@ -221,8 +224,14 @@ def test_a_folder_that_cannot_be_is_one_error(tmp_path: Path) -> None:
         export(DarkNetwork(), tmp_path / "file")
 
 
+def test_without_an_image_to_check_a_picture_of_our_own_is_taken(tmp_path: Path) -> None:
+    assert export(DarkNetwork(), tmp_path, pages=[]).images == 1
+    with pytest.raises(ModelError, match=r"check image 1 of 1, .*: the map differs"):
+        export(TwoFaced(), tmp_path, pages=[])
+
+
 def test_an_ensemble_is_the_mean_of_the_maps(tmp_path: Path) -> None:
-    networks = [DarkNetwork(), DarkNetwork(shift=2.0)]
+    networks = [DarkNetwork(), DarkNetwork(shift=2.0), DarkNetwork(shift=1.0)]
     export(Ensemble(networks), tmp_path)
     pixels = PAGES[0][None]
     expected = np.mean([maps_by_layer(network, pixels) for network in networks], axis=0)
