@@ -184,6 +184,8 @@ def command_line() -> str:
 
 def check_writable(path: Path) -> None:
     """Raise ConfigError where a file that `--json PATH` asks for could not be written; no file is changed or left."""
+    if path.exists() and not path.is_file():  # a pipe's reader takes a first close for the end
+        return
     with _as_json_mistake(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         new = not path.exists()

@@ -47,7 +47,12 @@ def to_onnx(model: Path, params: Path) -> bytes:
         target = Path(folder) / "inference.onnx"
         arguments = [str(model.resolve()), str(params.resolve()), str(target), str(OPSET)]
         done = subprocess.run(
-            [sys.executable, "-c", _PROGRAM, *arguments], cwd=folder, env=environment, capture_output=True, check=False
+            [sys.executable, "-c", _PROGRAM, *arguments],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            check=False,
+            start_new_session=True,  # a Ctrl-C asks us to stop, who finish what we are at; it would end this process
         )
         if done.returncode == 0 and target.is_file():
             return target.read_bytes()

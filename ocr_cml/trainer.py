@@ -68,6 +68,7 @@ class Trainer(Training):
             if self.progress.evaluation_due:
                 self._save_and_evaluate()
                 self.save(LATEST)
+                self._leave_if(self._asked_to_stop(asked))
             self.display.pace.paused()
             while self.progress.step < self.timetable.last_step:
                 result = self.step(batches)
@@ -86,11 +87,15 @@ class Trainer(Training):
                         self._save_and_evaluate()
                         stop = self._asked_to_stop(asked)
                     self.save(LATEST)
-                if stop:
-                    # The launcher ends all when one ends: wait for rank 0's save.
-                    largest_of_ranks(stop, self.world_size)
-                    raise signals.Interrupted(stop)
+                self._leave_if(stop)
                 self.display.pace.paused()  # what was written and evaluated is not the next step's time
+
+    def _leave_if(self, stop: int) -> None:
+        """End the training, saved as it is, where a signal asked for it."""
+        if stop:
+            # The launcher ends all when one ends: wait for rank 0's save.
+            largest_of_ranks(stop, self.world_size)
+            raise signals.Interrupted(stop)
 
     def _asked_to_stop(self, asked: list[int]) -> int:
         """The signal that asked, 0 without one; the same on all ranks: one that went on would wait for the others.

@@ -374,6 +374,14 @@ def test_a_label_file_is_no_list_of_images(tiny_set: Path, tmp_path: Path) -> No
         )
 
 
+def test_a_list_of_images_has_one_a_line_whatever_their_names_hold(tiny_set: Path, tmp_path: Path) -> None:
+    name = "scan\u2028 1.jpg"
+    shutil.copy(next((tiny_set / "val").iterdir()), tmp_path / name)
+    (tmp_path / "list.txt").write_text(f"{name}\r\n", encoding="utf-8", newline="")
+    section = {"images": [str(tmp_path / "list.txt")], "batch_size_per_card": 1}
+    assert assemble.unlabelled_images(loaded(tiny_set, tmp_path, Train__unlabeled=section)) == [tmp_path / name]
+
+
 @pytest.mark.parametrize("pictures", [True, False])
 def test_no_image_without_labels_is_told_by_its_key(tiny_set: Path, tmp_path: Path, pictures: bool) -> None:
     (tmp_path / "list.txt").write_text("\n")

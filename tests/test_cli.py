@@ -215,6 +215,16 @@ def test_asking_whether_a_json_file_can_be_written_changes_nothing(tmp_path: Pat
     assert list(tmp_path.rglob("*.json")) == [there]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_written_to_once(tmp_path: Path) -> None:
+    """Opened and closed to see whether that is possible, it would have told its reader that nothing more comes."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE, text=True)
+    check_writable(tmp_path / "pipe")
+    write_json(tmp_path / "pipe", {"scores": 1})
+    assert json.loads(reader.communicate(timeout=60)[0]) == {"scores": 1}
+
+
 def test_a_json_file_is_written_whole_through_a_link_or_stays(tmp_path: Path) -> None:
     (tmp_path / "scores.json").write_text("earlier")
     (tmp_path / "link.json").symlink_to("scores.json")

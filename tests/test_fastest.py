@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import functools
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +69,28 @@ def test_a_network_that_rounding_moves_too_far_stays_as_it_is(
     assert isinstance(found, LayerDetector)
     assert "Student: not sure enough in ONNX Runtime" in caplog.text
     assert caplog.text.rstrip().endswith("allowed is 0); it runs in dygraph, more slowly")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="a terminal elsewhere asks otherwise")
+def test_a_ctrl_c_that_its_owner_outlives_is_no_failed_conversion(repository: Path) -> None:
+    """A terminal's Ctrl-C reaches all processes of a group; a training notes it and goes on to the end of its step."""
+    program = (
+        "import os, signal, threading, sys\n"
+        "sys.path[:0] = sys.argv[1:]\n"
+        "signal.signal(signal.SIGINT, lambda *_: None)\n"
+        "import test_fastest as t\n"
+        "student = t.network()\n"
+        "run = t.subprocess.run\n"
+        "def asked(*a, **k):\n"
+        "    threading.Timer(1.0, os.killpg, (0, signal.SIGINT)).start()\n"
+        "    return run(*a, **k)\n"
+        "t.subprocess.run = asked\n"
+        "print(type(t.fastest(student, t.Normalization(), 1, 'Student')).__name__)\n"
+    )
+    command = [sys.executable, "-c", program, str(repository), str(repository / "tests")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
+    assert done.stdout.strip() == "OnnxDetector", done.stderr
 
 
 def test_where_there_is_no_room_to_convert_it_stays_as_it_is(

@@ -274,6 +274,41 @@ def test_a_signal_saves_and_stops(number: signal.Signals, code: int, tiny_set: P
     assert [record["step"] for record in tiny.records(tmp_path / "w", "eval")] == [2, 3]
 
 
+def test_who_asks_during_an_evaluation_that_was_due_is_heard(
+    tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where no step is left: what comes after the training, pictures and a report, may take long as well."""
+    data = tiny.settings(tiny_set, tmp_path / "run")
+
+    def fail(self: Evaluator, *_: object, **__: object) -> None:
+        raise UserError("stopped")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError):
+        patch.setattr(Evaluator, "score", fail)
+        tiny.fit(data)
+    score = Evaluator.score
+
+    def interrupted(self: Evaluator, *arguments: object, **named: object) -> object:
+        signal.raise_signal(signal.SIGTERM)
+        return score(self, *arguments, **named)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(Evaluator, "score", interrupted)
+        tiny.fit(data)
+    state = json.loads((tmp_path / "run/latest/state.json").read_text())
+    assert (state["progress"]["step"], state["progress"]["evaluation_due"]) == (3, False)
+    assert [record["step"] for record in tiny.records(tmp_path / "run", "eval")] == [3]
+
+
+def test_every_process_knows_of_a_save(tiny_set: Path, tmp_path: Path) -> None:
+    """Whether to save once more is asked before statistics are averaged, for which all wait for each other."""
+    with tiny.Run(tiny.settings(tiny_set, tmp_path / "run")) as trainer:
+        trainer.rank, trainer.progress.step = 1, 5
+        trainer.save("latest")
+        assert trainer.saved_step == 5
+        assert not (tmp_path / "run/latest").exists()
+
+
 def test_a_run_that_dies_in_its_evaluation_loses_no_step(
     tiny_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

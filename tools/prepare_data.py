@@ -19,6 +19,7 @@ from ppocr_data.convert import FORMATS, Part, Source, convert, refuse_to_replace
 from ppocr_data.convert.choice import OWN_RULES, SEED, SHARE, Wanted, chosen_rule, refuse_options_of_chance
 from ppocr_data.convert.report import next_steps, summary
 from ppocr_data.convert.split import Rule
+from ppocr_data.decode import DecodeImage
 from ppocr_data.errors import DataError
 
 EXAMPLES = """examples:
@@ -149,6 +150,11 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pictures", type=int, default=24, metavar="N", help="texts drawn of each kind; 0: none (24)")
     parser.add_argument("--tiny", type=float, default=4, metavar="PIXELS", help="readable text thinner than this (4)")
     parser.add_argument("--allow-outside", action="store_true", help="accept images outside of their folder")
+    parser.add_argument(
+        "--ignore-orientation",
+        action="store_true",
+        help="read images as they are stored, whatever EXIF says, as DecodeImage.ignore_orientation does in a training",
+    )
     parser.add_argument("--strict", action="store_true", help="exit code 1 for suspicious labels too")
 
 
@@ -210,6 +216,7 @@ def _check(arguments: argparse.Namespace) -> int:
             arguments.data_dir or [path.parent for path in arguments.labels],
             tiny=arguments.tiny,
             allow_outside=arguments.allow_outside,
+            decode=DecodeImage(ignore_orientation=arguments.ignore_orientation),
             progress=progress,
         )
     folders = {sample.image.parent.resolve() for sample in report.samples.values()}

@@ -167,7 +167,7 @@ def _images_of(entry: Path) -> tuple[list[Path], int, str]:
     if entry.suffix != ".txt":
         return [entry], 0, ""
     try:
-        lines = entry.read_text(encoding="utf-8-sig").splitlines()
+        lines = entry.read_text(encoding="utf-8-sig").split("\n")  # str.splitlines parts names at U+2028 as well
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"Train.unlabeled.images: {entry} cannot be read: {error}") from None
     for number, line in enumerate(lines, start=1):

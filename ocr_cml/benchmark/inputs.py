@@ -26,12 +26,12 @@ def photos(folder: Path, count: int, size: tuple[int, int] = (720, 1280), seed: 
 def first_lines(label_file: Path, data_dir: Path, count: int, folder: Path) -> tuple[Path, Path]:
     """The first `count` samples of the user's own label file; (label file, data_dir)."""
     try:
-        lines = label_file.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
+        lines = label_file.read_text(encoding="utf-8").split("\n")[:count]  # as `read_labels` parts them
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"--label_file: {label_file} cannot be read: {error}") from None
     folder.mkdir(parents=True, exist_ok=True)
     chosen = folder / "train.txt"
-    chosen.write_text("".join(lines), encoding="utf-8")
+    chosen.write_text("\n".join(lines), encoding="utf-8")
     read_labels(chosen, data_dir)  # a mistake in them is told here, not by a side
     return chosen, data_dir
 

@@ -61,9 +61,13 @@ def own_problems(settings: CompareConfig, given: Sequence[str]) -> list[tuple[Ke
 
 
 def _refused(assignments: Sequence[str], own: Mapping[str, str], where: KeyPath) -> list[tuple[KeyPath, str]]:
-    """The assignments to one of the keys in `own`, or to what is below it, each with what to do instead."""
+    """The assignments to one of the keys in `own`, to what is below it, or to all above it, with what to do instead."""
     keys = [text.partition("=")[0].strip() for text in assignments]
-    return [(where, f"{key}: {why}") for key in keys for name, why in own.items() if f"{key}.".startswith(f"{name}.")]
+    found = [(where, f"{key}: {why}") for key in keys for name, why in own.items() if f"{key}.".startswith(f"{name}.")]
+    for key in keys:
+        if replaced := [name for name in own if name.startswith(f"{key}.")]:
+            found.append((where, f"{key}: replaces the whole section, {replaced[0]} with it; set its keys one by one"))
+    return found
 
 
 def check_base(settings: CompareConfig) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from ocr_cml import assemble
 from ocr_cml.binding import TEACHERS, auxiliary_weights, ever_counts, idle_arguments, stated_terms
 from ocr_cml.checkpoint import progress_in
 from ocr_cml.evaluate import without_text
 from ocr_cml.loop.training import Training
 from ocr_cml.optim import idle_settings, term_weight, warmup
-from ocr_cml.pictures import read_image
+from ppocr_data.dataset import record_of
 from ppocr_data.errors import DataError
 from ppocr_data.labels import Sample
+from ppocr_data.op import Op
 from ppocr_data.spread import evenly
 
 _LOOKED_AT = 8
@@ -169,7 +172,7 @@ def _text_outside(training: Training) -> list[str]:
     for what, dataset in (("training", training.labelled), ("evaluation", training.evaluator.dataset)):
         labelled = [sample for sample in (dataset.samples if dataset is not None else ()) if sample.readable]
         looked_at = [labelled[index] for index in evenly(len(labelled), _LOOKED_AT)]
-        if looked_at and not any(map(_shows_text, looked_at)):
+        if looked_at and dataset is not None and not any(_shows_text(sample, dataset.ops[0]) for sample in looked_at):
             warnings.append(
                 f"no text of {len(looked_at)} {what} image{'s' * (len(looked_at) != 1)} that were looked at lies in "
                 "its image: points of a larger one perhaps, or of another; tools/prepare_data.py check lists them"
@@ -177,10 +180,10 @@ def _text_outside(training: Training) -> list[str]:
     return warnings
 
 
-def _shows_text(sample: Sample) -> bool:
+def _shows_text(sample: Sample, decode: Op) -> bool:
     """Whether a readable text lies in the image, at least with a corner of its box; True of what cannot be read."""
     try:
-        height, width = read_image(sample.image).shape[:2]
+        height, width = decode(record_of(sample, 0), np.random.default_rng(0))["image"].shape[:2]
     except DataError:  # told when its turn comes
         return True
     boxes = [(p.min(axis=0), p.max(axis=0)) for p, skip in zip(sample.polygons, sample.ignore, strict=True) if not skip]

@@ -70,6 +70,7 @@ def _take_over(training: Training, found: Checkpoint) -> None:
         trained_on=today.trained_on,
         scored_on=today.scored_on,
         samples_a_step=today.samples_a_step,
+        overtaken=found.progress.overtaken and today.teachers == found.progress.teachers,
     )
     _keep_or_forget_best(training, reason)
     step = training.progress.step
@@ -117,7 +118,7 @@ def _keep_or_forget_best(training: Training, reason: str) -> None:
         if reason:
             LOG.warning("%s; the best student is looked for anew", reason)
             validation.forget(training.run.path)  # pictures of what counts no more
-        progress.best, progress.evaluation_due = None, True
+        progress.best, progress.evaluation_due, progress.overtaken = None, True, False
     elif training.rank == 0 and progress.best:
         _put_best_in_place(training.run.path, progress.best)
 

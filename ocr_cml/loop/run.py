@@ -53,8 +53,8 @@ class RunFolder:
         self._records: Records | None = None
         self.loggers: list[Logger] = []
         try:
-            self._refuse_foreign()
-            if is_owner:
+            if is_owner:  # the others write none of these files, and might look while the owner makes them
+                self._refuse_foreign()
                 self._acquire()
             self.resume_from = self._decide(config)
             if is_owner:

@@ -136,10 +136,10 @@ class Training:
                 "Optimizer.lr.learning_rate or set Optimizer.clip_norm"
             )
         self.learners.average_statistics()
+        self.saved_step = self.progress.step if name == LATEST else self.saved_step
         if self.rank != 0:
             return
         files = self.learners.state() if name == LATEST else self.learners.answers()
         self.learners.note_in(self.progress)
-        self.saved_step = self.progress.step if name == LATEST else self.saved_step
         kept = configuration.dump(self.run.as_recorded(self.config))
         checkpoint.save(self.run.path / name, files, self.progress, kept)

@@ -43,6 +43,7 @@ def check(
     *,
     tiny: float = 4.0,
     allow_outside: bool = False,
+    decode: DecodeImage | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CheckReport:
     """Read label files and every image that they name.
@@ -52,6 +53,7 @@ def check(
         data_dirs: the folder that each one's image names are relative to; one for all, or one for each.
         tiny: readable text thinner than this many pixels is suspicious.
         allow_outside: accept images outside of their folder.
+        decode: how images are read, as the training's; by default turned as EXIF says.
         progress: called as `progress(done, total)` after each image.
 
     Raises:
@@ -60,6 +62,7 @@ def check(
     if len(data_dirs) not in (1, len(label_files)):
         raise DataError(f"{len(label_files)} label files but {len(data_dirs)} data folders; give one, or one for each")
     folders = list(data_dirs) * (len(label_files) if len(data_dirs) == 1 else 1)
+    decode = decode or DecodeImage()
     reports = [
         read_labels(path, folder, allow_outside=allow_outside, on_bad="skip")
         for path, folder in zip(label_files, folders, strict=True)
@@ -77,7 +80,7 @@ def check(
     numbers = [_numbers(sample, problems[sample.source]) for sample in samples]
     looked = []
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for result in pool.map(lambda sample, known: _look(sample, known, tiny), samples, numbers):
+        for result in pool.map(lambda sample, known: _look(sample, known, tiny, decode), samples, numbers):
             looked.append(result)
             if progress is not None:
                 progress(len(looked), len(samples))
@@ -93,6 +96,7 @@ def check(
         ignored=sum(int(sample.ignore.sum()) for sample in samples),
         findings=tuple(sorted(findings, key=lambda finding: order.index(finding.kind))),
         samples={sample.source: sample for sample in samples},
+        decode=decode,
     )
 
 
@@ -121,11 +125,11 @@ def _numbers(sample: Sample, problems: Sequence[Finding]) -> list[int | None]:
 # --- what the images tell ---------------------------------------------------------------------------------------------
 
 
-def _look(sample: Sample, numbers: Sequence[int | None], tiny: float) -> _Looked:
+def _look(sample: Sample, numbers: Sequence[int | None], tiny: float, decode: DecodeImage) -> _Looked:
     source = sample.source
     try:
         data = sample.image.read_bytes()
-        image = DecodeImage().decode(data)
+        image = decode.decode(data)
     except OSError as error:
         return _unreadable(sample, f"cannot be read ({error.strerror})")
     except ValueError as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ppocr_data.atomic import replacing
 from ppocr_data.check.findings import BROKEN, KINDS, Finding
+from ppocr_data.decode import DecodeImage
 from ppocr_data.errors import DataError
 from ppocr_data.labels import Sample
 
@@ -28,6 +29,8 @@ class CheckReport:
     findings: tuple[Finding, ...]
     samples: dict[str, Sample] = field(repr=False)
     """Samples by their place, for drawing."""
+    decode: DecodeImage = field(default_factory=DecodeImage)
+    """How their images are read."""
 
     @property
     def counts(self) -> dict[str, int]:

@@ -13,7 +13,6 @@ from ppocr_data.check.findings import BROKEN, KINDS, Finding
 from ppocr_data.check.report import LISTING, CheckReport
 from ppocr_data.decode import DecodeImage
 from ppocr_data.errors import DataError
-from ppocr_data.labels import Sample
 from ppocr_data.spread import evenly
 
 _WIDTH, _HEIGHT = 300, 210  # of a tile's picture
@@ -80,7 +79,7 @@ def _page(kind: str, findings: Sequence[Finding], total: int, report: CheckRepor
     for i, finding in enumerate(findings):
         top = _HEAD + i // columns * (_HEIGHT + _CAPTION + _GAP)
         left = _GAP + i % columns * (_WIDTH + _GAP)
-        page[top : top + _HEIGHT, left : left + _WIDTH] = _picture(finding, report.samples.get(finding.source))
+        page[top : top + _HEIGHT, left : left + _WIDTH] = _picture(finding, report)
         _caption(page, finding, left, top + _HEIGHT)
     return page
 
@@ -104,10 +103,10 @@ def _say(
 # --- one tile ---------------------------------------------------------------------------------------------------------
 
 
-def _picture(finding: Finding, sample: Sample | None) -> np.ndarray:
+def _picture(finding: Finding, report: CheckReport) -> np.ndarray:
     """The part of the image around the outline, or the whole image, `[_HEIGHT,_WIDTH,3]`."""
     tile = np.full((_HEIGHT, _WIDTH, 3), _BEYOND, np.uint8)
-    image = _read(finding.image)
+    image, sample = _read(finding.image, report.decode), report.samples.get(finding.source)
     if image is None:
         _say(tile, "no picture", (_WIDTH // 2 - 36, _HEIGHT // 2), _DIM)
         return tile
@@ -123,7 +122,7 @@ def _picture(finding: Finding, sample: Sample | None) -> np.ndarray:
         _outline(tile, points, matrix, _ORANGE if ignored else _GREEN)
     if finding.points is not None:
         _flagged(tile, finding.points, matrix)
-    if (other := _read(finding.other)) is not None:
+    if (other := _read(finding.other, report.decode)) is not None:
         _beside(tile, image, other)
     return tile
 
@@ -140,9 +139,9 @@ def _beside(tile: np.ndarray, *images: np.ndarray) -> None:
         tile[y : y + shown.shape[0], x : x + shown.shape[1]] = shown
 
 
-def _read(path: Path | None) -> np.ndarray | None:
+def _read(path: Path | None, decode: DecodeImage) -> np.ndarray | None:
     try:
-        return None if path is None else DecodeImage().decode(path.read_bytes())
+        return None if path is None else decode.decode(path.read_bytes())
     except (OSError, ValueError):
         return None
 

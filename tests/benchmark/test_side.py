@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +32,16 @@ def test_a_request_prepares_and_the_next_repeat() -> None:
 
     given = answers(SimpleNamespace(counting=counting), {"case": "counting", "arguments": {"start": 3}}, {}, {})
     assert [answer["seconds"] for answer in given] == [3, 4, 5]
-    assert all(answer["cpu"] >= 0 for answer in given)
+
+
+def test_the_processor_time_of_a_round_is_its_own() -> None:
+    def counting() -> Callable[[], dict]:
+        return lambda: {"sum": sum(range(1_000_000))}
+
+    began = time.perf_counter()
+    given = answers(SimpleNamespace(counting=counting), {"case": "counting", "arguments": {}}, {})
+    wall = time.perf_counter() - began
+    assert all(0 < answer["cpu"] <= 2 * wall + 0.1 for answer in given)
 
 
 @pytest.mark.skipif(worker.resource is None, reason="Windows counts by hundredths of a second")

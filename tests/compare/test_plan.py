@@ -210,6 +210,11 @@ def test_the_teacher_is_the_one_that_a_method_asks_for(tmp_path: Path) -> None:
             {"methods": [ALONE, {**DML, "overrides": ["Global.checkpoints=there"]}]},
             r"methods\.1\.overrides\.0: Global\.c",
         ),
+        (
+            {"methods": [ALONE, {**DML, "overrides": ["Global={epoch_num: 3, checkpoints: there}"]}]},
+            r"methods\.1\.overrides\.0: Global: replaces the whole section, Global\.seed with it; set its keys",
+        ),
+        ({"overrides": ["Loss={loss_config_list: []}"]}, r"overrides\.0: Loss: replaces .*Loss\.loss_config_list with"),
     ],
 )
 def test_mistakes_are_named_by_their_key(tmp_path: Path, keys: dict[str, Any], expected: str) -> None:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import tiny
+from PIL import Image
 
 from ocr_cml.loop.doubts import doubts
 
@@ -65,6 +66,23 @@ def test_a_text_low_in_a_narrow_image_lies_in_it(tiny_set: Path, tmp_path: Path)
     text = {"transcription": "low", "points": [[10, 300], [60, 300], [60, 320], [10, 320]]}
     (folder / "train.txt").write_text(f"train/narrow.png\t{json.dumps([text])}\n" * 4, encoding="utf-8")
     assert doubts_of(folder, tmp_path / "run") == []
+
+
+def test_images_are_looked_at_as_the_training_reads_them(tiny_set: Path, tmp_path: Path) -> None:
+    """A photo stored lying whose labels are those of the lying picture, as some tools write them."""
+    folder = tmp_path / "set"
+    text = [{"transcription": "far right", "points": [[800, 40], [900, 40], [900, 60], [800, 60]]}]
+    shutil.copytree(tiny_set, folder)
+    photo = Image.new("RGB", (1000, 100), "white")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    photo.save(folder / "train/lying.jpg", exif=exif)
+    (folder / "train.txt").write_text(f"train/lying.jpg\t{json.dumps(text)}\n" * 4, encoding="utf-8")
+    assert len(doubts_of(folder, tmp_path / "upright")) == 1
+    data = tiny.settings(folder, tmp_path / "run")
+    for part in ("Train", "Eval"):
+        data[part]["dataset"]["transforms"][0] = {"DecodeImage": {"ignore_orientation": True}}
+    assert told(data, "lies in its image") == []
 
 
 def told(data: dict[str, Any], *words: str) -> list[str]:

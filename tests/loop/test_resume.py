@@ -223,6 +223,25 @@ def test_a_run_that_is_to_be_no_longer_than_it_is_ends_with_a_best_student(tiny_
     assert open_checkpoint(tmp_path / "run/best").progress.best == best
 
 
+@pytest.mark.parametrize("change", ["nothing", "post-process", "teacher"])
+def test_that_a_teacher_was_overtaken_is_said_again_of_another_measure(
+    change: str, tiny_set: Path, tiny_teacher: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    data = tiny.settings(tiny_set, run, terms=[tiny.LABELS, tiny.TEACHER], teacher=tiny_teacher, students=1)
+    tiny.fit(data, max_steps=2)
+    state = run / "latest/state.json"
+    state.write_text(state.read_text(encoding="utf-8").replace('"overtaken": false', '"overtaken": true'))
+    data["Global"]["checkpoints"] = str(run)
+    if change == "post-process":
+        data["PostProcess"] = {"name": "DBPostProcess", "box_thresh": 0.45}
+    if change == "teacher":
+        data["Architecture"]["Models"]["Teacher"]["pretrained"] = str(tiny.answering(-9, tmp_path / "t.safetensors"))
+    with tiny.Run(data, max_steps=3) as trainer:
+        resume.resume(trainer)
+        assert trainer.progress.overtaken is (change == "nothing")
+
+
 def test_weights_that_a_checkpoint_replaces_are_told(
     finished: Path, tiny_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

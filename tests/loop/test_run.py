@@ -373,6 +373,13 @@ def test_a_folder_with_files_that_a_run_would_replace_is_refused(folder: Path, n
     assert [path.name for path in folder.iterdir()] == [name]
 
 
+def test_other_ranks_do_not_look_for_files_that_the_first_one_makes_meanwhile(folder: Path) -> None:
+    """They would see its log, and of its lock perhaps not yet anything, where a disk is one of the network."""
+    folder.mkdir(parents=True)
+    (folder / "train.log").touch()
+    RunFolder(settings(folder), is_owner=False).close()
+
+
 def test_other_files_in_the_folder_do_no_harm(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "notes.txt").write_text("mine")

@@ -13,6 +13,7 @@ import pytest
 from paddle import nn
 
 from ocr_cml.models import Detector, DetOutput, accepted_arguments, build_detector
+from ocr_cml.models.detector import as_float32
 from ocr_cml.models.heads import HEADS, DBHead, mean_logit, without_nan
 from ppocr_data.errors import ModelError
 
@@ -39,6 +40,17 @@ def lcnet(scale: float) -> dict[str, Any]:
 def v6(size: str, channels: int, kernel: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     neck = {"name": "RepLKFPN", "out_channels": channels, "shortcut": True, "dilated_kernel_size": kernel}
     return {"name": "PPLCNetV4", "det": True, "model_size": size}, neck, HEAD | {"aux_in_channels": channels}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_what_is_widened_is_learnt_from(dtype: str) -> None:
+    """In mixed precision the heads answer in 16 bits: a cast that lets no gradient through would train nothing."""
+    narrow = paddle.to_tensor([0.5, -0.25]).astype(dtype)
+    narrow.stop_gradient = False
+    wide = as_float32(narrow)
+    (wide * paddle.to_tensor([2.0, 3.0])).sum().backward()
+    assert wide.dtype == paddle.float32
+    assert narrow.grad.astype("float32").tolist() == [2.0, 3.0]
 
 
 def build(backbone: dict[str, Any], neck: dict[str, Any], head: dict[str, Any] = HEAD) -> Detector:
