@@ -1,4 +1,4 @@
-"""The transforms of a training or evaluation list, by PaddleOCR's names, and `build_ops` that reads such a list.
+"""The transforms of a training or evaluation list, by PaddleOCR's names, and `build_ops` that makes them of such a list.
 
 Pixels stay uint8, BGR and `[H,W,3]` through all of them: normalising and turning to `[3,H,W]` is done on the device,
 for a whole batch at once. NormalizeImage states the numbers for that; ToCHWImage and KeepKeys are accepted, checked,
@@ -15,14 +15,13 @@ from typing import Any, ClassVar, Literal
 
 import cv2
 import numpy as np
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from ppocr_data.augment import ColorJitter, CopyPaste, IaaAugment
 from ppocr_data.crop import Crop, EastRandomCropData, RandomWindow
 from ppocr_data.decode import DecodeImage
 from ppocr_data.errors import ConfigError
 from ppocr_data.op import STRIDE, Op, Record
-from ppocr_data.spelling import hint
 from ppocr_data.targets import MakeBorderMap, MakeShrinkMap, check_shrink_ratios
 
 
@@ -173,48 +172,9 @@ def build_op(entry: Mapping[str, Any]) -> Op:
     return OPS[name].model_validate_json(json.dumps(arguments or {}), strict=True)
 
 
-def build_ops(entries: Sequence[Any], where: str = "transforms") -> list[Op]:
-    """Build the ops of a PaddleOCR list: one-key mappings `{name: arguments}`, None for no arguments, or a bare name.
-
-    Args:
-        entries: the list, as read from YAML.
-        where: its dotted key, for messages.
-
-    Raises:
-        ConfigError: an unknown name (the nearest is told) or argument, or a bad value; all of them in one message.
-    """
-    ops: list[Op] = []
-    problems: list[str] = []
-    for index, entry in enumerate(entries):
-        here = f"{where}[{index}]"
-        if isinstance(entry, str):
-            entry = {entry: None}
-        if not isinstance(entry, Mapping) or len(entry) != 1:
-            problems.append(f"{here}: must be one mapping {{name: arguments}}, is {str(entry)[:60]}")
-            continue
-        ((name, arguments),) = entry.items()
-        if name not in OPS:
-            problems.append(f"{here}: no transform named {name!r}; {hint(name, OPS)}")
-            continue
-        try:
-            ops.append(OPS[name].model_validate({} if arguments is None else arguments))
-        except ValidationError as error:
-            problems.extend(_explain(error, f"{here}.{name}", OPS[name]))
-    if problems:
-        raise ConfigError("\n".join(problems))
-    return ops
-
-
-def _explain(error: ValidationError, where: str, op: type[Op]) -> list[str]:
-    """One line for each mistake that pydantic found in the arguments of `op`."""
-    lines = []
-    for found in error.errors():
-        key = ".".join([where, *(str(part) for part in found["loc"])])
-        message = found["msg"].removeprefix("Value error, ")
-        if found["type"] == "extra_forbidden":
-            message = f"unknown argument; {hint(found['loc'][-1], op.model_fields)}"
-        lines.append(f"{key}: {message}")
-    return lines
+def build_ops(entries: Sequence[Mapping[str, Any]]) -> list[Op]:
+    """The transforms of a validated list, in its order; see `build_op`."""
+    return [build_op(entry) for entry in entries]
 
 
 def check_train_ops(ops: Sequence[Op]) -> None:

@@ -432,6 +432,33 @@ def test_what_cannot_work_is_refused(override: str, words: list[str]) -> None:
     assert fitting[0].endswith(")")  # the place
 
 
+def test_all_mistakes_of_a_list_of_transforms_come_at_once() -> None:
+    wrong = [
+        "{DecodImage: }",
+        "{MakeShrinkMap: {shrink_rato: 0.4, min_text_size: small}}",
+        "{MakeBorderMap: {shrink_ratio: 2}}",
+        "{EastRandomCropData: {size: [640, 650]}}",
+        "{IaaAugment: {augmenter_args: [{type: Fliplr, args: {p: 5}}, {type: Swirl}]}}",
+        "{NormalizeImage: {scale: 1/0}}",
+        "{ToCHWImage: , KeepKeys: }",
+    ]
+    expected = [
+        (".0", "did you mean 'DecodeImage'?"),
+        (".1.MakeShrinkMap.shrink_rato:", "did you mean 'shrink_ratio'?"),
+        (".1.MakeShrinkMap.min_text_size:", "valid number"),
+        (".2.MakeBorderMap:", "between 0 and 1"),
+        (".3.EastRandomCropData.size:", "multiples of 32"),
+        (".4.IaaAugment.augmenter_args.0.args.p:", "less than or equal to 1"),
+        (".4.IaaAugment.augmenter_args.1", "Swirl"),
+        (".5.NormalizeImage.scale:", "valid number"),
+        (".6", "one"),
+    ]
+    lines = mistakes(ops(*wrong))
+    assert len(lines) == len(expected)
+    for key, reason in expected:
+        assert any(line.startswith(f"Train.dataset.transforms{key}") and reason in line for line in lines), key
+
+
 def test_the_list_of_transforms_without_a_mistake_loads() -> None:
     assert len(load(ops(DECODE, CROP, BORDER, SHRINK)).Train.dataset.transforms) == 4
 

@@ -21,7 +21,7 @@ from ppocr_data.folders import visible_files
 from ppocr_data.labels import of_other_kinds, read_images
 from ppocr_data.op import first_of
 from ppocr_data.targets import MakeShrinkMap
-from ppocr_data.transforms import DetResizeForTest, NormalizeImage, build_op
+from ppocr_data.transforms import DetResizeForTest, NormalizeImage, build_op, build_ops
 
 _UNLABELLED = 2000
 """Seeds the samples of the unlabelled images apart from the labelled ones' and from the networks'."""
@@ -85,7 +85,7 @@ def labelled_dataset(config: Config) -> DetDataset | None:
     return DetDataset.from_label_files(
         section.label_file_list,
         section.data_dir,
-        [build_op(entry) for entry in section.transforms],
+        build_ops(section.transforms),
         ratio_list=section.ratio_list or 1.0,
         seed=config.Global.seed,
         on_bad=section.on_bad_sample,
@@ -114,7 +114,7 @@ def unlabelled_dataset(config: Config) -> DetDataset | None:
         raise DataError(f"Train.unlabeled.images: there is no image in {', '.join(section.images)}{but}")
     return DetDataset.from_images(
         images,
-        [build_op(entry) for entry in transforms],
+        build_ops(transforms),
         seed=mixed(config.Global.seed, _UNLABELLED),
         on_bad=section.on_bad_sample,
     )
@@ -194,7 +194,7 @@ def eval_dataset(config: Config) -> EvalDataset:
     return EvalDataset.from_label_files(
         section.label_file_list,
         section.data_dir,
-        [build_op(entry) for entry in section.transforms],
+        build_ops(section.transforms),
         allow_outside=section.allow_outside,
     )
 

@@ -9,17 +9,17 @@ from ocr_cml.yaml_source import KeyPath
 from ppocr_data.crop import Crop
 from ppocr_data.errors import ConfigError
 from ppocr_data.op import Op, first_of
-from ppocr_data.transforms import NormalizeImage, build_op, check_eval_ops, check_train_ops
+from ppocr_data.transforms import NormalizeImage, build_ops, check_eval_ops, check_train_ops
 
 
 def transform_problems(config: Config) -> list[tuple[KeyPath, str]]:
     """Targets are built at the crop, once, and both with one shrink ratio; evaluation resizes by one rule."""
     train = config.Train
-    labelled = [build_op(entry) for entry in train.dataset.transforms]
+    labelled = build_ops(train.dataset.transforms)
     lists = [(LABELLED, labelled, check_train_ops)]
     if train.unlabeled is not None and train.unlabeled.transforms:  # else those of the labelled images
-        lists.append((UNLABELLED, [build_op(entry) for entry in train.unlabeled.transforms], check_train_ops))
-    lists.append((EVALUATED, [build_op(entry) for entry in config.Eval.dataset.transforms], check_eval_ops))
+        lists.append((UNLABELLED, build_ops(train.unlabeled.transforms), check_train_ops))
+    lists.append((EVALUATED, build_ops(config.Eval.dataset.transforms), check_eval_ops))
 
     problems: list[tuple[KeyPath, str]] = []
     for where, ops, check in lists:

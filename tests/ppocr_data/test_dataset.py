@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,22 +16,22 @@ from ppocr_data.errors import ConfigError, DataError
 from ppocr_data.op import Op, Record
 from ppocr_data.transforms import build_ops
 
-TRAIN: list[object] = [
-    "DecodeImage",
-    "CopyPaste",
+TRAIN: list[dict[str, Any]] = [
+    {"DecodeImage": None},
+    {"CopyPaste": None},
     {"IaaAugment": {"augmenter_args": [{"type": "Affine", "args": {"rotate": [-10, 10]}}]}},
     {"ColorJitter": {"brightness": 0.2}},
     {"EastRandomCropData": {"size": [64, 64]}},
-    "MakeBorderMap",
-    "MakeShrinkMap",
+    {"MakeBorderMap": None},
+    {"MakeShrinkMap": None},
 ]
-PLAIN: list[object] = [
-    "DecodeImage",
+PLAIN: list[dict[str, Any]] = [
+    {"DecodeImage": None},
     {"EastRandomCropData": {"size": [64, 64], "min_crop_side_ratio": 1.0}},
-    "MakeBorderMap",
+    {"MakeBorderMap": None},
     {"MakeShrinkMap": {"min_text_size": 2}},
 ]
-EVAL: list[object] = ["DecodeImage", {"DetResizeForTest": {"limit_side_len": 64, "limit_type": "max"}}]
+EVAL: list[dict[str, Any]] = [{"DecodeImage": None}, {"DetResizeForTest": {"limit_side_len": 64, "limit_type": "max"}}]
 
 
 def make_images(folder: Path, count: int, prefix: str = "") -> Path:
@@ -142,7 +143,7 @@ def test_copy_paste_meets_a_bad_image(tmp_path: Path) -> None:
     """The sample that texts are taken from may be the bad one: an error in strict training, no pasting in skipping."""
     labels = make_images(tmp_path, 2)
     (tmp_path / "1.png").write_bytes(b"")
-    entries = [PLAIN[0], "CopyPaste", *PLAIN[1:]]
+    entries = [PLAIN[0], {"CopyPaste": None}, *PLAIN[1:]]
     skipping = DetDataset.from_label_files(labels, tmp_path, build_ops(entries), on_bad="skip")
     strict = DetDataset.from_label_files(labels, tmp_path, build_ops(entries))
     outcomes = set()

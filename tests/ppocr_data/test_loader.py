@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,13 +22,13 @@ from ppocr_data.loader import Batch, KeyStream, TrainLoader, train_loader
 from ppocr_data.transforms import build_ops
 from ppocr_data.workers import WorkerPool
 
-OPS: list[object] = [
-    "DecodeImage",
-    "CopyPaste",
-    "IaaAugment",
+OPS: list[dict[str, Any]] = [
+    {"DecodeImage": None},
+    {"CopyPaste": None},
+    {"IaaAugment": None},
     {"EastRandomCropData": {"size": [64, 32]}},
-    "MakeBorderMap",
-    "MakeShrinkMap",
+    {"MakeBorderMap": None},
+    {"MakeShrinkMap": None},
 ]
 
 

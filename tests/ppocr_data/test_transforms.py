@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -11,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from pydantic import ValidationError
 
 from ppocr_data.errors import ConfigError, DataError
-from ppocr_data.op import Record
+from ppocr_data.op import Op, Record
 from ppocr_data.transforms import (
     OPS,
     DecodeImage,
@@ -360,7 +362,7 @@ def test_paddleocrs_own_list_is_read() -> None:
         [
             {"DecodeImage": {"img_mode": "BGR", "channel_first": False}},
             {"DetLabelEncode": None},
-            "CopyPaste",
+            {"CopyPaste": None},
             {
                 "IaaAugment": {
                     "augmenter_args": [
@@ -394,42 +396,15 @@ def test_every_argument_has_a_sentence() -> None:
             assert field.description and field.description.endswith("."), f"{op.__name__}.{name}"
 
 
-def test_all_mistakes_of_a_list_come_at_once() -> None:
-    with pytest.raises(ConfigError) as caught:
-        build_ops(
-            [
-                {"DecodImage": None},
-                {"MakeShrinkMap": {"shrink_rato": 0.4, "min_text_size": "small"}},
-                {"MakeBorderMap": {"shrink_ratio": 2}},
-                {"EastRandomCropData": {"size": [640, 650]}},
-                {"IaaAugment": {"augmenter_args": [{"type": "Fliplr", "args": {"p": 5}}, {"type": "Swirl"}]}},
-                {"NormalizeImage": {"scale": "1/0"}},
-                {"ToCHWImage": None, "KeepKeys": None},
-            ],
-            "Train.dataset.transforms",
-        )
-    lines = str(caught.value).splitlines()
-    expected = [
-        ("[0]:", "did you mean 'DecodeImage'?"),
-        ("[1].MakeShrinkMap.min_text_size:", "valid number"),
-        ("[1].MakeShrinkMap.shrink_rato:", "did you mean 'shrink_ratio'?"),
-        ("[2].MakeBorderMap:", "between 0 and 1"),
-        ("[3].EastRandomCropData.size:", "multiples of 32"),
-        ("[4].IaaAugment.augmenter_args.0.Fliplr.args.p:", "less than or equal to 1"),
-        ("[4].IaaAugment.augmenter_args.1:", "Swirl"),
-        ("[5].NormalizeImage.scale:", "valid number"),
-        ("[6]:", "one mapping"),
-    ]
-    assert len(lines) == len(expected)
-    for line, (key, reason) in zip(lines, expected, strict=True):
-        assert line.startswith("Train.dataset.transforms" + key)
-        assert reason in line
+def named(names: Sequence[str]) -> list[Op]:
+    """Transforms without arguments."""
+    return build_ops([{name: None} for name in names])
 
 
 def test_the_order_of_a_training_list_is_checked() -> None:
     good = ["DecodeImage", "EastRandomCropData", "MakeShrinkMap", "MakeBorderMap"]
-    check_train_ops(build_ops(good))
-    check_train_ops(build_ops([good[0], "RandomWindow", *good[2:]]))
+    check_train_ops(named(good))
+    check_train_ops(named([good[0], "RandomWindow", *good[2:]]))
     for names, reason in [
         (good[1:], "the first transform must be DecodeImage"),
         ([*good[:1], *good[2:]], "one of EastRandomCropData and RandomWindow must stand in the list once"),
@@ -440,15 +415,15 @@ def test_the_order_of_a_training_list_is_checked() -> None:
         ([], "the first transform"),
     ]:
         with pytest.raises(ConfigError, match=reason):
-            check_train_ops(build_ops(names))
+            check_train_ops(named(names))
     with pytest.raises(ConfigError, match="same shrink_ratio"):
-        check_train_ops([*build_ops(good[:2] + good[3:]), MakeShrinkMap(shrink_ratio=0.6)])
+        check_train_ops([*named(good[:2] + good[3:]), MakeShrinkMap(shrink_ratio=0.6)])
 
 
 def test_an_evaluation_list_is_checked() -> None:
-    check_eval_ops(build_ops(["DecodeImage", "DetLabelEncode", "DetResizeForTest", "NormalizeImage", "KeepKeys"]))
+    check_eval_ops(named(["DecodeImage", "DetLabelEncode", "DetResizeForTest", "NormalizeImage", "KeepKeys"]))
     with pytest.raises(ConfigError, match="DetResizeForTest must stand in the list once; IaaAugment is for training"):
-        check_eval_ops(build_ops(["DecodeImage", "IaaAugment"]))
+        check_eval_ops(named(["DecodeImage", "IaaAugment"]))
 
 
 def test_a_window_holds_a_part_of_a_curved_text() -> None:
@@ -472,7 +447,7 @@ def test_a_window_holds_a_part_of_a_curved_text() -> None:
 )
 def test_what_stands_in_a_training_list_twice_or_too_late_is_refused(more: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
-        check_train_ops(build_ops(["DecodeImage", "EastRandomCropData", "MakeShrinkMap", "MakeBorderMap", more]))
+        check_train_ops(named(["DecodeImage", "EastRandomCropData", "MakeShrinkMap", "MakeBorderMap", more]))
 
 
 def test_a_small_image_is_filled_up_with_black_below_and_at_the_right() -> None:
@@ -483,11 +458,11 @@ def test_a_small_image_is_filled_up_with_black_below_and_at_the_right() -> None:
 
 def test_an_evaluation_list_resizes_once() -> None:
     with pytest.raises(ConfigError, match="DetResizeForTest must stand in the list once"):
-        check_eval_ops(build_ops(["DecodeImage", "DetResizeForTest", "DetResizeForTest"]))
+        check_eval_ops(named(["DecodeImage", "DetResizeForTest", "DetResizeForTest"]))
 
 
 def test_a_deviation_of_nothing_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"NormalizeImage\.std: std must be positive"):
+    with pytest.raises(ValidationError, match="std must be positive"):
         build_ops([{"NormalizeImage": {"std": [0.229, 0.0, 0.225]}}])
 
 
