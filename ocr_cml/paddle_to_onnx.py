@@ -6,7 +6,6 @@ exception; and it talks a lot. Neither must happen to a training.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import subprocess
@@ -14,8 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ppocr_data.atomic import FULL
+
 OPSET = 14
-_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _NUMBER = re.compile(r"OSError: \[Errno (\d+)\]")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # The converter's default optimizer, polygraphy, installs packages with pip while it runs: it is named `None` here.
@@ -57,7 +57,7 @@ def to_onnx(model: Path, params: Path) -> bytes:
         if done.returncode == 0 and target.is_file():
             return target.read_bytes()
         reason = _reason((done.stdout + done.stderr).decode(errors="replace"), done.returncode)
-        if (number := _NUMBER.search(reason)) and int(number[1]) in _NO_ROOM:
+        if (number := _NUMBER.search(reason)) and int(number[1]) in FULL:
             raise NoRoomError(int(number[1]), os.strerror(int(number[1])), str(target))
         raise ConversionError(reason)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from ppocr_data.decode import DecodeImage
 from ppocr_data.errors import DataError
-from ppocr_data.folders import entries
+from ppocr_data.folders import entries, natural
 from ppocr_data.labels import IMAGE_SUFFIXES, of_other_kinds
 
 _GREEN = (40, 190, 40)
@@ -42,7 +41,7 @@ def find_images(path: Path) -> list[Path]:
     if not found:
         rest = f"; {others.removeprefix(f'{path}: ')}" if (others := left_out(path)) else ""
         raise DataError(f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)}){rest}")
-    return sorted(found, key=lambda file: _natural(file.name))
+    return sorted(found, key=lambda file: natural(file.name.lower()))
 
 
 def left_out(folder: Path) -> str:
@@ -118,8 +117,3 @@ def as_bgr(image: np.ndarray) -> np.ndarray:
     if channels == 3:
         return image
     return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR)
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """img_2 sorts before img_10; names without figures as usual."""
-    return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -31,6 +32,11 @@ def visible_files(folder: Path) -> Iterator[Path]:
             path = Path(place, name)
             if not _is_leftover(name) and _is_file(path):
                 yield path
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A sorting key by which img_9 comes before img_10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _is_file(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The transforms of a training or evaluation list, by PaddleOCR's names, and `build_ops` that makes them of such a list.
+"""The transforms of a training or evaluation list, by PaddleOCR's names; `build_ops` makes them of such a list.
 
 Pixels stay uint8, BGR and `[H,W,3]` through all of them: normalising and turning to `[3,H,W]` is done on the device,
 for a whole batch at once. NormalizeImage states the numbers for that; ToCHWImage and KeepKeys are accepted, checked,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ocr_cml.assemble.data import (
+    batch_of,
     check_images,
     eval_dataset,
     labelled_dataset,
@@ -31,6 +32,7 @@ from ocr_cml.assemble.teachers import build_teachers, teacher_record
 from ocr_cml.assemble.terms import build_cohort
 
 __all__ = [
+    "batch_of",
     "build_cohort",
     "build_teachers",
     "check_images",

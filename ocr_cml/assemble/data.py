@@ -141,11 +141,16 @@ def labels_digest(files: Sequence[str]) -> str:
     return digest.hexdigest() if files else ""
 
 
+def batch_of(config: Config) -> tuple[int, int]:
+    """Labelled and unlabelled samples of a batch of one process."""
+    train = config.Train
+    labelled = train.loader.batch_size_per_card if train.dataset.label_file_list else 0
+    return labelled, train.unlabeled.batch_size_per_card if train.unlabeled else 0
+
+
 def samples_a_step(config: Config, processes: int) -> tuple[int, int]:
     """Labelled and unlabelled samples of an optimizer step, in all processes and with accumulation."""
-    train, times = config.Train, processes * config.Optimizer.accumulate
-    labelled = train.loader.batch_size_per_card if train.dataset.label_file_list else 0
-    unlabelled = train.unlabeled.batch_size_per_card if train.unlabeled else 0
+    (labelled, unlabelled), times = batch_of(config), processes * config.Optimizer.accumulate
     return labelled * times, unlabelled * times
 
 

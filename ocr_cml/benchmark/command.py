@@ -32,6 +32,12 @@ def benchmark(cases: Sequence[str], settings: Settings, json_path: Path | None =
         raise ConfigError("--data_dir: says where the pictures of a label file are; add --label_file FILE")
     if settings.peer_source is not None and not (settings.peer_source / "ppocr").is_dir():
         raise ConfigError(f"--peer_source: {settings.peer_source} holds no ppocr/; name a checkout of PaddleOCR")
+    chosen = list(cases) or [name for name in CASES if not (own and name == "detector")]
+    if {"evaluation", "detector"} & set(chosen) and not settings.model_dir.exists():
+        raise ConfigError(
+            f"--model_dir: {settings.model_dir} does not exist; name the folder of an exported detector, or cases "
+            "other than evaluation and detector"
+        )
     if json_path is not None:
         check_writable(json_path)  # before minutes of work
     lines = describe()
@@ -43,11 +49,11 @@ def benchmark(cases: Sequence[str], settings: Settings, json_path: Path | None =
         lines.append("ppocr: without --peer_source; its metric, losses and training step are skipped")
     suite, rows = Suite(settings, lambda line: print(line, file=sys.stderr)), []
     try:
-        for name in cases or [name for name in CASES if not (own and name == "detector")]:
+        for name in chosen:
             rows += suite.run(name)
     finally:  # what was measured before a case failed is shown
         suite.close()
         print("\n".join([*lines, "", table(rows)]))
-    if json_path is not None:
-        write_json(json_path, {"machine": lines, "rows": [asdict(row) for row in rows]})
+        if json_path is not None:
+            write_json(json_path, {"machine": lines, "rows": [asdict(row) for row in rows]})
     return 0

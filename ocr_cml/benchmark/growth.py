@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import statistics
 import subprocess
@@ -13,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ocr_cml.benchmark import inputs, recipe
-from ocr_cml.benchmark.measure import OURS, Row, rows_of
-from ocr_cml.benchmark.side import ROOT, Side
+from ocr_cml.benchmark.measure import OURS, Row, row_of
+from ocr_cml.benchmark.side import Side
+from ocr_cml.records import paces, read_records
 from ocr_cml.run_files import METRICS
+from ocr_cml.tool_files import tool_file
 from ppocr_data.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def boxes(suite: Suite) -> list[Row]:
         inputs.score_pages(stem, 4, count)
         answers = suite.measure([Side(OURS, "ours")], "scoring", stem=str(stem))
         rows.append(
-            rows_of(f"post-process and metric, {count} boxes", "ms/image", 1e3, answers, "postprocess", "metric")
+            row_of(f"post-process and metric, {count} boxes", "ms/image", 1e3, answers, "postprocess", "metric")
         )
     return rows
 
@@ -85,13 +86,13 @@ def processes(suite: Suite) -> list[Row]:
         given = _configuration(suite, folder, label_file, data_dir)
         launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", str(count), "--backend", "gloo"]
         launch += ["--log_dir", str(folder / "logs")]
-        command = [sys.executable, *(launch if count > 1 else []), str(ROOT / "tools" / "train.py"), "-c", str(given)]
+        command = [sys.executable, *(launch if count > 1 else []), str(tool_file("train")), "-c", str(given)]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PADDLE_")}
         done = subprocess.run(command, env=clean, capture_output=True, text=True, check=False)
         if done.returncode:
             raise UserError(f"benchmark: training in {count} processes failed: {done.stderr[-2000:]}")
-        seconds = _logged_seconds(folder / "run" / METRICS)
-        rates[count] = [4 * count * _LOGGED / value for value in seconds[1:]]
+        _, *later = paces(read_records(folder / "run" / METRICS)[0])  # the first has what is done once
+        rates[count] = [4 * count / pace.seconds_a_step for pace in later]
     one, two = (statistics.median(rates[count]) for count in (1, 2))
     rows = [Row(f"training, {count} processes, {crop}x{crop}", "images/s", {OURS: rates[count]}) for count in (1, 2)]
     rows[-1].note = f"{two / one:.2f} times the rate of one process, which has all cores of the machine for itself"
@@ -100,7 +101,7 @@ def processes(suite: Suite) -> list[Row]:
 
 def _step(suite: Suite, label: str, crop: int, **arguments: Any) -> Row:
     answers = suite.measure([Side(OURS, "ours")], "step", rounds=suite.step_rounds, **suite.step(crop), **arguments)
-    return rows_of(label, "s", 1, answers, "seconds")
+    return row_of(label, "s", 1, answers, "seconds")
 
 
 def _crop_of_processes(suite: Suite) -> int:
@@ -131,11 +132,6 @@ def _configuration(suite: Suite, folder: Path, label_file: str, data_dir: str) -
     path = folder / "training.yml"
     path.write_text(yaml.safe_dump(made, sort_keys=False), encoding="utf-8")
     return path
-
-
-def _logged_seconds(metrics: Path) -> list[float]:
-    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    return [line["seconds"] for line in lines if "loss" in line]
 
 
 GROWTH: dict[str, Callable[[Suite], list[Row]]] = {

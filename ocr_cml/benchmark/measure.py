@@ -77,7 +77,7 @@ def in_turn(
     return answers
 
 
-def rows_of(label: str, unit: str, scale: float, answers: Mapping[str, Sequence[Mapping[str, Any]]], *keys: str) -> Row:
+def row_of(label: str, unit: str, scale: float, answers: Mapping[str, Sequence[Mapping[str, Any]]], *keys: str) -> Row:
     """A row of the sum of some keys of the answers; a side that lacks one is left out."""
     values = {
         side: [scale * sum(answer[key] for key in keys) for answer in given]

@@ -53,21 +53,28 @@ class Side:
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
         self.name, self._arguments = name, dict(arguments or {})
+        self._command = [python or sys.executable, str(Path(__file__).with_name("worker.py")), kind, str(ROOT)]
         clean = {key: value for key, value in os.environ.items() if key not in OURS and not key.startswith("MALLOC_")}
         clean["PADDLE_PDX_DISABLE_MODEL_SOURCE_CHECK"] = "True"
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in __exit__
+        self._environment = clean | dict(environment or {})
+
+    def __enter__(self) -> Side:
+        """Start the process. Raises UserError where there is no such interpreter."""
+        self._errors = tempfile.TemporaryFile("w+")
         try:
             self._process = subprocess.Popen(
-                [python or sys.executable, str(Path(__file__).with_name("worker.py")), kind, str(ROOT)],
+                self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                env=clean | dict(environment or {}),
+                env=self._environment,
                 text=True,
             )
         except OSError as error:
             self._errors.close()
-            raise UserError(f"benchmark: {name}: {python} cannot be started: {error.strerror}") from None
+            program = self._command[0]
+            raise UserError(f"benchmark: {self.name}: {program} cannot be started: {error.strerror}") from None
+        return self
 
     def prepare(self, case: str, **arguments: Any) -> dict[str, Any]:
         """Prepare a case and do a first round, which warms up caches and is not counted."""
@@ -95,9 +102,6 @@ class Side:
         self._process.wait()
         self._errors.seek(0)
         return f"exit code {self._process.returncode}\n{self._errors.read()[-2000:]}"
-
-    def __enter__(self) -> Side:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -11,7 +11,7 @@ from typing import Any
 
 from ocr_cml.benchmark import inputs, recipe
 from ocr_cml.benchmark.growth import GROWTH
-from ocr_cml.benchmark.measure import OURS, Row, cpu_of, in_turn, rows_of
+from ocr_cml.benchmark.measure import OURS, Row, cpu_of, in_turn, row_of
 from ocr_cml.benchmark.memory import memory
 from ocr_cml.benchmark.side import ROOT, Side, our_environment
 
@@ -116,7 +116,7 @@ def targets(suite: Suite) -> list[Row]:
         inputs.target_polygons(path, 2 if suite.settings.quick else 12, polygons)
         sides = [Side(OURS, "ours"), Side(PLAIN, "plain"), *suite.settings.peer()]
         answers = suite.measure(sides, "targets", path=str(path), size=640)
-        rows.append(rows_of(f"targets, 640x640, {polygons} polygons", "ms/image", 1e3, answers, "seconds"))
+        rows.append(row_of(f"targets, 640x640, {polygons} polygons", "ms/image", 1e3, answers, "seconds"))
     return rows
 
 
@@ -149,9 +149,9 @@ def scoring(suite: Suite) -> list[Row]:
         answers = suite.measure(sides, "scoring", stem=str(stem))
         where = f"{boxes} boxes, {inputs.PAGE_HW[1]}x{inputs.PAGE_HW[0]}"
         rows += [
-            rows_of(f"post-process, {where}", "ms/image", 1e3, answers, "postprocess"),
-            rows_of(f"metric, {where}", "ms/image", 1e3, answers, "metric"),
-            rows_of(f"both, {where}", "ms/image", 1e3, answers, "postprocess", "metric"),
+            row_of(f"post-process, {where}", "ms/image", 1e3, answers, "postprocess"),
+            row_of(f"metric, {where}", "ms/image", 1e3, answers, "metric"),
+            row_of(f"both, {where}", "ms/image", 1e3, answers, "postprocess", "metric"),
         ]
         counts = {side: (given[0]["boxes"], given[0].get("counts")) for side, given in answers.items()}
         rows[-1].note = "boxes, [matched, ground truths, detections]: " + "; ".join(
@@ -172,7 +172,7 @@ def losses(suite: Suite) -> list[Row]:
         *suite.settings.peer(f"{PPOCR}, our env.", source=True, tuned=True),
     ]
     answers = suite.measure(sides, "losses", path=str(path))
-    row = rows_of(f"losses of CML, batch 4, {size}x{size}", "ms", 1e3, answers, "seconds")
+    row = row_of(f"losses of CML, batch 4, {size}x{size}", "ms", 1e3, answers, "seconds")
     row.note = "totals: " + "; ".join(f"{side} {given[0]['value']:.5f}" for side, given in answers.items())
     return [row]
 
@@ -189,12 +189,12 @@ def step(suite: Suite) -> list[Row]:
     ]
     crop = 64 if suite.settings.quick else recipe.CROP
     answers = suite.measure(sides, "step", rounds=suite.step_rounds, **suite.step(crop))
-    rows = [rows_of(f"step of CML, batch 4, {crop}x{crop}", "s", 1, answers, "seconds")]
+    rows = [row_of(f"step of CML, batch 4, {crop}x{crop}", "s", 1, answers, "seconds")]
     rows += [
-        rows_of(f"... {part}", "s", 1, answers, part)
+        row_of(f"... {part}", "s", 1, answers, part)
         for part in ("waiting", "teacher", "forward", "losses", "backward", "optimizer")
     ]
-    return [*rows, rows_of("... peak memory of the process", "MB", 1e-6, answers, "peak")]
+    return [*rows, row_of("... peak memory of the process", "MB", 1e-6, answers, "peak")]
 
 
 def evaluation(suite: Suite) -> list[Row]:
@@ -218,25 +218,23 @@ def detector(suite: Suite) -> list[Row]:
     """The exported detector, from file to boxes, beside paddleocr.TextDetection."""
     _, data_dir = suite.pictures(4 if suite.settings.quick else 24)
     folder = Path(data_dir) / "train"
-    rows = []
-    for limit in (736,):
-        answers = suite.measure(
-            [Side(OURS, "ours"), Side(DEPLOYED, "deployed")],
-            "detector",
-            model_dir=str(suite.settings.model_dir),
-            folder=str(folder),
-            limit=limit,
-            limit_type="min",
-            batch=4,
-        )
-        rows += [
-            rows_of(f"file to boxes, one at a time, side {limit}", "ms/image", 1e3, answers, "single"),
-            rows_of(f"folder to boxes, batches of 4, side {limit}", "ms/image", 1e3, answers, "folder"),
-        ]
-        ours, theirs = answers[OURS][0], answers[DEPLOYED][0]
-        same = sum(a == b for a, b in zip(ours["boxes"], theirs["boxes"], strict=True))
-        count = sum(map(len, ours["boxes"]))
-        rows[-1].note = f"boxes equal on {same} of {len(ours['boxes'])} pictures, {count} boxes"
+    answers = suite.measure(
+        [Side(OURS, "ours"), Side(DEPLOYED, "deployed")],
+        "detector",
+        model_dir=str(suite.settings.model_dir),
+        folder=str(folder),
+        limit=736,
+        limit_type="min",
+        batch=4,
+    )
+    rows = [
+        row_of("file to boxes, one at a time, side 736", "ms/image", 1e3, answers, "single"),
+        row_of("folder to boxes, batches of 4, side 736", "ms/image", 1e3, answers, "folder"),
+    ]
+    ours, theirs = answers[OURS][0], answers[DEPLOYED][0]
+    same = sum(a == b for a, b in zip(ours["boxes"], theirs["boxes"], strict=True))
+    count = sum(map(len, ours["boxes"]))
+    rows[-1].note = f"boxes equal on {same} of {len(ours['boxes'])} pictures, {count} boxes"
     return rows
 
 

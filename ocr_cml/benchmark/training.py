@@ -84,7 +84,8 @@ def step(
     run = RunFolder(settings)
     trainer = Trainer(settings, run, 0, 1, "cpu")
     trainer.cohort.train()
-    keep = ExitStack()  # lives as long as the process
+    keep = ExitStack()
+    _ALIVE.append((folder, keep))
     batches = keep.enter_context(trainer.batches())
     watch = Stopwatch()
     _watch(trainer, watch)
@@ -97,10 +98,13 @@ def step(
         seconds = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         parts = {name: watch.seconds.get(name, 0.0) for name in PARTS}
-        return {"seconds": seconds, "peak": peak, **parts, "run": f"{folder.name} {keep}"}
+        return {"seconds": seconds, "peak": peak, **parts}
 
     return once
 
+
+_ALIVE: list[object] = []
+"""What a case needs until its process ends: the run's folder, and the loader's workers."""
 
 PARTS = ("waiting", "teacher", "forward", "losses", "backward", "optimizer")
 

@@ -31,8 +31,9 @@ def run(outcome: Path, command: Sequence[str]) -> int:
 
     `outcome` receives `exit_code` (negative: the signal that ended it; null while it runs), `wall_seconds` (of all
     attempts), `cores` (each number of cores that an attempt was bound to) and `peak_bytes`: the largest resident memory
-    of the process itself over all attempts, without its loader workers. The seconds are noted every minute, so that a
-    cut of power takes no more than the last one; what was held when the power went is not known.
+    of one process over all attempts, the command's own or that of one it waited for, such as a loader's worker. The
+    seconds are noted every minute, so that a cut of power takes no more than the last one; what was held when the power
+    went is not known.
 
     Returns:
         The exit code, 128 + the signal's number where one ended it.

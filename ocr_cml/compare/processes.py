@@ -24,7 +24,7 @@ class Job:
     """One command to be run and measured.
 
     Attributes:
-        command: the program and its arguments.
+        command: as it is started: the given one, measured by `ocr_cml.compare.measured`.
         outcome: the file that receives what it took, see `ocr_cml.compare.measured.run`.
     """
 

@@ -152,7 +152,8 @@ def _how_to_read(plan: Plan, results: Results, rows: Sequence[Row]) -> list[str]
         "of the differences seed by seed ± standard error. The best of K is held against the best of K alone, because "
         "choosing is a gain of its own. *Within noise*: less than two standard errors, or one seed.",
         '- seconds a step: median over a run\'s log points, mean over seeds; "about": a share of a run that trained '
-        "more students. Peak memory: of the training process, without loader workers and without a GPU's memory. "
+        "more students. Peak memory: of the training process alone (of a loader's worker where that held more), "
+        "without a GPU's memory. "
         "Parameters: of one exported student.",
     ]
     text += _cores_had(results)

@@ -20,15 +20,13 @@ from ocr_cml.compare.measured import FORWARDED
 from ocr_cml.compare.outcome import OUTCOME, is_finished
 from ocr_cml.compare.processes import Job, run_jobs
 from ocr_cml.environment import tune_process
+from ocr_cml.tool_files import tool_file
 from ppocr_data.errors import UserError
 
 if TYPE_CHECKING:
     from ocr_cml.compare.outcome import PlannedRun
     from ocr_cml.compare.plan import Plan
 
-_ROOT = Path(__file__).resolve().parents[2]
-# In a checkout the tools lie in tools/; installed they are the package ocr_cml_tools beside this one.
-_TRAIN = next((_ROOT / name / "train.py" for name in ("tools", "ocr_cml_tools") if (_ROOT / name).is_dir()), _ROOT)
 _INTERRUPTS = tuple(128 + number for number in FORWARDED)
 
 
@@ -163,4 +161,4 @@ def _job(run: PlannedRun) -> Job:
         run.config_file.parent.mkdir(parents=True, exist_ok=True)
         run.folder.mkdir(parents=True, exist_ok=True)
         config.save(run.config, run.config_file)
-    return Job([sys.executable, str(_TRAIN), "-c", str(run.config_file)], run.folder / OUTCOME)
+    return Job([sys.executable, str(tool_file("train")), "-c", str(run.config_file)], run.folder / OUTCOME)

@@ -37,11 +37,15 @@ def refuse_other_data(plan: Plan, *, today: bool) -> None:
         for key, digest in recorded.items():
             if digest != known.setdefault(key, (digest, f"those of {run.folder}"))[0]:
                 differing.setdefault(key, []).append(str(run.folder))
-    for key, folders in differing.items():
-        raise ConfigError(
+    if differing:
+        lines = [
             f"{', '.join(folders[:3])}{f' and {len(folders) - 3} more' if len(folders) > 3 else ''}: "
-            f"{key[0]} ({key[1]}) were not {known[key][1]}, and methods are compared on equal data; put the files back "
-            "as they were, choose another output, or remove the folders of one side"
+            f"{key[0]} ({key[1]}) were not {known[key][1]}"
+            for key, folders in differing.items()
+        ]
+        raise ConfigError(
+            ";\n".join(lines) + ", and methods are compared on equal data; put the files back as they were, choose "
+            "another output, or remove the folders of one side"
         )
 
 

@@ -45,7 +45,7 @@ def translate_networks(reading: Reading) -> None:
         path = ("Architecture", "Models", name)
         network = reading.section(*path)
         _inference_model(reading, path, network)
-        _arguments_without_effect(reading, path, network)
+        _arguments_without_effect(reading, path)
         if network.get("freeze_params"):
             frozen.append(name)
         if reading.section(*path, "Head").get("name") == "PFHeadLocal":
@@ -123,7 +123,7 @@ def _inference_model(reading: Reading, path: KeyPath, network: dict[str, Any]) -
             reading.take(network, path, key)
 
 
-def _arguments_without_effect(reading: Reading, path: KeyPath, network: dict[str, Any]) -> None:
+def _arguments_without_effect(reading: Reading, path: KeyPath) -> None:
     here = (*path, "Backbone")
     backbone = reading.section(*here)
     if isinstance(backbone.get("pretrained"), bool):

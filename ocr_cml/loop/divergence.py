@@ -23,7 +23,6 @@ from ppocr_data.loader import Batch
 
 _LARGEST_SCALE = 2.0**15
 _TURNS_TO_DOUBLE = 2000
-_UNSEEN = "the weighted total is not finite"
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,13 @@ class Finding:
         text: the sources, for people.
         culprits: students whose own numbers failed. Empty: no student can be blamed, and none can be left out for it.
         by_gradient: only gradients are broken. Averaged over ranks they tell nothing where another rank saw the source.
+        unseen: the total alone is not finite here: another rank may have seen why.
     """
 
     text: str
     culprits: tuple[str, ...] = ()
     by_gradient: bool = False
+    unseen: bool = False
 
 
 class LossScale:
@@ -140,7 +141,7 @@ def examine(
         broken = {name: text for name in learners if (text := _gradient(cohort, name))}
     listed = f"; not finite are therefore {', '.join(bad)}" if bad else ""
     if not broken:
-        return Finding(_UNSEEN)
+        return Finding("the weighted total is not finite", unseen=True)
     return Finding("; ".join(broken.values()) + listed, tuple(broken), by_gradient)
 
 
@@ -182,7 +183,7 @@ def agreed(finding: Finding, students: Sequence[str], world_size: int) -> list[s
     named = [int(name in finding.culprits) for name in students]
     nothing = [0] * len(students)
     source_seen = not finding.by_gradient and bool(finding.culprits)
-    blameless = not finding.by_gradient and not finding.culprits and finding.text != _UNSEEN
+    blameless = not finding.by_gradient and not finding.culprits and not finding.unseen
     shared = sum_over_ranks(
         [int(blameless), *(named if source_seen else nothing), *(named if finding.by_gradient else nothing)]
     )

@@ -150,12 +150,9 @@ def _data(training: Training) -> list[str]:
 
 def _batch(training: Training) -> str:
     """Images of a batch of this process; where labels are given to some alone, of either kind."""
-    train = training.config.Train
-    labelled = train.loader.batch_size_per_card if training.labelled is not None else 0
-    if train.unlabeled is None:
-        return str(labelled)
-    unlabelled = f"{train.unlabeled.batch_size_per_card} without labels"
-    return f"{labelled} and {unlabelled}" if labelled else unlabelled
+    labelled, unlabelled = assemble.batch_of(training.config)
+    kinds = [str(labelled)] * bool(labelled) + [f"{unlabelled} without labels"] * bool(unlabelled)
+    return " and ".join(kinds)
 
 
 def _check_teachers(training: Training) -> None:

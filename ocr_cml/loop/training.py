@@ -108,10 +108,8 @@ class Training:
     @property
     def batch_size(self) -> int:
         """Samples of `dataset` in a batch of this process."""
-        train = self.config.Train
-        if self.labelled is None and train.unlabeled is not None:
-            return train.unlabeled.batch_size_per_card
-        return train.loader.batch_size_per_card
+        labelled, unlabelled = assemble.batch_of(self.config)
+        return labelled or unlabelled
 
     def batches(self) -> contextlib.AbstractContextManager[TrainBatches]:
         """The training's batches from where the run stands, with the workers that make them."""

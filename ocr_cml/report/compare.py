@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ocr_cml.records import ENSEMBLE
 from ocr_cml.report.charts import Chart, Series, charts
@@ -19,10 +20,7 @@ _LONGEST_CELL = 60
 def distinct(runs: Sequence[Run]) -> list[Run]:
     """The runs, called by their paths where their folders have the same name."""
     names = [run.name for run in runs]
-    for run in runs:
-        if names.count(run.name) > 1:
-            run.name = str(run.path)
-    return list(runs)
+    return [replace(run, name=str(run.path)) if names.count(run.name) > 1 else run for run in runs]
 
 
 def comparison(runs: Sequence[Run]) -> str:

@@ -47,7 +47,8 @@ def write_report(runs: Path | Sequence[Path], output: Path | None = None) -> Pat
     if len(found) == 1:
         target, html = paths[0] / REPORT, page(f"{found[0].name}: training report", _report(found[0]))
     else:
-        names = ", ".join(run.name for run in distinct(found))
+        found = distinct(found)
+        names = ", ".join(run.name for run in found)
         target, html = paths[0] / "compare.html", page(f"Comparison of {names}", comparison(found))
     target = output or target
     if not target.name or target.is_dir():

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ppocr_data.convert.record import Progress, Record, Text
 from ppocr_data.errors import DataError
-from ppocr_data.folders import visible_files
+from ppocr_data.folders import natural, visible_files
 from ppocr_data.labels import IMAGE_SUFFIXES
 
 Parser = Callable[[Path], list[Text]]
@@ -24,11 +23,6 @@ def image_files(folder: Path) -> list[Path]:
     """The images of a folder and its subfolders, img_9 before img_10."""
     found = [path for path in visible_files(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
     return sorted(found, key=lambda path: natural(path.relative_to(folder).as_posix()))
-
-
-def natural(name: str) -> list[tuple[int, str]]:
-    """A sorting key by which img_9 comes before img_10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def composed(name: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ppocr_data.convert.files import by_stem, image_files, natural, read_pairs, upright_box, visible_files
+from ppocr_data.convert.files import by_stem, image_files, read_pairs, upright_box
 from ppocr_data.convert.json_file import get, point, read_json, want
 from ppocr_data.convert.record import DONT_CARE_TEXT, Polygon, Progress, Reading, Text
 from ppocr_data.errors import DataError
+from ppocr_data.folders import natural, visible_files
 from ppocr_data.labels import DONT_CARE, flag
 
 _IGNORED = ("ignore", "difficult", "illegible", "dont_care")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ocr_cml.benchmark.measure import Row, in_turn, rows_of, table
+from ocr_cml.benchmark.measure import Row, in_turn, row_of, table
 
 
 class Known:
@@ -51,13 +51,13 @@ def test_at_a_rate_more_is_better() -> None:
 
 def test_rows_sum_keys_scale_them_and_leave_out_who_has_them_not() -> None:
     answers = {"ours": [{"a": 1.0, "b": 2.0}], "ppocr": [{"a": 3.0}], "nobody": []}
-    assert rows_of("both", "ms", 1000, answers, "a", "b").values == {"ours": [3000.0]}
-    assert rows_of("a", "s", 1, answers, "a").values == {"ours": [1.0], "ppocr": [3.0]}
+    assert row_of("both", "ms", 1000, answers, "a", "b").values == {"ours": [3000.0]}
+    assert row_of("a", "s", 1, answers, "a").values == {"ours": [1.0], "ppocr": [3.0]}
 
 
 def test_the_cpu_seconds_of_whole_rounds_stand_beside_the_ratio() -> None:
     answers = {"ours": [{"seconds": 1.0, "cpu": 2.0}], "ppocr": [{"seconds": 6.0, "cpu": 8.0}]}
-    whole, part = rows_of("step", "s", 1, answers, "seconds"), rows_of("part", "s", 1, answers, "cpu")
+    whole, part = row_of("step", "s", 1, answers, "seconds"), row_of("part", "s", 1, answers, "cpu")
     assert whole.cpu_ratio("ppocr") == 4.0 and part.cpu_ratio("ppocr") is None
     lines = table([whole, part]).splitlines()
     assert "6.00 (CPU 4.00)" in lines[2] and "(CPU" not in lines[3]
