@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 from ocr_cml.hearing import hearing
 from ocr_cml.log import LOG
-from ppocr_data.atomic import FULL, write_text
+from ppocr_data.atomic import FULL, write_to
 from ppocr_data.errors import ConfigError, UserError
 
 USER_MISTAKE = 2
@@ -182,6 +182,13 @@ def command_line() -> str:
     return " ".join([program if own else shlex.quote(program), *map(shlex.quote, arguments)])
 
 
+def given_path(text: str) -> Path:
+    """A path of the command line. An empty one, as of a variable that is not set, would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; name a file or folder")
+    return Path(text)
+
+
 def check_writable(path: Path) -> None:
     """Raise ConfigError where a file that `--json PATH` asks for could not be written; no file is changed or left."""
     if path.exists() and not path.is_file():  # a pipe's reader takes a first close for the end
@@ -198,10 +205,7 @@ def write_json(path: Path, data: object) -> None:
     """Write what `--json PATH` asks for, whole or not at all. Raises ConfigError where it cannot be written."""
     text = json.dumps(data, indent=1)
     with _as_json_mistake(path):
-        if path.exists() and not path.is_file():  # /dev/stdout, a pipe: nothing takes its place
-            path.write_text(text, encoding="utf-8")
-        else:
-            write_text(path.resolve(), text)  # what a link names, not the link
+        write_to(path, text)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from ocr_cml.cli import check_writable, command_line, tell_result, write_json
@@ -17,8 +18,10 @@ from ocr_cml.run_files import BEST, LATEST, TRAIN_LOG
 from ppocr_data.errors import ConfigError, DataError, UserError
 
 if TYPE_CHECKING:
+    from ocr_cml.evaluate import MapFunction
     from ocr_cml.models.detector import Detector
     from ocr_cml.schema import Config
+    from ocr_cml.trained import Trained
 
 
 def train(config_path: str, overrides: Sequence[str], *, show_config: bool = False) -> int:
@@ -74,36 +77,46 @@ def train(config_path: str, overrides: Sequence[str], *, show_config: bool = Fal
     return 0
 
 
-def evaluate(config_path: str, overrides: Sequence[str], *, json_path: str | None = None, tune: bool = False) -> int:
-    """Score students, ensemble and teachers; with `tune`, fit the post-process. Returns the exit code."""
+def evaluate(
+    config_path: str,
+    overrides: Sequence[str],
+    *,
+    json_path: str | None = None,
+    tune: bool = False,
+    model: str | None = None,
+) -> int:
+    """Score students, ensemble and teachers, or one inference model in their place.
+
+    Args:
+        config_path, overrides: the run's configuration, or any that names the evaluation images.
+        json_path: where to write the scores as well.
+        tune: fit the post-process.
+        model: an inference folder, an ONNX file or a published detector's name.
+
+    Returns:
+        The exit code.
+    """
     tune_process()
     if json_path:
         check_writable(Path(json_path))  # before minutes of work
     from ocr_cml import assemble, config
     from ocr_cml.evaluate import Evaluator, scored, table, without_text
-    from ocr_cml.fastest import fastest
     from ocr_cml.log import only_warn
-    from ocr_cml.trained import load_trained
     from ocr_cml.tune import Tuner
 
     only_warn()
     settings = config.load(config_path, overrides)
     device = assemble.use_device(settings)
-    _refuse_unnamed_weights(settings, config_path, overrides)
-    trained = load_trained(settings)
-    _tell(trained.better_elsewhere())
+    trained = None if model else _named_weights(settings, config_path, overrides)
+    _tell(trained.better_elsewhere() if trained else "")
     assemble.prepare_embedded_set(settings, training=False)
     dataset = assemble.eval_dataset(settings)
     if warning := without_text(dataset):
         if tune:
             raise DataError(f"--tune: {warning}")
         _tell(warning)
-    students = trained.students
-    threads = process_threads()
-    teachers, _ = assemble.build_teachers(settings, threads, device)
-    normalization = assemble.normalization(settings)
-    networks = {name: fastest(student, normalization, threads, name).probability for name, student in students.items()}
-    networks |= {name: teacher.probability for name, (teacher, _) in teachers.items()}
+    students = trained.students if trained else {}
+    networks = _inference_model(model, settings, device) if model else _networks(students, settings, device)
     evaluator = Evaluator(dataset, settings.PostProcess, settings.Eval.loader.batch_size_per_card)
     tuners = {name: Tuner(base=settings.PostProcess) for name in scored(networks, students)} if tune else {}
     scores = evaluator.score(networks, ensemble_of=list(students), tuners=tuners)
@@ -117,6 +130,41 @@ def evaluate(config_path: str, overrides: Sequence[str], *, json_path: str | Non
         tuned = {name: {"hmean": r.trial.hmean, "PostProcess": r.best.model_dump()} for name, r in fitted.items()}
         write_json(Path(json_path), {"scores": scores, "tuned": tuned} if tune else {"scores": scores})
     return 0
+
+
+def _named_weights(settings: Config, config_path: str, overrides: Sequence[str]) -> Trained:
+    """The students whose weights the command line names."""
+    from ocr_cml.trained import load_trained
+
+    _refuse_unnamed_weights(settings, config_path, overrides)
+    return load_trained(settings)
+
+
+def _networks(students: Mapping[str, Detector], settings: Config, device: str) -> dict[str, MapFunction]:
+    """Students and teachers as what answers a batch of images."""
+    from ocr_cml import assemble
+    from ocr_cml.fastest import fastest
+
+    threads, normalization = process_threads(), assemble.normalization(settings)
+    teachers, _ = assemble.build_teachers(settings, threads, device)
+    asked = {name: fastest(student, normalization, threads, name).probability for name, student in students.items()}
+    return asked | {name: teacher.probability for name, (teacher, _) in teachers.items()}
+
+
+def _inference_model(model: str, settings: Config, device: str) -> dict[str, MapFunction]:
+    """The same of an inference model, which is scored as a student would be; its own settings are told where others."""
+    from ocr_cml import assemble, inference_yml, model_store
+    from ocr_cml.runtime import open_detector
+
+    path = model_store.resolve(model)
+    detector = open_detector(path, device=device, threads=process_threads())
+    stated, resize = inference_yml.beside(path), inference_yml.canonical(assemble.resize_rule(settings))
+    if stated.is_file() and (detector.config.postprocess, detector.config.resize) != (settings.PostProcess, resize):
+        _tell(
+            f"{stated} has another post-process or resize rule than this configuration, whose PostProcess and "
+            "DetResizeForTest are scored with"
+        )
+    return {path.resolve().name: detector.probability}
 
 
 _NOT_BOTH = {
@@ -142,7 +190,6 @@ def export(
     tune_process()
     from ocr_cml import assemble, config
     from ocr_cml.log import only_warn
-    from ocr_cml.trained import load_trained
 
     only_warn()
     settings = config.load(config_path, overrides)
@@ -154,8 +201,7 @@ def export(
             "(or write a checkpoint with --to-paddleocr FILE)"
         )
     several = {"ensemble": bool(target) and not to_paddleocr, "all": bool(to_paddleocr) and not target}
-    _refuse_unnamed_weights(settings, config_path, overrides)
-    trained = load_trained(settings)
+    trained = _named_weights(settings, config_path, overrides)
     students = trained.students
     name = trained.best() if student == "best" else student
     _tell(trained.better_elsewhere())
@@ -185,7 +231,7 @@ def _write_checkpoint(students: Mapping[str, Detector], name: str, file: Path) -
         prefix + key: value.numpy() for prefix, layer in chosen.items() for key, value in layer.state_dict().items()
     }
     write_pdparams(weights, file)
-    print(f"in PaddleOCR: -o Global.pretrained_model={file.with_suffix('')}")
+    print(f"in PaddleOCR: -o {quote(f'Global.pretrained_model={file.with_suffix(str())}')}")
     print(f"wrote student={name} file={file} arrays={len(weights)}")
 
 
@@ -227,11 +273,12 @@ def _refuse_unnamed_weights(settings: Config, config_path: str, overrides: Seque
     if "Global.checkpoints" in given:
         raise ConfigError(
             f"Global.checkpoints: is what a training goes on from; here weights come from "
-            f"Global.pretrained_model; write -o Global.pretrained_model={given['Global.checkpoints']} in its place"
+            "Global.pretrained_model; write -o "
+            f"{quote('Global.pretrained_model=' + given['Global.checkpoints'])} in its place"
         )
     run = Path(config_path).parent
     made = next((run / name for name in (BEST, LATEST) if (run / name).is_dir()), "RUN/best")
-    remedy = f"set it with -o Global.pretrained_model={made}"
+    remedy = f"set it with -o {quote(f'Global.pretrained_model={made}')}"
     if not settings.Global.pretrained_model:
         raise ConfigError(f"Global.pretrained_model: says which weights; {remedy}")
     if isinstance(made, Path) and "Global.pretrained_model" not in given:

@@ -139,7 +139,10 @@ def read(path: Path) -> InferenceConfig:
             the message names file and key.
     """
     try:
+        path.open("rb").close()
         source = read_yaml(path)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
     except ConfigError as error:
         raise ModelError(f"{error}; this is not a text detector's file") from error
     if source.problems:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
-from ocr_cml.run_files import is_checkpoint
+from ocr_cml.run_files import BEST, CONFIG, LATEST, is_checkpoint
 from ppocr_data.errors import ModelError
 
 _FOREIGN_NAMES = frozenset({"run_program", "read"})
@@ -47,16 +48,32 @@ def find_files(path: Path) -> ModelFiles:
     params = path / "inference.pdiparams"
     if programs and params.is_file():
         _check_program(programs[0])
+        _check_readable(params)
         return ModelFiles(onnx if onnx.is_file() else None, programs[0], params)
     if onnx.is_file():
         return ModelFiles(onnx=onnx)
     if is_checkpoint(path):
         raise ModelError(
             f"{path}: is a checkpoint of a training; export its student first: tools/export_model.py "
-            f"-c {path.parent / 'config.yml'} -o Global.pretrained_model={path} Global.save_inference_dir=DIR"
+            f"-c {quote(str(path.parent / CONFIG))} -o {quote(f'Global.pretrained_model={path}')} "
+            "Global.save_inference_dir=DIR"
+        )
+    if made := next((path / name for name in (BEST, LATEST) if is_checkpoint(path / name)), None):
+        raise ModelError(
+            f"{path}: is a training's folder; export its best student first: tools/export_model.py "
+            f"-c {quote(str(path / CONFIG))} -o {quote(f'Global.pretrained_model={made}')} "
+            "Global.save_inference_dir=DIR"
         )
     missing = ([] if programs else ["inference.json (or .pdmodel)"]) + ([] if params.is_file() else [params.name])
     raise ModelError(f"{path}: has no model: {' and '.join(missing)} missing, and no inference.onnx either")
+
+
+def _check_readable(params: Path) -> None:
+    """An engine would take weights that nobody lets it read for damaged ones."""
+    try:
+        params.open("rb").close()
+    except OSError as error:
+        raise ModelError(f"{params}: cannot be read ({error.strerror})") from error
 
 
 def _check_program(program: Path) -> None:

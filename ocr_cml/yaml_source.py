@@ -143,7 +143,8 @@ def read_yaml(path: Path) -> Source:
         number = error.object[: error.start].count(b"\n") + 1
         raise ConfigError(f"{path}:{number}: is not UTF-8; save the file as UTF-8") from None
     except IsADirectoryError:
-        inside = " ".join(map(str, sorted(path.glob("*.y*ml"))[:3]))
+        found = sorted(path.glob("*.y*ml"), key=lambda file: (file.name.startswith("compare"), file))
+        inside = " ".join(map(str, found[:3]))
         raise ConfigError(f"{path}: is a folder; give a configuration with -c, {inside or 'a YAML file'}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None

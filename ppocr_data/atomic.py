@@ -70,6 +70,18 @@ def _lives(pid: int) -> bool:
     return True
 
 
+def write_to(path: Path, text: str) -> None:
+    """Write UTF-8 text to what a user named: whole or not at all, to what a link names, into a pipe or device as it is.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if path.exists() and not path.is_file():  # nothing takes the place of /dev/stdout or a pipe
+        path.write_text(text, encoding="utf-8")
+    else:
+        write_text(path.resolve(), text)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all. Raises OSError where it cannot be written."""
     with replacing(path) as fresh:

@@ -180,7 +180,10 @@ def _read_bytes(path: Path) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot read the label file ({error.strerror}); check label_file_list") from error
+        raise DataError(
+            f"{path}: cannot read the label file ({error.strerror}); label_file_list, or the command "
+            "line, must name a file of lines IMAGE<TAB>TEXTS"
+        ) from error
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise DataError(f"{path}: the label file is UTF-16; save it as UTF-8")
     return data

@@ -8,10 +8,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import paddle
 import pytest
 import tiny
 
+from ocr_cml.export import export_detector
+from ocr_cml.models import build_detector
+from ocr_cml.normalization import Normalization
+from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.trainer import Trainer
+from ppocr_data.transforms import DetResizeForTest
 
 Tool = Callable[..., tuple[int, str, str]]
 
@@ -58,6 +64,32 @@ def test_what_a_training_goes_on_from_is_not_what_is_scored(
     assert err.rstrip().endswith("write -o Global.pretrained_model=output/absent/latest in its place")
     code, _, err = tool(name, "-c", path, *given[:2], "Global.checkpoints=", "Global.pretrained_model=other")
     assert code == 2 and "Global.checkpoints: is what a training goes on from" in err
+
+
+def test_an_inference_model_is_scored_by_itself(tool: Tool, tiny_set: Path, tmp_path: Path) -> None:
+    """The first question of who has a detector: how good it is on his labels. No run, no weights, no teacher."""
+    path = tiny.write(tiny.settings(tiny_set, tmp_path / "run", students=1, terms=[tiny.LABELS]), tmp_path / "c.yml")
+    paddle.seed(3)
+    export_detector(
+        build_detector(tiny.STUDENT),
+        tmp_path / "model",
+        normalization=Normalization(),
+        postprocess=DBPostProcess(),
+        resize=DetResizeForTest(limit_side_len=96, limit_type="min"),
+        check_images=[],
+    )
+    model = ["--model_dir", tmp_path / "model"]
+    code, out, err = tool("eval", "-c", path, *model, "--json", tmp_path / "s.json", "--tune")
+    assert code == 0, err
+    assert out.splitlines()[1].startswith("model ")
+    assert out.splitlines()[2].startswith("model: hmean ")
+    assert set(json.loads((tmp_path / "s.json").read_text())["scores"]) == {"model"}
+    other = f"{tmp_path / 'model/inference.yml'} has another post-process or resize rule than this configuration"
+    assert other not in err
+    code, _, err = tool("eval", "-c", path, *model, "-o", "PostProcess.thresh=0.2")
+    assert (code, other in err) == (0, True)
+    code, out, err = tool("eval", "-c", path, "--model_dir", tmp_path / "absent")
+    assert (code, out, "absent: no such folder or .onnx file" in err) == (2, "", True)
 
 
 def test_an_override_may_have_spaces_about_its_equals_sign(tool: Tool, tiny_set: Path, tmp_path: Path) -> None:

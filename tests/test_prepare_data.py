@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from ppocr_data.convert import FORMATS
 from ppocr_data.labels import read_label_file
@@ -290,6 +291,33 @@ def test_check_takes_the_command_that_a_conversion_prints(
     code, out, _ = tool("prepare_data", *shlex.split(command)[2:])
     assert code == 0 and out.startswith("6 images, ")
     assert (tmp_path / "output" / "check" / "check.json").is_file()
+
+
+def test_a_number_of_pictures_below_none_is_refused(tool: Tool, labelled: Path, tmp_path: Path) -> None:
+    code, out, err = tool("prepare_data", "check", labelled / "train.txt", "--output", tmp_path, "--pictures", "-1")
+    assert (code, out, err) == (2, "", "error: --pictures: must be at least 0, is -1\n")
+
+
+@pytest.mark.parametrize("option", ["--data-dir", "--output"])
+def test_an_empty_path_is_no_folder(option: str, labelled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a variable that is not set leaves would be the folder where people stand."""
+    with pytest.raises(SystemExit) as left:
+        main(["check", str(labelled / "train.txt"), option, ""])
+    assert left.value.code == 2
+    assert f"argument {option}: is empty; name a file or folder" in capsys.readouterr().err
+
+
+def test_a_photo_stored_lying_is_read_as_its_labels_are(tmp_path: Path) -> None:
+    photo, exif = Image.effect_noise((200, 80), 90).convert("RGB"), Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    (tmp_path / "data").mkdir()
+    photo.save(tmp_path / "data/lying.jpg", exif=exif)
+    box = [{"transcription": "far right", "points": [[120, 10], [190, 10], [190, 40], [120, 40]]}]
+    (tmp_path / "data/l.txt").write_text(f"lying.jpg\t{json.dumps(box)}\n")
+    command = ["check", str(tmp_path / "data/l.txt"), "--strict", "--output", str(tmp_path / "found")]
+    assert main(command) == 1
+    assert (tmp_path / "found/outside.jpg").is_file()
+    assert main([*command, "--ignore-orientation"]) == 0
 
 
 def test_the_size_of_the_synthetic_set_is_height_and_width(tmp_path: Path) -> None:

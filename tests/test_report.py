@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -378,6 +379,40 @@ def test_output_goes_where_it_is_asked_for(tmp_path: Path, run: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write_report(run, tmp_path / "file" / "page.html")
+
+
+def test_what_somebody_else_made_is_not_replaced_by_a_report(tmp_path: Path, run: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8 somebody's")
+    with pytest.raises(UserError, match=r"photo\.jpg: is there and is no report of this tool; choose another --output"):
+        write_report(run, tmp_path / "photo.jpg")
+    assert (tmp_path / "photo.jpg").read_bytes() == b"\xff\xd8 somebody's"
+    (tmp_path / "made").touch()  # as `mktemp` makes a place
+    (tmp_path / "link.html").symlink_to("made")
+    for _ in range(2):  # the second time in place of the first one's
+        write_report(run, tmp_path / "link.html")
+        assert (tmp_path / "link.html").is_symlink()
+        assert (tmp_path / "made").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_takes_a_report(tmp_path: Path, run: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE, text=True)
+    write_report(run, tmp_path / "pipe")
+    assert reader.communicate(timeout=60)[0].startswith("<!DOCTYPE html>")
+    assert not (tmp_path / "pipe").is_file()
+
+
+def test_what_is_missing_of_a_run_is_told_beside_the_page(tmp_path: Path, run: Path) -> None:
+    told: list[str] = []
+    write_report(run, tell=told.append)
+    assert told == []
+    (run / "metrics.jsonl").write_text("nonsense\n")
+    write_report([run, make_run(tmp_path / "other", log="")], tell=told.append)
+    assert told == [
+        f"{run}: 1 damaged line of metrics.jsonl left out.",
+        f"{tmp_path / 'other'}: train.log is missing or empty.",
+    ]
 
 
 @pytest.mark.parametrize("output", [".", "folder", "/"])

@@ -175,6 +175,10 @@ def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
     (tmp_path / "config.yml").touch()
     with pytest.raises(ConfigError, match=r"is a folder; give a configuration with -c, .*/config\.yml"):
         read_yaml(tmp_path)
+    for name in ("compare.yml", "det_a.yml", "det_b.yml"):
+        (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=r"config\.yml .*det_a\.yml .*det_b\.yml$"):  # not those of a comparison
+        read_yaml(tmp_path)
 
 
 def test_bytes_that_are_not_utf8_are_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ocr_cml.cli import called, exit_cleanly
+from ocr_cml.cli import called, exit_cleanly, given_path
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,18 +34,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--peer_source",
-        type=Path,
+        type=given_path,
         default=os.environ.get("OCR_CML_PEER_SOURCE"),
         metavar="DIR",
         help="a checkout of PaddleOCR, for its metric, losses and training step (default: $OCR_CML_PEER_SOURCE)",
     )
-    parser.add_argument("--label_file", type=Path, metavar="FILE", help="your own pictures instead of synthetic ones")
-    parser.add_argument("--data_dir", type=Path, metavar="DIR", help="where the label file's pictures are")
     parser.add_argument(
-        "--model_dir", type=Path, default=defaults.model_dir, metavar="DIR", help="an exported detector to run"
+        "--label_file", type=given_path, metavar="FILE", help="your own pictures instead of synthetic ones"
+    )
+    parser.add_argument("--data_dir", type=given_path, metavar="DIR", help="where the label file's pictures are")
+    parser.add_argument(
+        "--model_dir", type=given_path, default=defaults.model_dir, metavar="DIR", help="an exported detector to run"
     )
     parser.add_argument("--quick", action="store_true", help="small inputs, few rounds: to see that everything works")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every number to this file too")
+    parser.add_argument("--json", type=given_path, metavar="FILE", help="write every number to this file too")
     return parser
 
 

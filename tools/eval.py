@@ -15,13 +15,19 @@ from ocr_cml.cli import add_config_arguments, called, exit_cleanly
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        description="Score every student, the ensemble and the teachers on the evaluation set.",
+        description="Score every student, the ensemble and the teachers on the evaluation set, or an inference model.",
         epilog=(
             f"example: {called('eval')} -c output/det_cml/config.yml "
             "-o Global.pretrained_model=output/det_cml/best --tune"
         ),
     )
     add_config_arguments(parser)
+    parser.add_argument(
+        "--model_dir",
+        metavar="DIR",
+        help="score this inference model instead of a run's networks: an exported folder, an .onnx file, or the name "
+        "of a published detector; of the configuration the evaluation set, PostProcess and the resize rule count",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the scores there as well")
     parser.add_argument(
         "--tune", action="store_true", help="fit thresh, box_thresh and unclip_ratio on the evaluation set"
@@ -36,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from ocr_cml.commands import evaluate
 
-    return evaluate(args.config, args.override, json_path=args.json, tune=args.tune)
+    return evaluate(args.config, args.override, json_path=args.json, tune=args.tune, model=args.model_dir)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ocr_cml.cli import USER_MISTAKE, called, exit_cleanly
+from ocr_cml.cli import USER_MISTAKE, called, exit_cleanly, given_path
 from ppocr_data.errors import ConfigError
 
 
@@ -20,11 +20,24 @@ def build_parser() -> argparse.ArgumentParser:
         description="Find text in pictures with an exported detector; writes OUT/results.txt and pictures.",
         epilog=f"example: {called('infer_det')} --model_dir output/det_cml/inference --image photos --output found",
     )
-    parser.add_argument("--model_dir", type=Path, required=True, metavar="DIR", help="an exported folder")
     parser.add_argument(
-        "--image", type=Path, required=True, nargs="+", metavar="FILE_OR_FOLDER", help="what to look at, one or several"
+        "--model_dir",
+        type=given_path,
+        required=True,
+        metavar="DIR",
+        help="an exported folder, an .onnx file, or a published detector's name",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="folder for results.txt and pictures")
+    parser.add_argument(
+        "--image",
+        type=given_path,
+        required=True,
+        nargs="+",
+        metavar="FILE_OR_FOLDER",
+        help="what to look at, one or several",
+    )
+    parser.add_argument(
+        "--output", type=given_path, required=True, metavar="OUT", help="folder for results.txt and pictures"
+    )
     parser.add_argument(
         "--engine", choices=("auto", "paddle", "onnx"), default="auto", help="default: the fastest here"
     )
@@ -45,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     tune_process()
     from tqdm import tqdm
 
+    from ocr_cml import model_store
     from ocr_cml.infer import detect_files, find_images, further_pages, left_out, load_detector, without_settings
     from ocr_cml.log import only_warn
 
@@ -52,8 +66,9 @@ def main(argv: list[str] | None = None) -> int:
     paths = list(dict.fromkeys(path for given in args.image for path in find_images(given)))
     for others in filter(None, [*map(left_out, args.image), further_pages(paths)]):
         print(f"note: {others}", file=sys.stderr)
-    detector = load_detector(args.model_dir, args.engine, args.device)
-    if stated := without_settings(args.model_dir):
+    model = model_store.resolve(args.model_dir)
+    detector = load_detector(model, args.engine, args.device)
+    if stated := without_settings(model):
         print(f"note: {stated}", file=sys.stderr)
     progress = functools.partial(tqdm, total=len(paths), unit="image", file=sys.stderr)
     summary = detect_files(detector, paths, args.output, args.batch_size, progress)

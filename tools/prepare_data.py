@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ocr_cml.cli import called, exit_cleanly
+from ocr_cml.cli import called, exit_cleanly, given_path
 from ocr_cml.progress_bar import progress_bar
 from ppocr_data import synth
 from ppocr_data.check import check
@@ -76,17 +76,19 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_source(parser: argparse.ArgumentParser, data_format: str) -> None:
     parser.set_defaults(run=functools.partial(_convert, data_format))
-    parser.add_argument("--images", type=Path, required=True, metavar="FOLDER", help="the set's images (only read)")
+    parser.add_argument(
+        "--images", type=given_path, required=True, metavar="FOLDER", help="the set's images (only read)"
+    )
     beside = data_format in BESIDE_IMAGES
     parser.add_argument(
         "--labels",
-        type=Path,
+        type=given_path,
         required=not beside,
         metavar="FILE" if data_format == "cocotext" else "FOLDER",
         help="the set's labels (only read)" + "; the image folder if left out" * beside,
     )
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="FOLDER", help="where train.txt and val.txt are written"
+        "--output", type=given_path, required=True, metavar="FOLDER", help="where train.txt and val.txt are written"
     )
     parser.add_argument("--copy", action="store_true", help="copy the images to OUTPUT, instead of naming their folder")
     parser.add_argument("--only-with-text", action="store_true", help="leave out images without a readable text")
@@ -96,15 +98,17 @@ def _add_split(parser: argparse.ArgumentParser, data_format: str) -> None:
     usual = OWN_RULES[data_format][0] if data_format in OWN_RULES else f"--val-share {SHARE}"
     group = parser.add_argument_group("validation", f"one of these; default: {usual}")
     split = group.add_mutually_exclusive_group()
-    split.add_argument("--val-images", type=Path, metavar="FOLDER", help="a second folder, such as the official test")
-    split.add_argument("--val", type=Path, metavar="LIST_FILE", help="the images named there, one a line")
+    split.add_argument(
+        "--val-images", type=given_path, metavar="FOLDER", help="a second folder, such as the official test"
+    )
+    split.add_argument("--val", type=given_path, metavar="LIST_FILE", help="the images named there, one a line")
     split.add_argument("--val-first-id", type=int, metavar="N", help="the images from this number on")
     split.add_argument("--val-share", type=float, metavar="S", help="this share of the images, drawn by chance")
     if data_format == "sroie":
         split.add_argument("--val-count", type=int, metavar="N", help="about N receipts, whole companies")
     if data_format == "cocotext":
         split.add_argument("--val-part", action="store_true", help="what the set itself calls val")
-    group.add_argument("--val-labels", type=Path, metavar="FOLDER", help="the labels of --val-images")
+    group.add_argument("--val-labels", type=given_path, metavar="FOLDER", help="the labels of --val-images")
     group.add_argument("--seed", type=int, metavar="N", help=f"of --val-share ({SEED})")
     group.add_argument(
         "--group-by",
@@ -121,28 +125,36 @@ def _add_split(parser: argparse.ArgumentParser, data_format: str) -> None:
 def _add_synth(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_synthesise)
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="FOLDER", help="the folder to make; an earlier set is replaced"
+        "--output",
+        type=given_path,
+        required=True,
+        metavar="FOLDER",
+        help="the folder to make; an earlier set is replaced",
     )
     parser.add_argument("--train", type=int, default=400, metavar="N", help="training images (400)")
     parser.add_argument("--val", type=int, default=60, metavar="N", help="validation images (60)")
     parser.add_argument("--size", type=int, nargs=2, default=(384, 384), metavar=("H", "W"), help="pixels (384 384)")
     parser.add_argument("--seed", type=int, default=2026, help="the whole set follows from it (2026)")
-    parser.add_argument("--fonts", type=Path, metavar="FOLDER", help=".ttf and .otf files instead of the shipped fonts")
+    parser.add_argument(
+        "--fonts", type=given_path, metavar="FOLDER", help=".ttf and .otf files instead of the shipped fonts"
+    )
 
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_check)
-    parser.add_argument("labels", type=Path, nargs="+", metavar="LABELS", help="label files, such as train.txt val.txt")
+    parser.add_argument(
+        "labels", type=given_path, nargs="+", metavar="LABELS", help="label files, such as train.txt val.txt"
+    )
     parser.add_argument(
         "--data-dir",
-        type=Path,
+        type=given_path,
         nargs="+",
         metavar="FOLDER",
         help="what the image names are relative to, one for all or one for each; default: the label file's folder",
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=given_path,
         default=Path("output/check"),
         metavar="FOLDER",
         help="for the results (output/check)",
@@ -209,6 +221,8 @@ def _among(output: Path, images: Path) -> bool:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    if arguments.pictures < 0:
+        raise DataError(f"--pictures: must be at least 0, is {arguments.pictures}")
     check_report.refuse_foreign(arguments.output)
     with progress_bar() as progress:
         report = check(

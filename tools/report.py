@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ocr_cml.cli import called, exit_cleanly
+from ocr_cml.cli import called, exit_cleanly, given_path
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -18,8 +18,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Write RUN/report.html; of several runs, a comparison into the first one's compare.html.",
         epilog=f"example: {called('report')} output/det_cml output/det_student --output compare.html",
     )
-    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="a run folder (Global.save_model_dir)")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="write the page there instead")
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=given_path, help="a run folder (Global.save_model_dir)")
+    parser.add_argument("--output", metavar="FILE", type=given_path, help="write the page there instead")
     return parser
 
 
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from ocr_cml.report import write_report
 
-    print(write_report(args.runs, args.output))
+    print(write_report(args.runs, args.output, lambda note: print(f"warning: {note}", file=sys.stderr)))
     return 0
 
 

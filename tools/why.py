@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ocr_cml.cli import called, exit_cleanly
+from ocr_cml.cli import called, exit_cleanly, given_path
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=f"example: {called('why')} output/compare/runs/{{alone,dml2,cml}}/seed* --output output/why",
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="a run folder, or LABEL=FOLDER; equal labels are pooled")
-    parser.add_argument("--output", metavar="DIR", type=Path, default=Path("output/why"), help="(%(default)s)")
+    parser.add_argument("--output", metavar="DIR", type=given_path, default=Path("output/why"), help="(%(default)s)")
     parser.add_argument(
         "--weights", choices=("latest", "best"), default="latest", help="the end of each run, or its best (%(default)s)"
     )

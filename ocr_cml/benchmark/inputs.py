@@ -32,7 +32,12 @@ def first_lines(label_file: Path, data_dir: Path, count: int, folder: Path) -> t
     folder.mkdir(parents=True, exist_ok=True)
     chosen = folder / "train.txt"
     chosen.write_text("\n".join(lines), encoding="utf-8")
-    read_labels(chosen, data_dir)  # a mistake in them is told here, not by a side
+    try:  # a mistake in them is told here, not by a side, and of the file that has it
+        report = read_labels(chosen, data_dir)
+    except DataError as error:
+        raise DataError(str(error).replace(str(chosen), str(label_file))) from None
+    if not report.samples:
+        raise DataError(f"--label_file: {label_file} has no line; the form is image<TAB>[{{...}}, ...]")
     return chosen, data_dir
 
 

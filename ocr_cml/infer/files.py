@@ -69,7 +69,8 @@ def detect_files(
         output.mkdir(parents=True, exist_ok=True)
         # Beside its place until it is whole: what is there may be another call's, and stays if nothing comes of this.
         part = output / PART
-        with part.open("w", encoding="utf-8", errors="surrogateescape") as results:
+        # Line by line: by what it names the next call knows the pictures of one that was killed.
+        with part.open("w", buffering=1, encoding="utf-8", errors="surrogateescape") as results:
             for path, found in progress(finished(detector, paths, batch_size, summary.failures, finish)):
                 results.write(found.line(str(path)) + "\n")
                 summary.images += 1

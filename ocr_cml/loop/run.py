@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any, TextIO
 
 from ocr_cml import config as configuration
@@ -138,7 +139,7 @@ class RunFolder:
             raise ConfigError(
                 f"Global.save_model_dir: {self.path} holds the best student of a run that cannot go on, as its "
                 f"{LATEST}/ is gone; put that back, move the folder away, or choose another (a new run begins from "
-                f"these weights with -o Global.pretrained_model={self.path / BEST})"
+                f"these weights with -o {quote(f'Global.pretrained_model={self.path / BEST}')})"
             )
         recorded = self.path / CONFIG
         if not recorded.is_file():
@@ -155,7 +156,7 @@ class RunFolder:
         return self.path.resolve() in (folder.resolve(), *folder.resolve().parents)
 
     def _taken(self, why: str, differing: Sequence[str] = ()) -> str:
-        how = f"-o Global.checkpoints={self.path}"
+        how = f"-o {quote(f'Global.checkpoints={self.path}')}"
         if any(map(_DOES_NOT_FIT.match, differing)):
             purpose = "move it away"
         elif any(map(_OTHER_STEPS.match, differing)):

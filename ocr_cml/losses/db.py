@@ -113,15 +113,16 @@ class DBLoss(nn.Layer):
     gives 0, attached to the graph.
 
     Args:
-        alpha: weight of the shrink map's loss.
-        beta: weight of the threshold map's loss.
-        ohem_ratio: BCE: background pixels kept for each text pixel.
+        alpha: weight of the shrink map's loss, >= 0.
+        beta: weight of the threshold map's loss, >= 0.
+        ohem_ratio: BCE: background pixels kept for each text pixel, > 0.
         main_loss_type: loss of the shrink map.
         balance_loss: BCE: mine hard background; false is the mean over all pixels.
-        eps: keeps ratios finite.
-        aux_weight_p2, aux_weight_p3, aux_weight_p4: weights of the same loss on the maps of auxiliary heads (PP-OCRv6).
+        eps: keeps ratios finite; between 0 and 0.5.
+        aux_weight_p2, aux_weight_p3, aux_weight_p4: weights of the same loss on the maps of auxiliary heads (PP-OCRv6),
+            >= 0.
         focal_alpha, focal_gamma, dice_weight, focal_weight: DiceFocalLoss, on P and B: dice_weight * Dice +
-            focal_weight * focal loss.
+            focal_weight * focal loss; all >= 0, focal_alpha <= 1.
 
     Raises:
         ConfigError: an argument out of range.

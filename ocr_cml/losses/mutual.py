@@ -29,9 +29,11 @@ class DMLLoss(nn.Layer):
     Args:
         divergence: `kl` from the peer (the paper), `js` Jensen-Shannon, `symmetric_kl` the mean of both directions, or
             `ppocr`, PaddleOCR's formula.
-        temperature: divides both logits; the value is multiplied by its square, so that the gradient keeps its scale.
+        temperature: divides both logits; the value is multiplied by its square, so that the gradient keeps its scale;
+            > 0.
         use_mask: leave out the don't-care text of labelled images.
-        confidence: count only pixels where the peer gives max(q, 1 - q) at least this probability; none: all.
+        confidence: count only pixels where the peer gives max(q, 1 - q) at least this probability, 0.5 to 0.999999;
+            none: all.
         balance: `pixels` is the plain mean; `text` is half the mean around text (where the peer or a label sees it) and
             half the mean of the rest: text is a few per cent of the pixels, and hardly moves a plain mean.
         maps: the maps that are compared, each adding its mean.

@@ -37,17 +37,18 @@ class TeacherLoss(nn.Layer):
 
     Args:
         kind: `dilated` or `soft`.
-        thresh: dilated: probability over which the teacher sees text.
+        thresh: dilated: probability over which the teacher sees text, between 0 and 1.
         dilation: dilated: growth of D in pixels, width and height, half on either side: 0, 2, 4, ...; PP-OCRv2's is 2,
             which contradicts labels shrunk by the teacher's ratio along every edge (docs/methods.md).
-        alpha: weight of the shrink map's loss.
+        alpha: weight of the shrink map's loss, >= 0; soft: > 0.
         main_loss_type: dilated: loss of the shrink map.
         balance_loss: dilated with BCE: mine hard background.
-        ohem_ratio: dilated with BCE: background pixels kept for each text pixel.
-        eps: dilated: keeps ratios finite.
+        ohem_ratio: dilated with BCE: background pixels kept for each text pixel, > 0.
+        eps: dilated: keeps ratios finite; between 0 and 0.5.
         use_mask: leave out the don't-care text of labelled images.
-        temperature: soft: divides both logits; the value is multiplied by its square.
-        confidence: count only pixels where the teacher gives max(q, 1 - q) at least this probability; none: all.
+        temperature: soft: divides both logits; the value is multiplied by its square; > 0.
+        confidence: count only pixels where the teacher gives max(q, 1 - q) at least this probability, 0.5 to 0.999999;
+            none: all.
         balance: soft: `pixels` is the plain mean, `text` half the mean around text and half the rest (see DMLLoss).
 
     Raises:

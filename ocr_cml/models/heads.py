@@ -94,7 +94,7 @@ class DBHead(nn.Layer):
 
     Args:
         in_channels: width of the neck.
-        k: steepness of the binary map sigmoid(k (P - T)).
+        k: steepness of the binary map sigmoid(k (P - T)), > 0.
         kernel_list: kernel of the convolution (odd), then 2 and 2 of the transposed ones.
         fix_nan: while training, replace NaN inside the branches by 0 (PaddleOCR's remedy for float16).
         aux_in_channels: width of the neck's top-down maps at 1/4, 1/8 and 1/16, from each of which a pair of branches

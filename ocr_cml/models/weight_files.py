@@ -76,6 +76,11 @@ def find_weights(path: str | Path, name: str | None = None) -> Path:
         if len(files) == 1:
             mean = files[0].with_name(f"{files[0].stem}.mean.safetensors")
             return mean if mean.is_file() else files[0]
+        if not files and ((path / "inference.pdiparams").is_file() or (path / "inference.onnx").is_file()):
+            raise WeightsError(
+                f"{path}: is an inference model, which has no weights to learn from; students start from a training "
+                "model's weight file (a teacher takes such a folder as inference_model)"
+            )
         found = ", ".join(f.name for f in files) or "none"
         which = f"; name one by Architecture.Models.{name}.pretrained" if files and name else ""
         raise WeightsError(

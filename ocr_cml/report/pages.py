@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -17,11 +17,11 @@ from ocr_cml.report.charts import charts
 from ocr_cml.report.compare import comparison, distinct
 from ocr_cml.report.run import Run, read_run
 from ocr_cml.report.series import as_teacher, colours, loss_charts, pace_charts, score_chart, score_details
-from ocr_cml.report.template import code, facts, fold, missing, page, section, table
+from ocr_cml.report.template import BEGIN, code, facts, fold, missing, page, section, table
 from ocr_cml.report.validation import gallery
 from ocr_cml.run_files import PREVIEW, REPORT
 from ocr_cml.words import duration
-from ppocr_data.atomic import write_text
+from ppocr_data.atomic import write_to
 from ppocr_data.errors import UserError
 
 __all__ = ["Run", "read_run", "write_report"]
@@ -29,12 +29,15 @@ __all__ = ["Run", "read_run", "write_report"]
 _MOST_WARNINGS = 20
 
 
-def write_report(runs: Path | Sequence[Path], output: Path | None = None) -> Path:
+def write_report(
+    runs: Path | Sequence[Path], output: Path | None = None, tell: Callable[[str], object] = lambda note: None
+) -> Path:
     """Write the page of one run (`RUN/report.html`), or compare several (`compare.html` in the first one's folder).
 
     Args:
         runs: a run folder, or several.
         output: where to write instead; replaced whole or not at all.
+        tell: is told what is missing or damaged of a run, as the page says it too.
 
     Returns:
         The file written.
@@ -50,16 +53,31 @@ def write_report(runs: Path | Sequence[Path], output: Path | None = None) -> Pat
         found = distinct(found)
         names = ", ".join(run.name for run in found)
         target, html = paths[0] / "compare.html", page(f"Comparison of {names}", comparison(found))
+    for run in found:
+        for note in run.notes:
+            tell(f"{run.path}: {note}")
     target = output or target
     if not target.name or target.is_dir():
         raise UserError(
             f"{target}: the report is a file, and this is a folder; name one, such as {target / 'report.html'}"
         )
+    if output is not None and target.is_file() and not _may_be_replaced(target):
+        raise UserError(f"{target}: is there and is no report of this tool; choose another --output")
     try:
-        write_text(target, html)
+        write_to(target, html)
     except OSError as error:
         raise UserError(f"{target}: the report cannot be written: {error.strerror}") from None
     return target
+
+
+def _may_be_replaced(file: Path) -> bool:
+    """Whether a file is a page of ours, or nothing yet."""
+    try:
+        with file.open("rb") as opened:
+            begin = opened.read(len(BEGIN))
+    except OSError:  # told when it is written
+        return True
+    return begin in (b"", BEGIN.encode())
 
 
 def _report(run: Run) -> str:

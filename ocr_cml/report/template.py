@@ -110,6 +110,13 @@ for (const button of document.querySelectorAll("button[data-class]")) button.add
 """
 
 
+BEGIN = (
+    '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+    '<meta http-equiv="Content-Security-Policy" content="'
+)
+"""Of every page; by it a file is known as one of ours."""
+
+
 def page(title: str, body: str) -> str:
     """A whole HTML document. `title` is plain text; `body` is HTML whose values are escaped already."""
     layers = "".join(f"#gallery.{kind}{n} .{kind}{n}{{display:block}}" for kind in "bm" for n in range(_MOST_LINES))
@@ -117,8 +124,7 @@ def page(title: str, body: str) -> str:
     hidden = "".join(f".off{n} .l{n}{{display:none}}" for n in range(_MOST_LINES))
     style = _STYLE.replace("LIGHT", _variables(_LIGHT)).replace("DARK", _variables(_DARK)) + hidden + layers
     return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'{BEGIN}{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n'
         f'<a class="skip" href="#content">Skip to the content</a>\n<main id="content">\n{body}\n</main>\n'

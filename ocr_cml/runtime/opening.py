@@ -78,7 +78,11 @@ def _open_onnx(files: ModelFiles, config: InferenceConfig, device: str, threads:
     if files.onnx is not None or files.program is None or files.params is None:
         return _checked(OnnxDetector(str(files.onnx), str(files.onnx), config, device, threads))
     converted = to_onnx(files.program, files.params)
-    return _checked(OnnxDetector(converted, f"{files.program} (converted to ONNX)", config, device, threads))
+    try:
+        detector = OnnxDetector(converted, f"{files.program} (converted to ONNX)", config, device, threads)
+    except ModelError as error:  # weights that were cut short, say, which the converter does not mind
+        raise ConversionError(str(error)) from error
+    return _checked(detector)
 
 
 def _open_fastest(files: ModelFiles, config: InferenceConfig, device: str, threads: int) -> FrozenDetector:
@@ -89,8 +93,9 @@ def _open_fastest(files: ModelFiles, config: InferenceConfig, device: str, threa
     try:
         fast = _open_onnx(files, config, device, threads)
     except ConversionError as error:
+        plain = _open_paddle(files, config, device, threads)  # which says what is wrong with a model that is damaged
         LOG.warning("%s: cannot be converted to ONNX (%s); it runs in Paddle, more slowly", files.program, error)
-        return _open_paddle(files, config, device, threads)
+        return plain
     try:
         reference = _open_paddle(files, config, device, threads)
     except ModelError as error:

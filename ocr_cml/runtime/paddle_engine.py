@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ocr_cml.environment import restore_math_threads
+from ocr_cml.environment import restore_math_threads, take_back_sigterm
 from ocr_cml.inference_yml import InferenceConfig
 from ocr_cml.runtime.detector import SUPPORTED, FrozenDetector, last_line
 from ocr_cml.runtime.devices import gpu_index
@@ -27,6 +27,7 @@ class PaddleDetector(FrozenDetector):
         super().__init__(str(model), config)
         from paddle import inference
 
+        take_back_sigterm()
         self._turn = threading.Lock()
         settings = inference.Config(str(model), str(params))
         if device == "cpu":

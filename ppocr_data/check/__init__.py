@@ -16,6 +16,7 @@ from ppocr_data.check.findings import KINDS, Finding
 from ppocr_data.check.report import CheckReport
 from ppocr_data.decode import DecodeImage
 from ppocr_data.errors import DataError
+from ppocr_data.folders import entries
 from ppocr_data.labels import LabelReport, Sample, read_labels
 from ppocr_data.near_duplicates import close_pairs, image_fingerprint
 
@@ -57,10 +58,12 @@ def check(
         progress: called as `progress(done, total)` after each image.
 
     Raises:
-        DataError: a label file cannot be read, or there are not as many folders as label files.
+        DataError: a label file or a folder cannot be read, or there are not as many folders as label files.
     """
     if len(data_dirs) not in (1, len(label_files)):
         raise DataError(f"{len(label_files)} label files but {len(data_dirs)} data folders; give one, or one for each")
+    for folder in filter(Path.is_dir, data_dirs):
+        entries(folder)  # one that nobody may read is one mistake, and not one of each of its images
     folders = list(data_dirs) * (len(label_files) if len(data_dirs) == 1 else 1)
     decode = decode or DecodeImage()
     reports = [

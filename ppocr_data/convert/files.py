@@ -56,7 +56,10 @@ def pair(images: Path, label_files: dict[str, Path]) -> list[tuple[Path, Path]]:
     """
     pictures = by_stem(image_files(images), lambda path: path.stem)
     if not pictures or not label_files:
-        raise DataError(f"{images}: {len(pictures)} images and {len(label_files)} label files found; is this the set?")
+        raise DataError(
+            f"{images}: {len(pictures)} images here, and {len(label_files)} label files with this format's names in "
+            "the folder of labels; is this the set, and is it of this format?"
+        )
     for stem in sorted(label_files.keys() - pictures.keys(), key=natural)[:1]:
         raise DataError(f"{label_files[stem]}: its image {images / stem}.* is missing{_other_kind(images, stem)}")
     alone = sorted(pictures.keys() - label_files.keys(), key=natural)

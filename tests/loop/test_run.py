@@ -184,7 +184,7 @@ def test_going_on_is_not_offered_where_a_resume_would_refuse(folder: Path, key: 
     with pytest.raises(ConfigError) as refused:
         RunFolder(settings(folder, key))
     assert re.search(r"holds another run \(.*differ\); choose another folder, or move it away", str(refused.value))
-    told = f"if a step takes as many images as before, it goes on with -o Global.checkpoints={folder}" in str(
+    told = f"if a step takes as many images as before, it goes on with -o 'Global.checkpoints={folder}'" in str(
         refused.value
     )
     assert told is key.endswith(("card=3", "accumulate=2"))

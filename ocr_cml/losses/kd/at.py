@@ -39,7 +39,7 @@ class ATLoss(FeatureTerm):
 
     Args:
         layers: pairs of feature names, [learner's, guide's].
-        p: power of the activations.
+        p: power of the activations, > 0.
         mode: `paper`, the Euclidean distance of an image's two maps, averaged over images (in [0, sqrt 2]); `code`, the
             authors' and the zoo's mean of squares, which shrinks with the number of pixels (their weight is 1000).
 

@@ -72,9 +72,9 @@ class RKDLoss(FeatureTerm):
 
     Args:
         layers: pairs of feature names, [learner's, guide's]. Channels and sizes may differ.
-        distance_weight: weight of the distances (the paper's 25).
-        angle_weight: weight of the angles (the paper's 50).
-        grid: cells along each side; work and memory grow with its sixth power.
+        distance_weight: weight of the distances (the paper's 25), >= 0.
+        angle_weight: weight of the angles (the paper's 50), >= 0.
+        grid: cells along each side, 2 to 8; work and memory grow with its sixth power.
 
     Raises:
         ConfigError: a negative weight, two of 0, or a grid outside 2 to 8.

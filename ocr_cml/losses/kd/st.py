@@ -17,7 +17,7 @@ class STLoss(nn.Layer):
     """T^2 * KL(sigmoid(u / T) || sigmoid(z / T)), the mean over pixels: the two-class softmax of Hinton's formula.
 
     Args:
-        temperature: T; above 1 it lets the teacher's small probabilities speak.
+        temperature: T, > 0; above 1 it lets the teacher's small probabilities speak.
         use_mask: leave out the don't-care text of labelled images.
 
     Raises:
