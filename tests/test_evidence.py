@@ -23,7 +23,7 @@ FILES = {
     ("photos of words", "300"): ["photos300"],
     ("photos of words", "1000"): ["photos1000"],
     ("photos of words", "2000"): ["photos2000"],
-    ("receipts (SROIE 2019)", "100"): ["receipts100", "receipts100_again"],
+    ("receipts (SROIE 2019)", "100"): ["receipts100", "receipts100_again", "receipts100_more"],
     ("receipts (SROIE 2019)", "200"): ["receipts200"],
     ("receipts (SROIE 2019)", "400"): ["receipts400"],
     ("receipts (SROIE 2019)", "800"): ["receipts800"],
