@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -397,3 +401,21 @@ def test_pixels_that_are_on_the_device_are_turned_to_rgb_as_those_of_the_host() 
     np.testing.assert_allclose(found, rule.apply(pixels), atol=1e-6)
     red = (pixels[0, 0, 0, 2] / 255 - 0.5) / 0.25
     assert found[0, 0, 0, 0] == pytest.approx(red, abs=1e-5)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of another kind")
+def test_who_handles_sigterm_goes_on_doing_so(exported: Path, repository: Path) -> None:
+    """Importing paddle takes it away, and answers it with the report of a crash."""
+    program = (
+        "import os, signal, sys\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "heard = []\n"
+        "signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))\n"
+        "from ocr_cml.runtime import open_detector\n"
+        "open_detector(sys.argv[2], 'paddle')\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "print(heard)\n"
+    )
+    command = [sys.executable, "-c", program, str(repository), str(exported)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"[{signal.SIGTERM.value}]\n"), done.stderr

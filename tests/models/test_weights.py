@@ -451,3 +451,11 @@ def test_of_a_run_that_was_not_evaluated_yet_the_latest_weights_are_named(tmp_pa
         find_weights(tmp_path / "best")
     with pytest.raises(WeightsError, match=rf"is a run's folder; its latest weights are {latest}$"):
         find_weights(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["inference.pdiparams", "inference.onnx"])
+def test_an_inference_model_is_no_weight_file(name: str, tmp_path: Path) -> None:
+    """PaddleOCR's users have two archives of each detector, and often name the wrong one."""
+    (tmp_path / name).touch()
+    with pytest.raises(WeightsError, match="is an inference model, which has no weights to learn from; students start"):
+        find_weights(tmp_path, "Student")
