@@ -204,5 +204,5 @@ def test_labels_that_are_not_utf8(tmp_path: Path) -> None:
 
 def test_empty_folders(lay: Callable[..., Path]) -> None:
     folder = lay({"img/readme": b"", "gt/gt_img_1.txt": ""})
-    with pytest.raises(DataError, match="0 images and 1 label files"):
+    with pytest.raises(DataError, match="0 images here, and 1 label files"):
         icdar2015.read(folder / "img", folder / "gt")
