@@ -231,7 +231,7 @@ def _write_checkpoint(students: Mapping[str, Detector], name: str, file: Path) -
         prefix + key: value.numpy() for prefix, layer in chosen.items() for key, value in layer.state_dict().items()
     }
     write_pdparams(weights, file)
-    print(f"in PaddleOCR: -o {quote(f'Global.pretrained_model={file.with_suffix(str())}')}")
+    print(f"in PaddleOCR: -o {quote('Global.pretrained_model=' + str(file.with_suffix('')))}")
     print(f"wrote student={name} file={file} arrays={len(weights)}")
 
 
