@@ -83,7 +83,7 @@ def evaluate(
     *,
     json_path: str | None = None,
     tune: bool = False,
-    model: str | None = None,
+    model: Path | None = None,
 ) -> int:
     """Score students, ensemble and teachers, or one inference model in their place.
 
@@ -151,7 +151,7 @@ def _networks(students: Mapping[str, Detector], settings: Config, device: str) -
     return asked | {name: teacher.probability for name, (teacher, _) in teachers.items()}
 
 
-def _inference_model(model: str, settings: Config, device: str) -> dict[str, MapFunction]:
+def _inference_model(model: Path, settings: Config, device: str) -> dict[str, MapFunction]:
     """The same of an inference model, which is scored as a student would be; its own settings are told where others."""
     from ocr_cml import assemble, inference_yml, model_store
     from ocr_cml.runtime import open_detector

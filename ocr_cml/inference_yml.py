@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from ocr_cml.model_files import check_readable
 from ocr_cml.normalization import Normalization
 from ocr_cml.postprocess import DBPostProcess
 from ocr_cml.yaml_source import read_yaml
@@ -138,11 +139,9 @@ def read(path: Path) -> InferenceConfig:
         ModelError: it is not YAML, is empty or cut short, says one thing twice, or states what is no text detector;
             the message names file and key.
     """
+    check_readable(path)
     try:
-        path.open("rb").close()
         source = read_yaml(path)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
     except ConfigError as error:
         raise ModelError(f"{error}; this is not a text detector's file") from error
     if source.problems:

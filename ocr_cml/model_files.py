@@ -48,32 +48,26 @@ def find_files(path: Path) -> ModelFiles:
     params = path / "inference.pdiparams"
     if programs and params.is_file():
         _check_program(programs[0])
-        _check_readable(params)
+        check_readable(params)
         return ModelFiles(onnx if onnx.is_file() else None, programs[0], params)
     if onnx.is_file():
         return ModelFiles(onnx=onnx)
-    if is_checkpoint(path):
+    if made := next((each for each in (path, path / BEST, path / LATEST) if is_checkpoint(each)), None):
         raise ModelError(
-            f"{path}: is a checkpoint of a training; export its student first: tools/export_model.py "
-            f"-c {quote(str(path.parent / CONFIG))} -o {quote(f'Global.pretrained_model={path}')} "
-            "Global.save_inference_dir=DIR"
-        )
-    if made := next((path / name for name in (BEST, LATEST) if is_checkpoint(path / name)), None):
-        raise ModelError(
-            f"{path}: is a training's folder; export its best student first: tools/export_model.py "
-            f"-c {quote(str(path / CONFIG))} -o {quote(f'Global.pretrained_model={made}')} "
-            "Global.save_inference_dir=DIR"
+            f"{path}: is a {'checkpoint of a training' if made == path else 'training'}; export its student first: "
+            f"tools/export_model.py -c {quote(str(made.parent / CONFIG))} -o "
+            f"{quote(f'Global.pretrained_model={made}')} Global.save_inference_dir=DIR"
         )
     missing = ([] if programs else ["inference.json (or .pdmodel)"]) + ([] if params.is_file() else [params.name])
     raise ModelError(f"{path}: has no model: {' and '.join(missing)} missing, and no inference.onnx either")
 
 
-def _check_readable(params: Path) -> None:
-    """An engine would take weights that nobody lets it read for damaged ones."""
+def check_readable(file: Path) -> None:
+    """Raise ModelError for a file that nobody lets us read, before its reader takes it for a damaged one."""
     try:
-        params.open("rb").close()
+        file.open("rb").close()
     except OSError as error:
-        raise ModelError(f"{params}: cannot be read ({error.strerror})") from error
+        raise ModelError(f"{file}: cannot be read ({error.strerror})") from error
 
 
 def _check_program(program: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ocr_cml.cli import add_config_arguments, called, exit_cleanly
+from ocr_cml.cli import add_config_arguments, called, exit_cleanly, given_path
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -24,6 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_config_arguments(parser)
     parser.add_argument(
         "--model_dir",
+        type=given_path,
         metavar="DIR",
         help="score this inference model instead of a run's networks: an exported folder, an .onnx file, or the name "
         "of a published detector; of the configuration the evaluation set, PostProcess and the resize rule count",

@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from processes import alive
 
 from ppocr_data.dataset import DetDataset
 from ppocr_data.errors import DataError
@@ -229,14 +230,6 @@ def test_a_stuck_worker_is_named() -> None:
     pool.close()
 
 
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def test_close_ends_the_workers(tmp_path: Path) -> None:
     loader = train_loader(make_set(tmp_path), 2, num_workers=2)
     next(loader)
@@ -251,7 +244,7 @@ def test_close_ends_the_workers(tmp_path: Path) -> None:
 
 ORPHANS = """
 import sys
-sys.path[:0] = sys.argv[1:3]
+sys.path[:0] = sys.argv[1:]
 import test_loader
 from ppocr_data.workers import WorkerPool
 pool = WorkerPool(test_loader.square, iter([1, 2] * 100), 2)
@@ -262,7 +255,7 @@ sys.stdin.read()
 
 def test_workers_die_with_their_parent(repository: Path) -> None:
     """Even with a parent killed outright, and with results larger than a pipe on the way."""
-    command = [sys.executable, "-c", ORPHANS, str(repository), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", ORPHANS, str(repository), str(Path(__file__).parent), str(repository / "tests")]
     parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     pids = [int(word) for word in parent.stdout.readline().split()]

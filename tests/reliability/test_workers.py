@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+from processes import alive
 from safetensors.numpy import load_file
 
 from ocr_cml import assemble
@@ -106,15 +107,6 @@ def test_a_task_that_always_kills_its_worker_is_named_and_ends(tiny_set: Path) -
     pool.close()
 
 
-def is_gone(pid: int) -> bool:
-    """Whether there is no such process, not even one that nobody waited for."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
 def test_closing_does_not_wait_for_a_stopped_worker(dataset: DetDataset) -> None:
     loader = train_loader(dataset, 2, num_workers=2)
     next(loader)
@@ -125,7 +117,7 @@ def test_closing_does_not_wait_for_a_stopped_worker(dataset: DetDataset) -> None
     began = time.monotonic()
     loader.close()
     assert time.monotonic() - began < 10
-    assert all(is_gone(pid) for pid in pids)
+    assert not any(alive(pid) for pid in pids)
 
 
 def test_a_loader_may_be_closed_while_a_worker_is_being_replaced(
@@ -147,7 +139,7 @@ def test_a_loader_may_be_closed_while_a_worker_is_being_replaced(
     os.kill(loader._pool.pids[1], signal.SIGKILL)
     assert starting.wait(30)
     loader.close()
-    assert all(is_gone(pid) for pid in loader._pool.pids)
+    assert not any(alive(pid) for pid in loader._pool.pids)
     assert not loader._pool._pump.is_alive()
 
 
